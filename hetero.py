@@ -1,0 +1,25 @@
+"""Entry point of the `hetero` command.
+
+Importing `transformers_heterogeneous` registers the families with transformers and so loads torch: seconds, which the
+generator and `hetero --help` need not wait for. The command therefore puts the package in place without executing
+its `__init__`, and imports from its sub-packages what each command asks for.
+"""
+
+import importlib.util
+import sys
+
+
+def main() -> None:
+    """Run the `hetero` command with the arguments of the process."""
+    if "transformers_heterogeneous" not in sys.modules:
+        spec = importlib.util.find_spec("transformers_heterogeneous")
+        if spec is None:
+            sys.exit("hetero: the package transformers_heterogeneous is not installed: pip install transformers-heterogeneous")
+        sys.modules["transformers_heterogeneous"] = importlib.util.module_from_spec(spec)
+    from transformers_heterogeneous.scripts.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The shards: what a person writes. `hetero generate` expands them into the package."""

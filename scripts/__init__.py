@@ -1,0 +1,1 @@
+"""The `hetero` command, the generator behind it, and what checks and measures."""
