@@ -14,7 +14,9 @@ def main() -> None:
     if "transformers_heterogeneous" not in sys.modules:
         spec = importlib.util.find_spec("transformers_heterogeneous")
         if spec is None:
-            sys.exit("hetero: the package transformers_heterogeneous is not installed: pip install transformers-heterogeneous")
+            sys.exit(
+                "hetero: the package transformers_heterogeneous is not installed: pip install transformers-heterogeneous"
+            )
         sys.modules["transformers_heterogeneous"] = importlib.util.module_from_spec(spec)
     from transformers_heterogeneous.scripts.cli import app
 

@@ -1,0 +1,162 @@
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""NVIDIA's `block_configs`, in every published dialect, as per-layer lists. No `__all__`: families copy what they import."""
+
+from typing import Any
+
+from transformers.configuration_utils import PreTrainedConfig
+
+
+# Keys of the published configs that only the checkpoint's own remote code reads
+REMOTE_CODE_KEYS = (
+    "auto_map",
+    "block_return_only_hidden_states",
+    "llama4_attn_implementation",
+    "naive_attention_decode_batched",
+    "naive_attention_decode_single",
+    "naive_attention_prefill",
+    "output_router_logits",
+    "router_aux_loss_coef",
+    "router_z_loss_coef",
+)
+# Values of keys outside the blocks that say something which Llama layers do not do
+INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": (None, False)}
+
+
+def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a published config that mean something without its remote code; a `ValueError` names those that
+    the family cannot express."""
+    errors = [
+        f"{name} = {config_dict[name]!r} cannot be expressed, only {list(allowed)}"
+        for name, allowed in INEXPRESSIBLE_KEYS.items()
+        if config_dict.get(name) not in allowed
+    ]
+    if errors:
+        raise ValueError("\n".join(errors))
+    return {name: value for name, value in config_dict.items() if name not in (*REMOTE_CODE_KEYS, *INEXPRESSIBLE_KEYS)}
+
+
+def ffn_mult_to_intermediate_size(ffn_mult: float, hidden_size: int) -> int:
+    """DeciLM's width of a gated FFN: two thirds of `ffn_mult * hidden_size`, rounded up to a multiple of 256."""
+    intermediate_size = int(2 * ffn_mult * hidden_size / 3)
+    return -(-intermediate_size // 256) * 256
+
+
+def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:
+    """The fields of a sub-block that ask for what the family does not do; null, false and empty ask for nothing."""
+    harmless = {"weights_precision": "bf16"}
+    return [
+        f"{name} = {value!r} cannot be expressed by this family"
+        for name, value in sub_block.items()
+        if name not in understood and value and value != harmless.get(name)
+    ]
+
+
+def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple[dict[str, Any], list[str]]:
+    """One layer's `attention` entry as (attributes of the layer, errors)."""
+    if attention.get("no_op"):
+        return {"mixer_types": "none"}, []
+    understood = ("no_op", "replace_with_linear", "n_heads_in_group", "num_key_value_heads", "window_length")
+    errors = inexpressible_fields(attention, understood)
+    if attention.get("replace_with_linear"):
+        return {"mixer_types": "linear"}, errors
+
+    group_size, num_key_value_heads = attention.get("n_heads_in_group"), attention.get("num_key_value_heads")
+    if group_size:
+        if num_attention_heads % group_size:
+            errors.append(
+                f"n_heads_in_group = {group_size} does not divide num_attention_heads = {num_attention_heads}"
+            )
+        num_key_value_heads = num_attention_heads // group_size
+    elif not num_key_value_heads:
+        errors.append("needs n_heads_in_group or num_key_value_heads, or no_op or replace_with_linear set to true")
+    layer = {
+        "mixer_types": "attention",
+        "num_key_value_heads": num_key_value_heads,
+        "sliding_window": attention.get("window_length"),
+    }
+    return layer, errors
+
+
+def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], list[str]]:
+    """One layer's `ffn` entry as (attributes of the layer, errors)."""
+    if ffn.get("no_op"):
+        return {"mlp_types": "none"}, []
+    understood = ("no_op", "replace_with_linear", "ffn_mult", "intermediate_size", "hidden_act", "gated")
+    errors = inexpressible_fields(ffn, understood)
+    if ffn.get("replace_with_linear"):
+        return {"mlp_types": "linear"}, errors
+
+    if ffn.get("gated") is False:
+        errors.append("gated = False cannot be expressed by this family, whose MLP has a gate")
+    intermediate_size = ffn.get("intermediate_size")
+    if ffn.get("ffn_mult"):
+        intermediate_size = ffn_mult_to_intermediate_size(ffn["ffn_mult"], hidden_size)
+    elif not intermediate_size:
+        errors.append("needs ffn_mult or intermediate_size, or no_op or replace_with_linear set to true")
+    return {"mlp_types": "dense", "intermediate_size": intermediate_size, "hidden_act": ffn.get("hidden_act")}, errors
+
+
+def read_block(block: dict[str, Any], config: PreTrainedConfig) -> tuple[dict[str, Any], list[str]]:
+    """One entry of `block_configs` as (attributes of the layer, errors)."""
+    missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
+    if missing:
+        return {}, [
+            f".{name} is missing: one of attention, ffn without which a block is not described" for name in missing
+        ]
+    mixer, mixer_errors = read_attention(block["attention"], config.num_attention_heads)
+    mlp, mlp_errors = read_ffn(block["ffn"], config.hidden_size)
+    errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
+    errors += [f".attention: {error}" for error in mixer_errors] + [f".ffn: {error}" for error in mlp_errors]
+    return mixer | mlp, errors
+
+
+def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedConfig) -> dict[str, Any]:
+    """
+    The layers that `block_configs` describes, as attributes of a family's config.
+
+    Read are the dialects of `nemotron-nas` (`n_heads_in_group` with `ffn_mult`, or with `intermediate_size`) and of
+    Puzzletron (`num_key_value_heads` with `intermediate_size`).
+
+    Raises:
+        ValueError: names every block and field that the family cannot express.
+    """
+    blocks = [read_block(block, config) for block in block_configs]
+    errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
+    if len(blocks) != config.num_hidden_layers:
+        errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {config.num_hidden_layers}")
+    layers = [layer for layer, _ in blocks]
+    activations = {
+        layer.get("hidden_act") or config.hidden_act for layer in layers if layer.get("mlp_types") == "dense"
+    }
+    if len(activations) > 1:
+        errors.append(
+            f"block_configs: ffn.hidden_act differs between layers: {sorted(activations)}; one for all is needed"
+        )
+    if errors:
+        raise ValueError("\n".join(errors))
+
+    names = ("mixer_types", "mlp_types", "num_key_value_heads", "sliding_window", "intermediate_size")
+    attributes = {name: [layer.get(name) for layer in layers] for name in names}
+    attributes["hidden_act"] = activations.pop() if activations else config.hidden_act
+    if config.head_dim is None and is_second_schema(block_configs):
+        attributes["head_dim"] = 128  # the default of the remote code that wrote it, whatever hidden_size is
+    return attributes
+
+
+def is_second_schema(block_configs: list[dict[str, Any]]) -> bool:
+    """Whether the blocks are in DeciLM's later schema, which gives widths and no longer `ffn_mult`."""
+    grouped = any(block["attention"].get("n_heads_in_group") for block in block_configs)
+    return grouped and any(block["ffn"].get("intermediate_size") for block in block_configs)

@@ -1,0 +1,323 @@
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What every family shares. No `__all__`: nothing is expanded from here, families copy what they import."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from transformers.cache_utils import Cache
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.generation import GenerationMixin
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.modeling_utils import PreTrainedModel
+
+
+class PerLayerConfigView(Sequence):
+    """The configs of the layers, computed when read: indexed by layer, slice or layer type."""
+
+    def __init__(self, config: "HeterogeneousPreTrainedConfig"):
+        self.config = config
+
+    def __len__(self) -> int:
+        return self.config.num_hidden_layers
+
+    def __getitem__(self, index: int | slice | str) -> "PreTrainedConfig | list[PreTrainedConfig]":
+        if isinstance(index, slice):
+            return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
+        if isinstance(index, str):
+            return self.config.layer_type_config(index)
+        # `range` counts from the end for a negative index and raises an IndexError past it
+        return self.config.layer_config(range(len(self))[index])
+
+
+class HeterogeneousPreTrainedConfig(PreTrainedConfig):
+    """
+    A config whose layers may differ from one another.
+
+    `mixer_types` and `mlp_types` say what each layer is made of and are always lists, one entry a layer. A size named in
+    `per_layer_sizes` is either a scalar, which holds for every layer that has the sub-block, or a list with one entry a
+    layer, `None` where the layer has no such sub-block. When all entries that count are equal the scalar is stored.
+    `per_layer_config[i]` is the config of layer `i`, computed when it is read, with scalars only.
+    """
+
+    # Size -> the list that says whether a layer has it, and the entries of that list for which it does
+    per_layer_sizes = {}
+    # Sizes for which `None` is a choice ("no window") and not an absence
+    optional_per_layer_sizes = ("sliding_window",)
+    supported_mixer_types = ("attention", "linear", "none")
+    supported_mlp_types = ("dense", "linear", "none")
+    # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
+    skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # Checkpoints of these model types are read without a warning: the family is meant for them
+    compatible_model_types = ()
+    # A per-layer attribute that is read globally is its list; nothing raises
+    allow_global_per_layer_attribute_access = True
+
+    mixer_types: list[str] | None = None
+    mlp_types: list[str] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.mixer_types is None:
+            self.mixer_types = ["attention"] * self.num_hidden_layers
+        if self.mlp_types is None:
+            self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
+        super().__post_init__(**kwargs)
+        self.simplify_sizes()
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if config_dict.get("model_type") in cls.compatible_model_types:
+            del config_dict["model_type"]
+        return config_dict, kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        config = super().from_dict(config_dict, **kwargs)
+        # Keyword overrides are set one by one on a finished config: what they make together is checked here
+        overridden = config[0] if isinstance(config, tuple) else config
+        overridden.simplify_sizes()
+        overridden.validate()
+        return config
+
+    def simplify_sizes(self):
+        """Put `None` where a layer has no such sub-block, and the scalar where all other entries are equal."""
+        for name in self.per_layer_sizes:
+            sizes = getattr(self, name)
+            if isinstance(sizes, list) and len(sizes) == self.num_hidden_layers:
+                sizes = [size if has else None for size, has in zip(sizes, self.layers_with(name))]
+                distinct = {size for size, has in zip(sizes, self.layers_with(name)) if has}
+                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes if distinct else None)
+
+    def layers_with(self, name: str) -> list[bool]:
+        """For each layer, whether it has the sub-block that the size `name` belongs to."""
+        types, having = self.per_layer_sizes[name]
+        return [layer_type in having for layer_type in getattr(self, types)]
+
+    def layer_sizes(self, name: str) -> list[int | None]:
+        """The size `name` of each layer, `None` where the layer has no such sub-block."""
+        sizes = getattr(self, name)
+        if isinstance(sizes, list):
+            return list(sizes)
+        return [sizes if has else None for has in self.layers_with(name)]
+
+    def layer_config(self, layer_idx: int) -> PreTrainedConfig:
+        """
+        The config of one layer: every size a scalar. Where the layer has no such sub-block a size is the largest of the
+        others, since readers of geometry (cache allocators, servers) expect a number.
+        """
+        if not self.is_heterogeneous:
+            return self
+        config = object.__new__(type(self))  # no validation: the scalars come from lists that were validated
+        config.__dict__.update(self.__dict__, _layer_types=self.layer_types)
+        for name in self.per_layer_attributes - {"mixer_types", "mlp_types"}:
+            sizes = getattr(self, name)
+            size = sizes[layer_idx]
+            if size is None and name not in self.optional_per_layer_sizes:
+                size = max(size for size in sizes if size is not None)
+            config.__dict__[name] = size
+        config.__dict__["skip"] = [
+            name for name, types in self.skippable.items() if getattr(self, types)[layer_idx] == "none"
+        ]
+        return config
+
+    def layer_type_config(self, layer_type: str) -> PreTrainedConfig:
+        """The config that all layers of a `layer_types` entry share; a `ValueError` where they differ."""
+        layers = [layer_idx for layer_idx, kind in enumerate(self.layer_types) if kind == layer_type]
+        if not layers:
+            raise ValueError(f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.layer_types))}")
+        for name in self.per_layer_attributes or ():
+            values = {layer_idx: getattr(self, name)[layer_idx] for layer_idx in layers}
+            if len(set(values.values())) > 1:
+                raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
+        return self.layer_config(layers[0])
+
+    @property
+    def is_heterogeneous(self) -> bool:
+        # The config of one layer is not heterogeneous
+        return "_layer_types" not in self.__dict__ and bool(self._varying_attributes())
+
+    def _varying_attributes(self) -> set[str]:
+        names = {name for name in self.per_layer_sizes if isinstance(getattr(self, name), list)}
+        return names | {name for name in ("mixer_types", "mlp_types") if len(set(getattr(self, name))) > 1}
+
+    @property
+    def per_layer_attributes(self) -> set[str] | None:
+        return self._varying_attributes() if self.is_heterogeneous else None
+
+    @property
+    def per_layer_config(self) -> PerLayerConfigView:
+        return PerLayerConfigView(self)
+
+    @per_layer_config.setter
+    def per_layer_config(self, overrides: dict[int | str, dict[str, Any]] | None):
+        """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
+        if overrides is None:
+            return
+        lists = {name: self.layer_sizes(name) for name in self.per_layer_sizes}
+        lists |= {"mixer_types": list(self.mixer_types), "mlp_types": list(self.mlp_types)}
+        errors = []
+        for layer, attributes in overrides.items():
+            if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
+                errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
+                continue
+            for name, value in attributes.items():
+                if name == "skip":
+                    unknown = [sub_block for sub_block in value if sub_block not in self.skippable]
+                    errors += [f"layer {layer}: cannot skip {name!r}, only {list(self.skippable)}" for name in unknown]
+                    for sub_block in set(value).intersection(self.skippable):
+                        lists[self.skippable[sub_block]][int(layer)] = "none"
+                elif name in lists:
+                    lists[name][int(layer)] = value
+                else:
+                    errors.append(f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(lists)}")
+        if errors:
+            raise ValueError("per_layer_config:\n" + "\n".join(errors))
+        for name, values in lists.items():
+            setattr(self, name, values)
+        self.simplify_sizes()
+
+    @property
+    def layer_types(self) -> list[str]:
+        """Each layer in upstream's vocabulary, for its caches and masks. A layer without attention counts as the first
+        one with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
+        if "_layer_types" in self.__dict__:
+            return self._layer_types
+        windows = self.layer_sizes("sliding_window")
+        kinds = ["full_attention" if window is None else "sliding_attention" for window in windows]
+        attends = [mixer == "attention" for mixer in self.mixer_types]
+        default = kinds[attends.index(True)] if True in attends else "full_attention"
+        return [kind if attends[layer_idx] else default for layer_idx, kind in enumerate(kinds)]
+
+    @property
+    def kv_sharing_modes(self) -> list[str | None]:
+        """Upstream's word for layers that keep no keys and values of their own: here those without attention."""
+        return [None if mixer == "attention" else "reuse" for mixer in self.mixer_types]
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Names every layer that is wrong."""
+        if "_layer_types" in self.__dict__:
+            return
+        errors = [*self._list_errors()] or [*self._type_errors(), *self._size_errors()]
+        if not errors:
+            errors = [*self._head_errors()]
+        if errors:
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+
+    def _list_errors(self):
+        for name in ("mixer_types", "mlp_types", *self.per_layer_sizes):
+            value = getattr(self, name)
+            if isinstance(value, list) and len(value) != self.num_hidden_layers:
+                yield f"{name} has {len(value)} entries, num_hidden_layers is {self.num_hidden_layers}: one entry a layer is needed"
+
+    def _type_errors(self):
+        for name, supported in (("mixer_types", self.supported_mixer_types), ("mlp_types", self.supported_mlp_types)):
+            for layer_idx, layer_type in enumerate(getattr(self, name)):
+                if layer_type not in supported:
+                    yield f"{name}[{layer_idx}] is {layer_type!r}, allowed are {list(supported)}"
+        if "attention" not in self.mixer_types:
+            yield (
+                'mixer_types has no "attention": at least one layer must attend, since positions and caches follow it. '
+                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves."
+            )
+
+    def _size_errors(self):
+        for name in self.per_layer_sizes:
+            sizes = self.layer_sizes(name)
+            for layer_idx, has in enumerate(self.layers_with(name)):
+                size = sizes[layer_idx]
+                if has and size is None and name not in self.optional_per_layer_sizes:
+                    yield f"{name}[{layer_idx}] is None, but the layer has that sub-block: a positive integer is needed"
+                elif has and size is not None and size <= 0:
+                    yield f"{name}[{layer_idx}] is {size}: a positive integer is needed"
+
+    def _head_errors(self):
+        num_heads = self.layer_sizes("num_attention_heads")
+        for layer_idx, num_groups in enumerate(self.layer_sizes("num_key_value_heads")):
+            if num_groups is not None and num_heads[layer_idx] % num_groups:
+                yield (
+                    f"num_key_value_heads[{layer_idx}] is {num_groups}, which does not divide "
+                    f"num_attention_heads[{layer_idx}] = {num_heads[layer_idx]}"
+                )
+
+    def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
+        # The lists are in the dict already
+        d.pop("_layer_types", None)
+
+
+class HeterogeneousPreTrainedModel(PreTrainedModel):
+    def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
+        """
+        One mask for each distinct (kind, window) of the layers' attention.
+
+        Returns:
+            The name of each layer's mask (`None` where the layer does not attend), and for each name the first layer
+            that uses it. The names are upstream's layer types; with several windows, the window is added to the name.
+        """
+        windows = config.layer_sizes("sliding_window")
+        several = len({window for window in windows if window is not None}) > 1
+        names, first_layers = [], {}
+        for layer_idx, mixer_type in enumerate(config.mixer_types):
+            name = config.layer_types[layer_idx] if mixer_type == "attention" else None
+            if several and name == "sliding_attention":
+                name = f"{name}_{windows[layer_idx]}"
+            names.append(name)
+            if name is not None:
+                first_layers.setdefault(name, layer_idx)
+        return names, first_layers
+
+    def create_masks_for_generate(
+        self,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None,
+        position_ids: torch.LongTensor | None = None,
+        or_mask_function=None,
+        and_mask_function=None,
+        block_sequence_ids: torch.Tensor | None = None,
+        **kwargs,
+    ) -> dict[str, torch.Tensor | None]:
+        """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
+        masks = {}
+        for name, layer_idx in self.base_model.mask_layers.items():
+            layer_config = self.config.per_layer_config[layer_idx]
+            windowed = layer_config.sliding_window is not None
+            create_mask = create_sliding_window_causal_mask if windowed else create_causal_mask
+            masks[name] = create_mask(
+                config=layer_config,
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+                position_ids=position_ids,
+                or_mask_function=or_mask_function,
+                and_mask_function=and_mask_function,
+                block_sequence_ids=block_sequence_ids,
+                layer_idx=layer_idx,
+            )
+        return masks
+
+
+class HeterogeneousGenerationMixin(GenerationMixin):
+    def init_continuous_batching(self, *args, **kwargs):
+        """Refuses what upstream's paged cache cannot hold, for which it would return empty outputs."""
+        varying = {"num_key_value_heads", "sliding_window"}.intersection(self.config.per_layer_attributes or ())
+        if varying:
+            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in sorted(varying))
+            raise ValueError(
+                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
+                "Use `generate`, which takes a batch of padded prompts."
+            )
+        return super().init_continuous_batching(*args, **kwargs)

@@ -1,0 +1,370 @@
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.configuration_llama import LlamaConfig
+from transformers.models.llama.modeling_llama import (
+    LlamaAttention,
+    LlamaDecoderLayer,
+    LlamaForCausalLM,
+    LlamaForQuestionAnswering,
+    LlamaForSequenceClassification,
+    LlamaForTokenClassification,
+    LlamaMLP,
+    LlamaModel,
+    LlamaPreTrainedModel,
+    LlamaRMSNorm,
+    apply_rotary_pos_emb,
+    eager_attention_forward,
+)
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+
+from .modular_block_configs import drop_remote_code_keys, read_block_configs
+from .modular_heterogeneous import (
+    HeterogeneousGenerationMixin,
+    HeterogeneousPreTrainedConfig,
+    HeterogeneousPreTrainedModel,
+)
+
+
+@strict
+class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
+    r"""
+    Config of a Llama whose layers may differ. All fields of [`LlamaConfig`] keep their meaning; those below may be lists
+    with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
+
+    Args:
+        mixer_types (`list[str]`, *optional*):
+            What mixes tokens in each layer: `"attention"`, `"linear"` (one matrix in its place) or `"none"`. All
+            `"attention"` by default.
+        mlp_types (`list[str]`, *optional*):
+            The feed-forward block of each layer: `"dense"`, `"linear"` (one matrix in its place) or `"none"`. All
+            `"dense"` by default.
+        num_attention_heads (`int` or `list[int | None]`, defaults to 32):
+            Query heads. As a list it needs an explicit `head_dim`.
+        num_key_value_heads (`int` or `list[int | None]`, *optional*):
+            Key and value heads; each entry divides the layer's query heads. As many as query heads by default.
+        intermediate_size (`int` or `list[int | None]`, defaults to 11008):
+            Width of the gated MLP.
+        sliding_window (`int` or `list[int | None]`, *optional*):
+            How many positions, its own included, a token attends to. `None` is full attention.
+        block_configs (`list[dict]`, *optional*):
+            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
+        num_key_value_heads_per_layer (`list[int]`, *optional*):
+            Deci's name of a list of key and value heads; read into `num_key_value_heads` and not kept.
+
+    Raises:
+        ValueError: names every layer and field that is wrong, with what is allowed.
+
+    ```python
+    >>> from transformers_heterogeneous import HeterogeneousLlamaConfig
+
+    >>> config = HeterogeneousLlamaConfig(num_hidden_layers=4, mixer_types=["attention", "none", "attention", "none"])
+    >>> config.per_layer_config[1].skip
+    ['attention']
+    ```"""
+
+    model_type = "heterogeneous_llama"
+    per_layer_sizes = {
+        "num_attention_heads": ("mixer_types", ("attention",)),
+        "num_key_value_heads": ("mixer_types", ("attention",)),
+        "sliding_window": ("mixer_types", ("attention",)),
+        "intermediate_size": ("mlp_types", ("dense",)),
+    }
+    compatible_model_types = ("llama", "nemotron-nas", "deci")
+
+    intermediate_size: int | list[int | None] | None = 11008
+    num_attention_heads: int | list[int | None] = 32
+    num_key_value_heads: int | list[int | None] | None = None
+    sliding_window: int | list[int | None] | None = None
+
+    def __post_init__(
+        self,
+        block_configs: list[dict[str, Any]] | None = None,
+        num_key_value_heads_per_layer: list[int] | None = None,
+        **kwargs,
+    ):
+        if num_key_value_heads_per_layer is not None:
+            # Fine-tunes of DeciLM-6b carry a false `num_key_value_heads` beside it
+            self.num_key_value_heads = num_key_value_heads_per_layer
+            kwargs = drop_remote_code_keys(kwargs)
+        if block_configs is not None:
+            for name, value in read_block_configs(block_configs, self).items():
+                setattr(self, name, value)
+            kwargs = drop_remote_code_keys(kwargs)
+        if self.head_dim is None and not isinstance(self.num_attention_heads, int):
+            raise ValueError("num_attention_heads is a list: head_dim must be given, it cannot be derived")
+        super().__post_init__(**kwargs)
+
+
+class NemotronNasConfig(HeterogeneousLlamaConfig):
+    """Reads the config of a published `nemotron-nas` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
+
+    model_type = "nemotron-nas"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
+
+
+class DeciConfig(NemotronNasConfig):
+    """Reads the config of a published `deci` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
+
+    model_type = "deci"
+
+
+class HeterogeneousLlamaRMSNorm(LlamaRMSNorm):
+    pass
+
+
+class HeterogeneousLlamaMLP(LlamaMLP):
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        super().__init__(config)
+        self.intermediate_size = config.per_layer_config[layer_idx].intermediate_size
+
+
+class HeterogeneousLlamaLinearMLP(nn.Module):
+    """One matrix in the place of the MLP, under the name that NVIDIA's checkpoints give it."""
+
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        super().__init__()
+        self.linear_mlp = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear_mlp(x)
+
+
+class HeterogeneousLlamaAttention(LlamaAttention):
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        model_config, config = config, config.per_layer_config[layer_idx]
+        super().__init__(config, layer_idx)
+        self.config = model_config  # the one that `set_attn_implementation` changes
+        self.sliding_window = config.sliding_window
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        input_shape = hidden_states.shape[:-1]
+        hidden_shape = (*input_shape, -1, self.head_dim)
+
+        query_states = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        key_states = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+
+        cos, sin = position_embeddings
+        query_states, key_states = apply_rotary_pos_emb(query_states, key_states, cos, sin)
+
+        if past_key_values is not None:
+            key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
+
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+
+        attn_output, attn_weights = attention_interface(
+            self,
+            query_states,
+            key_states,
+            value_states,
+            attention_mask,
+            dropout=0.0 if not self.training else self.attention_dropout,
+            scaling=self.scaling,
+            sliding_window=self.sliding_window,  # diff with Llama
+            **kwargs,
+        )
+
+        attn_output = attn_output.reshape(*input_shape, -1).contiguous()
+        attn_output = self.o_proj(attn_output)
+        return attn_output, attn_weights
+
+
+class HeterogeneousLlamaLinearAttention(nn.Module):
+    """One matrix in the place of attention, under the name that NVIDIA's checkpoints give it."""
+
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        super().__init__()
+        self.linear_attn = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> tuple[torch.Tensor, None]:
+        return self.linear_attn(hidden_states), None
+
+
+HETEROGENEOUS_LLAMA_MIXERS = {
+    "attention": HeterogeneousLlamaAttention,
+    "linear": HeterogeneousLlamaLinearAttention,
+}
+HETEROGENEOUS_LLAMA_MLPS = {
+    "dense": HeterogeneousLlamaMLP,
+    "linear": HeterogeneousLlamaLinearMLP,
+}
+
+
+class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        nn.Module.__init__(self)
+        self.hidden_size = config.hidden_size
+        self.has_mixer = config.mixer_types[layer_idx] != "none"
+        self.has_mlp = config.mlp_types[layer_idx] != "none"
+
+        if self.has_mixer:
+            mixer_class = HETEROGENEOUS_LLAMA_MIXERS[config.mixer_types[layer_idx]]
+            self.self_attn = mixer_class(config=config, layer_idx=layer_idx)
+        if self.has_mlp:
+            mlp_class = HETEROGENEOUS_LLAMA_MLPS[config.mlp_types[layer_idx]]
+            self.mlp = mlp_class(config=config, layer_idx=layer_idx)
+        if self.has_mixer:
+            self.input_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.has_mlp:
+            self.post_attention_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = False,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        if self.has_mixer:
+            residual = hidden_states
+            hidden_states = self.input_layernorm(hidden_states)
+            hidden_states, _ = self.self_attn(
+                hidden_states=hidden_states,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                position_embeddings=position_embeddings,
+                **kwargs,
+            )
+            hidden_states = residual + hidden_states
+
+        if self.has_mlp:
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
+            hidden_states = self.mlp(hidden_states)
+            hidden_states = residual + hidden_states
+        return hidden_states
+
+
+class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, HeterogeneousPreTrainedModel):
+    pass
+
+
+class HeterogeneousLlamaModel(LlamaModel):
+    def __init__(self, config: HeterogeneousLlamaConfig):
+        super().__init__(config)
+        self.layer_masks, self.mask_layers = self.plan_masks(config)
+        self.first_attention_layer = config.mixer_types.index("attention")
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPast:
+        if (input_ids is None) ^ (inputs_embeds is not None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+
+        if inputs_embeds is None:
+            inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
+
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+
+        if position_ids is None:
+            # A cache that was made without a config is empty at layers that do not attend
+            past_seen_tokens = (
+                past_key_values.get_seq_length(self.first_attention_layer) if past_key_values is not None else 0
+            )
+            position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
+            position_ids = position_ids.unsqueeze(0)
+
+        # `generate` prepares the masks of a compiled forward
+        if not isinstance(causal_masks := attention_mask, dict):
+            causal_masks = self.create_masks_for_generate(
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+                position_ids=position_ids,
+            )
+
+        hidden_states = inputs_embeds
+        position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
+
+        for decoder_layer, mask_name in zip(self.layers[: self.config.num_hidden_layers], self.layer_masks):
+            hidden_states = decoder_layer(
+                hidden_states,
+                attention_mask=causal_masks.get(mask_name),
+                position_embeddings=position_embeddings,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
+            )
+
+        hidden_states = self.norm(hidden_states)
+        return BaseModelOutputWithPast(
+            last_hidden_state=hidden_states,
+            past_key_values=past_key_values,
+        )
+
+
+class HeterogeneousLlamaForCausalLM(LlamaForCausalLM, HeterogeneousGenerationMixin):
+    pass
+
+
+class HeterogeneousLlamaForSequenceClassification(LlamaForSequenceClassification):
+    pass
+
+
+class HeterogeneousLlamaForQuestionAnswering(LlamaForQuestionAnswering):
+    pass
+
+
+class HeterogeneousLlamaForTokenClassification(LlamaForTokenClassification):
+    pass
+
+
+__all__ = [
+    "DeciConfig",
+    "HeterogeneousLlamaConfig",
+    "HeterogeneousLlamaForCausalLM",
+    "HeterogeneousLlamaForQuestionAnswering",
+    "HeterogeneousLlamaForSequenceClassification",
+    "HeterogeneousLlamaForTokenClassification",
+    "HeterogeneousLlamaModel",
+    "HeterogeneousLlamaPreTrainedModel",
+    "NemotronNasConfig",
+]
