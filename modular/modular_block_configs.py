@@ -11,7 +11,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-
 """NVIDIA's `block_configs`, in every published dialect, as per-layer lists. No `__all__`: families copy what they import."""
 
 from typing import Any
