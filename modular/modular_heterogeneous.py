@@ -95,12 +95,14 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def simplify_sizes(self):
         """Put `None` where a layer has no such sub-block, and the scalar where all other entries are equal."""
+        if self._list_errors():
+            return  # for `validate_architecture` to report
         for name in self.per_layer_sizes:
-            sizes = getattr(self, name)
-            if isinstance(sizes, list) and len(sizes) == self.num_hidden_layers:
-                sizes = [size if has else None for size, has in zip(sizes, self.layers_with(name))]
-                distinct = {size for size, has in zip(sizes, self.layers_with(name)) if has}
-                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes if distinct else None)
+            if isinstance(sizes := getattr(self, name), list):
+                layers = list(zip(sizes, self.layers_with(name)))
+                distinct = {size for size, has in layers if has}
+                sizes = [size if has else None for size, has in layers]
+                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
 
     def layers_with(self, name: str) -> list[bool]:
         """For each layer, whether it has the sub-block that the size `name` belongs to."""
@@ -127,7 +129,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             sizes = getattr(self, name)
             size = sizes[layer_idx]
             if size is None and name not in self.optional_per_layer_sizes:
-                size = max(size for size in sizes if size is not None)
+                size = max((size for size in sizes if size is not None), default=None)
             config.__dict__[name] = size
         config.__dict__["skip"] = [
             name for name, types in self.skippable.items() if getattr(self, types)[layer_idx] == "none"
@@ -135,8 +137,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         return config
 
     def layer_type_config(self, layer_type: str) -> PreTrainedConfig:
-        """The config that all layers of a `layer_types` entry share; a `ValueError` where they differ."""
-        layers = [layer_idx for layer_idx, kind in enumerate(self.layer_types) if kind == layer_type]
+        """The config that all attending layers of a `layer_types` entry share; a `ValueError` where they differ."""
+        kinds = zip(self.layer_types, self.mixer_types)
+        layers = [idx for idx, (kind, mixer) in enumerate(kinds) if kind == layer_type and mixer == "attention"]
         if not layers:
             raise ValueError(f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.layer_types))}")
         for name in self.per_layer_attributes or ():
@@ -211,47 +214,54 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation. Names every layer that is wrong."""
         if "_layer_types" in self.__dict__:
             return
-        errors = [*self._list_errors()] or [*self._type_errors(), *self._size_errors()]
-        if not errors:
-            errors = [*self._head_errors()]
+        errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._head_errors()
         if errors:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
 
-    def _list_errors(self):
-        for name in ("mixer_types", "mlp_types", *self.per_layer_sizes):
-            value = getattr(self, name)
-            if isinstance(value, list) and len(value) != self.num_hidden_layers:
-                yield f"{name} has {len(value)} entries, num_hidden_layers is {self.num_hidden_layers}: one entry a layer is needed"
+    def _list_errors(self) -> list[str]:
+        lists = {name: getattr(self, name) for name in ("mixer_types", "mlp_types", *self.per_layer_sizes)}
+        return [
+            f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
+            for name, entries in lists.items()
+            if isinstance(entries, list) and len(entries) != self.num_hidden_layers
+        ]
 
-    def _type_errors(self):
-        for name, supported in (("mixer_types", self.supported_mixer_types), ("mlp_types", self.supported_mlp_types)):
-            for layer_idx, layer_type in enumerate(getattr(self, name)):
-                if layer_type not in supported:
-                    yield f"{name}[{layer_idx}] is {layer_type!r}, allowed are {list(supported)}"
-        if "attention" not in self.mixer_types:
-            yield (
-                'mixer_types has no "attention": at least one layer must attend, since positions and caches follow it. '
-                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves."
+    def _type_errors(self) -> list[str]:
+        errors = [
+            f"{name}[{layer_idx}] is {layer_type!r}, allowed are {list(supported)}"
+            for name, supported in (
+                ("mixer_types", self.supported_mixer_types),
+                ("mlp_types", self.supported_mlp_types),
             )
+            for layer_idx, layer_type in enumerate(getattr(self, name))
+            if layer_type not in supported
+        ]
+        if "attention" not in self.mixer_types:
+            errors.append(
+                "mixer_types has no 'attention': at least one layer must attend, since positions and caches follow it. "
+                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves"
+            )
+        return errors
 
-    def _size_errors(self):
+    def _size_errors(self) -> list[str]:
+        errors = []
         for name in self.per_layer_sizes:
-            sizes = self.layer_sizes(name)
-            for layer_idx, has in enumerate(self.layers_with(name)):
-                size = sizes[layer_idx]
-                if has and size is None and name not in self.optional_per_layer_sizes:
-                    yield f"{name}[{layer_idx}] is None, but the layer has that sub-block: a positive integer is needed"
-                elif has and size is not None and size <= 0:
-                    yield f"{name}[{layer_idx}] is {size}: a positive integer is needed"
+            allowed = "a positive integer or None" if name in self.optional_per_layer_sizes else "a positive integer"
+            for layer_idx, (size, has) in enumerate(zip(self.layer_sizes(name), self.layers_with(name))):
+                if has and (
+                    size is None and name not in self.optional_per_layer_sizes or size is not None and size <= 0
+                ):
+                    errors.append(f"{name}[{layer_idx}] is {size}: the layer has that sub-block and needs {allowed}")
+        return errors
 
-    def _head_errors(self):
-        num_heads = self.layer_sizes("num_attention_heads")
-        for layer_idx, num_groups in enumerate(self.layer_sizes("num_key_value_heads")):
-            if num_groups is not None and num_heads[layer_idx] % num_groups:
-                yield (
-                    f"num_key_value_heads[{layer_idx}] is {num_groups}, which does not divide "
-                    f"num_attention_heads[{layer_idx}] = {num_heads[layer_idx]}"
-                )
+    def _head_errors(self) -> list[str]:
+        heads = zip(self.layer_sizes("num_attention_heads"), self.layer_sizes("num_key_value_heads"))
+        return [
+            f"num_key_value_heads[{layer_idx}] is {num_key_value_heads}, which does not divide "
+            f"num_attention_heads[{layer_idx}] = {num_heads}"
+            for layer_idx, (num_heads, num_key_value_heads) in enumerate(heads)
+            if num_key_value_heads is not None and num_heads % num_key_value_heads
+        ]
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         # The lists are in the dict already

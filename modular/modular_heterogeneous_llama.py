@@ -74,7 +74,8 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
             Deci's name of a list of key and value heads; read into `num_key_value_heads` and not kept.
 
     Raises:
-        ValueError: names every layer and field that is wrong, with what is allowed.
+        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
+        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousLlamaConfig
@@ -115,6 +116,9 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
         if self.head_dim is None and not isinstance(self.num_attention_heads, int):
             raise ValueError("num_attention_heads is a list: head_dim must be given, it cannot be derived")
         super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        raise AttributeError("The layers are checked one by one in HeterogeneousPreTrainedConfig")
 
 
 class NemotronNasConfig(HeterogeneousLlamaConfig):

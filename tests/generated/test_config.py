@@ -1,0 +1,181 @@
+"""The config: lists as stored attributes, the view per layer, what is refused."""
+
+import copy
+import json
+import pickle
+
+import pytest
+from huggingface_hub.errors import StrictDataclassClassValidationError
+from conftest import BASE, MIXED, THINNED
+from transformers.cache_utils import get_layer_types_and_kwargs
+from transformers.configuration_utils import get_head_shapes
+
+from transformers import AutoConfig, LlamaConfig
+from transformers_heterogeneous import HeterogeneousLlamaConfig
+
+
+def make(**changes) -> HeterogeneousLlamaConfig:
+    return HeterogeneousLlamaConfig(**{**MIXED, **changes})
+
+
+UNIFORM = {**BASE, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
+
+
+def test_uniform_config_looks_like_llama():
+    config, llama = HeterogeneousLlamaConfig(**UNIFORM), LlamaConfig(**UNIFORM)
+    assert not config.is_heterogeneous and config.per_layer_attributes is None
+    assert config.mixer_types == ["attention"] * 4 and config.mlp_types == ["dense"] * 4
+    assert config.layer_types == ["full_attention"] * 4
+    assert all(layer is config for layer in config.per_layer_config)
+    ours, theirs = config.to_dict(), llama.to_dict()
+    assert {name: ours[name] for name in theirs if name != "model_type"} == {
+        name: value for name, value in theirs.items() if name != "model_type"
+    }
+
+
+def test_equal_entries_become_the_scalar():
+    config = HeterogeneousLlamaConfig(**{**THINNED, "num_key_value_heads": [2, None, 2, None, 2]})
+    assert config.num_key_value_heads == 2
+    assert config.per_layer_attributes == {"mixer_types", "intermediate_size"}
+
+
+def test_sizes_of_absent_sub_blocks_become_none():
+    config = HeterogeneousLlamaConfig(**{**THINNED, "num_key_value_heads": [2, 7, 1, 7, 2]})
+    assert config.num_key_value_heads == [2, None, 1, None, 2]
+
+
+def test_view_has_scalars_everywhere():
+    layers = make().per_layer_config
+    assert len(layers) == 8
+    assert [layer.num_key_value_heads for layer in layers] == [4, 4, 2, 4, 4, 1, 1, 2]
+    assert [layer.num_attention_heads for layer in layers] == [4, 4, 4, 4, 4, 4, 2, 4]
+    assert [layer.intermediate_size for layer in layers] == [64, 96, 128, 128, 128, 32, 128, 96]
+    assert [layer.sliding_window for layer in layers] == [None, None, 5, None, None, 9, None, None]
+    assert [layer.skip for layer in layers] == [["attention"], [], [], [], ["attention", "mlp"], [], ["mlp"], []]
+    assert not any(layer.is_heterogeneous for layer in layers)
+
+
+def test_view_is_indexed_as_upstreams():
+    layers = make().per_layer_config
+    assert layers[-1].intermediate_size == 96
+    assert [layer.intermediate_size for layer in layers[1:3]] == [96, 128]
+    with pytest.raises(IndexError):
+        layers[8]
+    with pytest.raises(ValueError, match="differ in"):
+        layers["sliding_attention"]
+    with pytest.raises(ValueError, match="not in layer_types"):
+        layers["chunked_attention"]
+    assert HeterogeneousLlamaConfig(**THINNED | {"intermediate_size": 64}).per_layer_config["full_attention"].hidden_size == 64
+
+
+def test_view_of_a_layer_keeps_the_models_layer_types():
+    config = make()
+    assert config.per_layer_config[2].layer_types == config.layer_types
+    assert "_layer_types" not in config.per_layer_config[2].to_dict()
+
+
+def test_upstreams_readers_need_not_know_us():
+    config = make()
+    types, kwargs = get_layer_types_and_kwargs(config)
+    full, window = "full_attention", "sliding_attention"
+    assert types == ["dummy", full, window, "dummy", "dummy", window, full, full]
+    assert kwargs[2] == {"sliding_window": 5} and kwargs[5] == {"sliding_window": 9} and kwargs[6] == {}
+    assert get_head_shapes(config) == ([4, 4, 2, 4, 4, 1, 1, 2], 16)
+
+
+def test_layers_without_attention_add_no_kind_of_mask():
+    config = HeterogeneousLlamaConfig(**{**THINNED, "sliding_window": 6})
+    assert config.layer_types == ["sliding_attention"] * 5
+
+
+@pytest.mark.parametrize("fields", [UNIFORM, MIXED, THINNED], ids=["uniform", "mixed", "thinned"])
+def test_round_trips(fields, tmp_path):
+    config = HeterogeneousLlamaConfig(**fields)
+    config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["model_type"] == "heterogeneous_llama" and "per_layer_config" not in saved
+    assert saved["mixer_types"] == config.mixer_types
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is HeterogeneousLlamaConfig
+    assert loaded.to_diff_dict() == config.to_diff_dict()
+    assert copy.deepcopy(config) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert list(copy.copy(config)) == list(config)
+
+
+def test_keyword_overrides_are_checked_together(tmp_path):
+    make().save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path, num_key_value_heads=1)
+    assert config.num_key_value_heads == 1
+    config = AutoConfig.from_pretrained(tmp_path, intermediate_size=[48] * 8)
+    assert config.intermediate_size == 48
+    with pytest.raises(StrictDataclassClassValidationError, match="intermediate_size has 2 entries, num_hidden_layers is 8"):
+        AutoConfig.from_pretrained(tmp_path, intermediate_size=[48, 64])
+
+
+def test_upstreams_override_dict():
+    overrides = {1: {"skip": ["attention"]}, "03": {"intermediate_size": 48, "num_key_value_heads": 1}}
+    config = HeterogeneousLlamaConfig(**UNIFORM, per_layer_config=overrides)
+    assert config.mixer_types == ["attention", "none", "attention", "attention"]
+    assert config.intermediate_size == [96, 96, 96, 48]
+    assert config.num_key_value_heads == [2, None, 2, 1]
+    config.per_layer_config = {0: {"skip": ["mlp"]}}
+    assert config.mlp_types == ["none", "dense", "dense", "dense"]
+    assert config.intermediate_size == [None, 96, 96, 48]
+
+
+def test_override_dict_names_every_mistake():
+    with pytest.raises(ValueError) as error:
+        HeterogeneousLlamaConfig(
+            **UNIFORM, per_layer_config={9: {"skip": []}, 1: {"skip": ["norm"], "rms_norm_eps": 1e-6}, -1: {}}
+        )
+    message = str(error.value)
+    assert "layer 9: not an index in 0..3" in message and "layer -1: not an index" in message
+    assert "cannot skip 'norm', only ['attention', 'mlp']" in message
+    assert "rms_norm_eps = 1e-06 cannot vary by layer" in message
+
+
+BAD = {
+    "short_list": ({"num_key_value_heads": [1, 2]}, ["num_key_value_heads has 2 entries, num_hidden_layers is 8"]),
+    "several_lists": (
+        {"mlp_types": ["dense"], "sliding_window": [4] * 9},
+        ["mlp_types has 1 entries", "sliding_window has 9 entries"],
+    ),
+    "indivisible_heads": (
+        {"num_key_value_heads": [None, 4, 3, None, None, 1, 1, 3]},
+        ["num_key_value_heads[2] is 3, which does not divide num_attention_heads[2] = 4", "num_key_value_heads[7] is 3"],
+    ),
+    "no_attention": ({"mixer_types": ["none"] * 8}, ["at least one layer must attend", "Keep the attention of one layer"]),
+    "unknown_mixer": (
+        {"mixer_types": ["mamba"] + MIXED["mixer_types"][1:]},
+        ["mixer_types[0] is 'mamba', allowed are ['attention', 'linear', 'none']"],
+    ),
+    "unknown_mlp": (
+        {"mlp_types": ["moe"] + MIXED["mlp_types"][1:]},
+        ["mlp_types[0] is 'moe', allowed are ['dense', 'linear', 'none']"],
+    ),
+    "missing_size": (
+        {"intermediate_size": [64, None, 128, None, None, 32, None, None]},
+        ["intermediate_size[1] is None", "intermediate_size[7] is None"],
+    ),
+    "not_positive": ({"sliding_window": [None, 0, 5, None, None, -2, None, None]}, ["sliding_window[1] is 0", "sliding_window[5] is -2"]),
+    "no_head_dim": ({"head_dim": None}, ["head_dim must be given"]),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=BAD.keys())
+def test_bad_configs_name_every_bad_layer(changes, expected):
+    with pytest.raises((StrictDataclassClassValidationError, ValueError)) as error:
+        make(**changes)
+    for text in expected:
+        assert text in str(error.value)
+
+
+def test_a_wrong_type_is_refused():
+    with pytest.raises(Exception, match="intermediate_size"):
+        make(intermediate_size="wide")
+
+
+def test_head_dim_of_uniform_heads_is_derived():
+    config = HeterogeneousLlamaConfig(**{**UNIFORM, "head_dim": None})
+    assert config.head_dim == 16
