@@ -74,6 +74,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             self.mixer_types = ["attention"] * self.num_hidden_layers
         if self.mlp_types is None:
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
+        if errors := self._list_errors():
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         super().__post_init__(**kwargs)
         self.simplify_sizes()
 
@@ -86,6 +88,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        if "num_hidden_layers" in kwargs:
+            # The lists that a plain checkpoint does not have are made to this length
+            config_dict = config_dict | {"num_hidden_layers": kwargs.pop("num_hidden_layers")}
         config = super().from_dict(config_dict, **kwargs)
         # Keyword overrides are set one by one on a finished config: what they make together is checked here
         overridden = config[0] if isinstance(config, tuple) else config
@@ -129,7 +134,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             sizes = getattr(self, name)
             size = sizes[layer_idx]
             if size is None and name not in self.optional_per_layer_sizes:
-                size = max((size for size in sizes if size is not None), default=None)
+                size = max([size for size in sizes if size is not None], default=None)
             config.__dict__[name] = size
         config.__dict__["skip"] = [
             name for name, types in self.skippable.items() if getattr(self, types)[layer_idx] == "none"

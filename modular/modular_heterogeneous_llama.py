@@ -354,7 +354,7 @@ class HeterogeneousLlamaForSequenceClassification(LlamaForSequenceClassification
 
 
 class HeterogeneousLlamaForQuestionAnswering(LlamaForQuestionAnswering):
-    pass
+    base_model_prefix = "model"  # diff with Llama: finds its layers in a causal checkpoint
 
 
 class HeterogeneousLlamaForTokenClassification(LlamaForTokenClassification):

@@ -107,6 +107,17 @@ def header_colon(text: str, start: int = 0) -> int:
     raise ValueError("a class or def header without a colon")
 
 
+def closing_bracket(text: str, opening: int) -> int:
+    """Offset of the bracket that closes the one at `opening`."""
+    depth = 0
+    for match in TOKEN.finditer(text, opening):
+        if match.lastgroup == "bracket":
+            depth += 1 if match[0] in _OPEN else -1
+            if depth == 0:
+                return match.start()
+    raise ValueError("a bracket that is never closed")
+
+
 def split_commas(text: str) -> list[str]:
     """Cut at the commas outside brackets; each piece keeps its comma and the comment that follows it on the line."""
     depth, cuts = 0, [0]

@@ -5,12 +5,12 @@ import json
 import pickle
 
 import pytest
-from huggingface_hub.errors import StrictDataclassClassValidationError
 from conftest import BASE, MIXED, THINNED
-from transformers.cache_utils import get_layer_types_and_kwargs
-from transformers.configuration_utils import get_head_shapes
+from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from transformers import AutoConfig, LlamaConfig
+from transformers.cache_utils import get_layer_types_and_kwargs
+from transformers.configuration_utils import get_head_shapes
 from transformers_heterogeneous import HeterogeneousLlamaConfig
 
 
@@ -65,7 +65,10 @@ def test_view_is_indexed_as_upstreams():
         layers["sliding_attention"]
     with pytest.raises(ValueError, match="not in layer_types"):
         layers["chunked_attention"]
-    assert HeterogeneousLlamaConfig(**THINNED | {"intermediate_size": 64}).per_layer_config["full_attention"].hidden_size == 64
+    assert (
+        HeterogeneousLlamaConfig(**THINNED | {"intermediate_size": 64}).per_layer_config["full_attention"].hidden_size
+        == 64
+    )
 
 
 def test_view_of_a_layer_keeps_the_models_layer_types():
@@ -109,8 +112,15 @@ def test_keyword_overrides_are_checked_together(tmp_path):
     assert config.num_key_value_heads == 1
     config = AutoConfig.from_pretrained(tmp_path, intermediate_size=[48] * 8)
     assert config.intermediate_size == 48
-    with pytest.raises(StrictDataclassClassValidationError, match="intermediate_size has 2 entries, num_hidden_layers is 8"):
+    with pytest.raises(
+        StrictDataclassClassValidationError, match="intermediate_size has 2 entries, num_hidden_layers is 8"
+    ):
         AutoConfig.from_pretrained(tmp_path, intermediate_size=[48, 64])
+
+
+def test_a_plain_llama_config_can_be_shortened(tmp_path):
+    LlamaConfig(**UNIFORM).save_pretrained(tmp_path)
+    assert HeterogeneousLlamaConfig.from_pretrained(tmp_path, num_hidden_layers=2).mixer_types == ["attention"] * 2
 
 
 def test_upstreams_override_dict():
@@ -143,22 +153,31 @@ BAD = {
     ),
     "indivisible_heads": (
         {"num_key_value_heads": [None, 4, 3, None, None, 1, 1, 3]},
-        ["num_key_value_heads[2] is 3, which does not divide num_attention_heads[2] = 4", "num_key_value_heads[7] is 3"],
+        [
+            "num_key_value_heads[2] is 3, which does not divide num_attention_heads[2] = 4",
+            "num_key_value_heads[7] is 3",
+        ],
     ),
-    "no_attention": ({"mixer_types": ["none"] * 8}, ["at least one layer must attend", "Keep the attention of one layer"]),
+    "no_attention": (
+        {"mixer_types": ["none"] * 8},
+        ["at least one layer must attend", "Keep the attention of one layer"],
+    ),
     "unknown_mixer": (
-        {"mixer_types": ["mamba"] + MIXED["mixer_types"][1:]},
+        {"mixer_types": ["mamba", *MIXED["mixer_types"][1:]]},
         ["mixer_types[0] is 'mamba', allowed are ['attention', 'linear', 'none']"],
     ),
     "unknown_mlp": (
-        {"mlp_types": ["moe"] + MIXED["mlp_types"][1:]},
+        {"mlp_types": ["moe", *MIXED["mlp_types"][1:]]},
         ["mlp_types[0] is 'moe', allowed are ['dense', 'linear', 'none']"],
     ),
     "missing_size": (
         {"intermediate_size": [64, None, 128, None, None, 32, None, None]},
         ["intermediate_size[1] is None", "intermediate_size[7] is None"],
     ),
-    "not_positive": ({"sliding_window": [None, 0, 5, None, None, -2, None, None]}, ["sliding_window[1] is 0", "sliding_window[5] is -2"]),
+    "not_positive": (
+        {"sliding_window": [None, 0, 5, None, None, -2, None, None]},
+        ["sliding_window[1] is 0", "sliding_window[5] is -2"],
+    ),
     "no_head_dim": ({"head_dim": None}, ["head_dim must be given"]),
 }
 

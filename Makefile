@@ -1,0 +1,37 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WRITTEN := hetero.py converters modular scripts tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test generate check style bench
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+demo: $(READY)  ## Convert and load a small copy of Nemotron-Super-49B, and leave a picture of its layers
+	$(BIN)/python -m transformers_heterogeneous.scripts.demo
+
+test: $(READY) style check  ## Style, generated files, tests: what has to pass
+	$(BIN)/python -m pytest -n 2
+
+generate: $(READY)  ## Expand modular/ into generated/
+	$(BIN)/hetero generate
+
+check: $(READY)  ## Fail when generated/ is not what modular/ expands to
+	$(BIN)/hetero check
+
+style: $(READY)  ## Lint, format check, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check $(WRITTEN)
+	$(BIN)/mypy
+
+bench: $(READY)  ## Measure against the parents, as ratios in one run
+	$(BIN)/python -m transformers_heterogeneous.scripts.bench
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@

@@ -1,0 +1,41 @@
+"""JSON objects from files that somebody else wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+
+
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object as a dict; a `ValueError` where a key stands in it twice."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"twice in one object: {sorted({repr(name) for name in names if names.count(name) > 1})}")
+    return members
+
+
+def parse_object(content: bytes, source: str) -> dict[str, Any]:
+    """
+    A JSON object from its bytes in UTF-8.
+
+    Raises:
+        CheckpointError: names `source`, where it is not JSON, not an object, or has a key twice.
+    """
+    try:
+        parsed = json.loads(content.decode("utf-8"), object_pairs_hook=without_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{source}: not JSON that can be read: {error}") from error
+    if not isinstance(parsed, dict):
+        raise CheckpointError(f"{source}: a JSON object is needed, found {type(parsed).__name__}")
+    return parsed
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; a `CheckpointError` names the file where there is none."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_object(content, str(path))

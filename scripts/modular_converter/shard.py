@@ -1,0 +1,255 @@
+"""A shard as the generator sees it: its own statements, its parents, and what it takes from helper shards."""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from .diagnostics import Diagnostic, ShardError, nearest
+from .names import ModelNames, read_model_names
+from .prefix import infer_prefix
+from .rename import Renaming, model_renaming
+from .resolve import Home, home_of, installed_folder, is_helper_import, is_parent_import, module_file, parent_model
+from .source import SourceFile, Statement, read_source
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A parent file: what the shard imports from it, and how its names are renamed."""
+
+    source: SourceFile
+    module: str
+    type: str
+    model: str
+    imported: tuple[str, ...]
+    renaming: Renaming
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that can be emitted: a top-level statement of the shard, of a helper shard or of a renamed parent."""
+
+    name: str
+    statement: Statement
+    renaming: Renaming
+    file: int
+    rank: int
+    helper: bool = False
+
+    @property
+    def kind(self) -> str:
+        return self.statement.kind
+
+    @property
+    def lead(self) -> str:
+        return self.renaming.text(self.statement.lead)
+
+    @property
+    def text(self) -> str:
+        return self.renaming.text(self.statement.text)
+
+    @cached_property
+    def identifiers(self) -> frozenset[str]:
+        """The renamed names that the code mentions."""
+        return frozenset(map(self.renaming.name, self.statement.identifiers))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Everything that is known of a shard before its outputs are laid out."""
+
+    source: SourceFile
+    home: Home
+    model: str
+    cased: str
+    parents: tuple[Parent, ...]
+    helpers: tuple[SourceFile, ...]
+    entries: Mapping[str, Entry]
+    bases: Mapping[str, tuple[str, ...]]
+    problems: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        return self.source.path
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The shard's own classes, in order."""
+        return [name for name, entry in self.entries.items() if entry.kind == "class" and not entry.helper]
+
+    def parent_of(self, class_name: str) -> tuple[int, str] | None:
+        """(index of the parent file, class name there) when a class inherits from another model."""
+        for base in self.bases.get(class_name, ()):
+            for index, parent in enumerate(self.parents):
+                if base in parent.imported:
+                    return index, base
+        return None
+
+
+def model_of(path: Path) -> str:
+    """`modular_llama.py` -> `llama`."""
+    return path.stem.partition("modular_")[2]
+
+
+def read_shard(path: Path) -> Shard:
+    """Read a shard and its parents."""
+    source, home = read_source(path), home_of(path)
+    names = model_names(home)
+    model = model_of(path)
+    imports = [(s, s.node) for s in source.of_kind("import") if isinstance(s.node, ast.ImportFrom)]
+    imports = [(s, _at_line(node, s.line)) for s, node in imports]
+    _refuse_imports(path, [node for _, node in imports])
+    bases = {s.name: class_bases(s.text) for s in source.of_kind("class")}
+    parents = _parents([node for _, node in imports], home, names, names.cased(model), bases)
+    helpers, borrowed = _helpers([node for _, node in imports], home)
+    entries = _entries([*borrowed, *((s, False) for s in source.definitions.values())])
+    shard = Shard(source, home, model, names.cased(model), tuple(parents), helpers, entries, bases)
+    _refuse_two_parents(shard)
+    return shard
+
+
+def _at_line(node: ast.ImportFrom, line: int) -> ast.ImportFrom:
+    node.lineno = line
+    return node
+
+
+def model_names(home: Home) -> ModelNames:
+    """The installed names of models, of the tree the shard lies in."""
+    root = home.root or installed_folder("transformers")
+    return _names_cache(root) if root else ModelNames({})
+
+
+_read_names: dict[Path, ModelNames] = {}
+
+
+def _names_cache(root: Path) -> ModelNames:
+    if root not in _read_names:
+        _read_names[root] = read_model_names(root / "models" / "auto")
+    return _read_names[root]
+
+
+_HEADER = re.compile(r"^class\s+\w+\s*", re.MULTILINE)
+
+
+def class_bases(text: str) -> tuple[str, ...]:
+    """The plain names among the bases in the header of a class statement."""
+    match = _HEADER.search(text)
+    node = ast.parse(text).body[0] if match else None
+    if not isinstance(node, ast.ClassDef):
+        return ()
+    return tuple(ast.unparse(base) for base in node.bases)
+
+
+def _refuse_imports(path: Path, nodes: Iterable[ast.ImportFrom]) -> None:
+    found = []
+    for node in nodes:
+        kind = parent_model(node.module or "")
+        if node.level == 0 and node.module == "transformers":
+            found.append((node, "`from transformers import` hides the file: name the module that defines it"))
+        if kind and kind[0] == "modeling" and is_parent_import(node):
+            found += [
+                (node, f"{alias.name} is a config: import it from configuration_{kind[1]}, not from the modeling file")
+                for alias in node.names
+                if alias.name.endswith("Config")
+            ]
+        if kind and is_parent_import(node):
+            found += [
+                (node, f"`{alias.name} as {alias.asname}`: parents keep their names, drop the alias")
+                for alias in node.names
+                if alias.asname
+            ]
+    if found:
+        raise ShardError(Diagnostic(path, node.lineno, node.col_offset + 1, message) for node, message in found)
+
+
+def _parents(
+    nodes: Iterable[ast.ImportFrom], home: Home, names: ModelNames, default: str, bases: Mapping[str, tuple[str, ...]]
+) -> Iterator[Parent]:
+    imported: dict[Path, tuple[ast.ImportFrom, list[str]]] = {}
+    problems: list[Diagnostic] = []
+    for node in nodes:
+        if not is_parent_import(node):
+            continue
+        try:
+            file = module_file(node, home)
+        except ShardError as error:
+            problems += error.diagnostics
+            continue
+        wanted = [alias.name for alias in node.names]
+        problems += _unknown_names(node, file, wanted, home.shard)
+        imported.setdefault(file, (node, []))[1].extend(wanted)
+    if problems:
+        raise ShardError(problems)
+    for file, (node, wanted) in imported.items():
+        yield _parent(read_source(file), node, wanted, names, default, bases)
+
+
+def _unknown_names(node: ast.ImportFrom, file: Path, wanted: Iterable[str], shard: Path) -> Iterator[Diagnostic]:
+    source = read_source(file)
+    imported = {bound for statement in source.of_kind("import", "guard") for bound in bound_names(statement.node)}
+    for name in wanted:
+        if name not in source.definitions and name not in imported:
+            message = f"{node.module or ''} defines no {name}{nearest(name, source.definitions)}"
+            yield Diagnostic(shard, node.lineno, node.col_offset + 1, message)
+
+
+def bound_names(node: ast.AST | None) -> list[str]:
+    """The names that import statements inside `node` bind."""
+    found = []
+    for child in ast.walk(node) if node else ():
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            found += [alias.asname or alias.name.partition(".")[0] for alias in child.names]
+    return found
+
+
+def _parent(
+    source: SourceFile, node: ast.ImportFrom, wanted: list[str], names: ModelNames, default: str,
+    bases: Mapping[str, tuple[str, ...]],
+) -> Parent:
+    module = node.module or ""
+    kind = parent_model(module)
+    assert kind is not None
+    pairs = [(child, base) for child, its in bases.items() for base in its if base in wanted]
+    classes = [statement.name for statement in source.of_kind("class")]
+    prefix = infer_prefix(pairs, default, names.cased(kind[1]), classes)
+    return Parent(source, module, kind[0], kind[1], tuple(wanted), model_renaming(names, kind[1], prefix))
+
+
+def _helpers(nodes: Iterable[ast.ImportFrom], home: Home) -> tuple[tuple[SourceFile, ...], list[tuple[Statement, bool]]]:
+    """The helper shards that are imported, and the statements taken from them."""
+    helpers: dict[Path, SourceFile] = {}
+    taken: list[tuple[Statement, bool]] = []
+    for node in nodes:
+        if is_helper_import(node):
+            helper = read_source(module_file(node, home))
+            inner = [n for s in helper.of_kind("import") if isinstance(n := s.node, ast.ImportFrom)]
+            deeper, statements = _helpers(inner, home_of(helper.path))
+            helpers |= {source.path: source for source in (*deeper, helper)}
+            taken += [*statements, *((s, True) for s in helper.definitions.values())]
+            problems = list(_unknown_names(node, helper.path, [alias.name for alias in node.names], home.shard))
+            if problems:
+                raise ShardError(problems)
+    return tuple(helpers.values()), taken
+
+
+def _entries(statements: Iterable[tuple[Statement, bool]]) -> dict[str, Entry]:
+    keep = Renaming()
+    found: dict[str, Entry] = {}
+    for rank, (statement, helper) in enumerate(statements):
+        found[statement.name] = Entry(statement.name, statement, keep, -1, rank, helper)
+    return found
+
+
+def _refuse_two_parents(shard: Shard) -> None:
+    found = []
+    known = {name for parent in shard.parents for name in parent.imported}
+    for name, bases in shard.bases.items():
+        parents = [base for base in bases if base in known]
+        if len(parents) > 1:
+            line = shard.source.definitions[name].line
+            message = f"{name} has {len(parents)} parents from other models ({', '.join(parents)}): keep one"
+            found.append(Diagnostic(shard.path, line, 1, message))
+    if found:
+        raise ShardError(found)

@@ -1,0 +1,347 @@
+"""heterogeneous_llama against its parent, against stock layers put together by hand, and in every mode of generation."""
+
+import copy
+
+import pytest
+import torch
+from conftest import BASE, MIXED, THINNED, build
+from stock import StockModel
+
+from transformers import (
+    AutoModelForCausalLM,
+    DynamicCache,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    QuantizedCache,
+    StaticCache,
+)
+from transformers_heterogeneous import (
+    HeterogeneousLlamaConfig,
+    HeterogeneousLlamaForCausalLM,
+    HeterogeneousLlamaForQuestionAnswering,
+    HeterogeneousLlamaForSequenceClassification,
+    HeterogeneousLlamaForTokenClassification,
+    HeterogeneousLlamaModel,
+)
+
+
+UNIFORM = {**BASE, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
+KINDS = {"uniform": UNIFORM, "thinned": THINNED, "mixed": MIXED}
+
+
+def kinds(*names: str):
+    return pytest.mark.parametrize("fields", [KINDS[name] for name in names or KINDS], ids=names or KINDS.keys())
+
+
+def greedy(model, tokens, **kwargs):
+    """16 new tokens; no early end, so that all modes are compared over the same length."""
+    return model.generate(tokens, max_new_tokens=16, do_sample=False, eos_token_id=None, **kwargs)
+
+
+@pytest.fixture
+def llama_folder(tmp_path):
+    torch.manual_seed(3)
+    LlamaForCausalLM(LlamaConfig(**UNIFORM)).save_pretrained(tmp_path / "llama")
+    return tmp_path / "llama"
+
+
+# --- equal to the parent, equal to stock layers ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa", "flex_attention"])
+def test_uniform_logits_are_the_parents(llama_folder, tokens, attn_implementation):
+    llama = LlamaForCausalLM.from_pretrained(llama_folder, attn_implementation=attn_implementation).eval()
+    ours = HeterogeneousLlamaForCausalLM.from_pretrained(llama_folder, attn_implementation=attn_implementation).eval()
+    padding = torch.ones_like(tokens)
+    padding[0, :5] = 0
+    with torch.no_grad():
+        for mask in (None, padding):
+            assert torch.equal(ours(tokens, attention_mask=mask).logits, llama(tokens, attention_mask=mask).logits)
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+@kinds()
+def test_logits_and_gradients_are_those_of_stock_layers(fields, tokens, attn_implementation):
+    ours, stock = build(fields, attn_implementation=attn_implementation), StockModel(fields, attn_implementation)
+    stock.load_state_dict(ours.state_dict(), strict=True)
+    padding = torch.ones_like(tokens)
+    padding[0, :5] = 0
+    for mask in (None, padding):
+        logits, expected = ours(tokens, attention_mask=mask).logits, stock(tokens, attention_mask=mask)
+        assert torch.equal(logits, expected)
+    logits.logsumexp(-1).sum().backward()
+    expected.logsumexp(-1).sum().backward()
+    expected_gradients = {name: parameter.grad for name, parameter in stock.named_parameters()}
+    for name, parameter in ours.named_parameters():
+        assert torch.equal(parameter.grad, expected_gradients[name]), name
+
+
+def test_flex_attention_agrees(tokens):
+    eager, flex = build(MIXED), build(MIXED, attn_implementation="flex_attention")
+    with torch.no_grad():
+        torch.testing.assert_close(flex(tokens).logits, eager(tokens).logits, atol=2e-6, rtol=1e-5)
+
+
+def test_what_is_not_there_is_not_built(mixed):
+    assert list(mixed.model.layers[4].parameters()) == []
+    assert not hasattr(mixed.model.layers[0], "self_attn") and not hasattr(mixed.model.layers[0], "input_layernorm")
+    assert not hasattr(mixed.model.layers[6], "mlp") and not hasattr(mixed.model.layers[6], "post_attention_layernorm")
+    names = set(mixed.state_dict())
+    assert {name for name in names if ".layers.3." in name} == {
+        "model.layers.3.input_layernorm.weight",
+        "model.layers.3.self_attn.linear_attn.weight",
+        "model.layers.3.post_attention_layernorm.weight",
+        "model.layers.3.mlp.linear_mlp.weight",
+    }
+
+
+def test_one_mask_a_kind_and_window(mixed):
+    assert mixed.model.mask_layers == {"full_attention": 1, "sliding_attention_5": 2, "sliding_attention_9": 5}
+    thinned = build({**THINNED, "sliding_window": [None, None, 4, None, 4]})
+    assert thinned.model.mask_layers == {"full_attention": 0, "sliding_attention": 2}
+
+
+def test_attention_implementation_can_be_changed(mixed, tokens):
+    before = mixed(tokens).logits
+    mixed.set_attn_implementation("sdpa")
+    assert {layer.self_attn.config._attn_implementation for layer in mixed.model.layers[5:8]} == {"sdpa"}
+    torch.testing.assert_close(mixed(tokens).logits, before, atol=1e-6, rtol=1e-5)
+
+
+# --- caches ---------------------------------------------------------------------------------------------------------
+
+CACHES = {
+    "dynamic": lambda config: DynamicCache(config=config),
+    "dynamic_without_config": lambda config: DynamicCache(),
+    "static": lambda config: StaticCache(config=config, max_cache_len=32),
+}
+
+
+@pytest.mark.parametrize("make_cache", CACHES.values(), ids=CACHES.keys())
+@kinds()
+def test_decoding_step_by_step_is_one_forward(fields, make_cache, tokens):
+    model = build(fields, attn_implementation="sdpa")
+    cache = make_cache(model.config)
+    with torch.no_grad():
+        expected = model(tokens).logits
+        steps = [tokens[:, :6], *tokens[:, 6:].split(1, dim=1)]
+        logits = torch.cat([model(step, past_key_values=cache, use_cache=True).logits for step in steps], dim=1)
+    torch.testing.assert_close(logits, expected, atol=2e-6, rtol=1e-5)
+
+
+def test_layers_without_attention_take_no_cache_memory(mixed, tokens):
+    cache = mixed(tokens, use_cache=True).past_key_values
+    shapes = [None if layer.keys is None else tuple(layer.keys.shape) for layer in cache.layers]
+    # a window of w needs the w - 1 positions before the next token
+    assert shapes == [None, (2, 4, 14, 16), (2, 2, 4, 16), None, None, (2, 1, 8, 16), (2, 1, 14, 16), (2, 2, 14, 16)]
+
+
+def test_quantized_cache(tokens):
+    """It holds layers of different geometry; layers without a cache are what upstream refuses."""
+    varied = build({**UNIFORM, "num_key_value_heads": [2, 1, 4, 2]}, attn_implementation="sdpa")
+    logits = varied(tokens, past_key_values=QuantizedCache(backend="fp8", config=varied.config)).logits
+    torch.testing.assert_close(logits, varied(tokens).logits, atol=2e-2, rtol=0)
+    with pytest.raises(ValueError, match="only full attention layers.*'dummy'"):
+        QuantizedCache(backend="fp8", config=build(THINNED).config)
+
+
+# --- generation -----------------------------------------------------------------------------------------------------
+
+
+@kinds()
+def test_every_mode_of_generation_gives_the_greedy_tokens(fields, tokens):
+    model = build(fields, attn_implementation="sdpa")
+    expected = greedy(model, tokens, use_cache=False)
+    one, one_expected = tokens[:1], expected[:1]
+    assert torch.equal(greedy(model, tokens), expected)
+    assert torch.equal(greedy(model, tokens, cache_implementation="static", disable_compile=True), expected)
+    assert torch.equal(greedy(model, tokens, prefill_chunk_size=4), expected)
+    assert torch.equal(greedy(model, one, assistant_model=copy.deepcopy(model)), one_expected)
+    assert torch.equal(greedy(model, one, prompt_lookup_num_tokens=3), one_expected)
+    beams = {"num_beams": 3, "num_return_sequences": 3}
+    assert torch.equal(greedy(model, tokens, **beams), greedy(model, tokens, use_cache=False, **beams))
+
+
+@kinds("mixed", "thinned")
+def test_left_padding_changes_nothing(fields, tokens):
+    model = build(fields, attn_implementation="sdpa")
+    padded = torch.cat([torch.zeros(1, 5, dtype=torch.long), tokens[:1, :9]], dim=1)
+    batch = torch.cat([padded, tokens[1:]])
+    mask = torch.ones_like(batch)
+    mask[0, :5] = 0
+    for options in ({}, {"cache_implementation": "static", "disable_compile": True}):
+        generated = greedy(model, batch, attention_mask=mask, **options)
+        assert torch.equal(generated[0, 5:], greedy(model, tokens[:1, :9])[0])
+        assert torch.equal(generated[1], greedy(model, tokens[1:])[0])
+
+
+def test_packed_sequences_do_not_see_each_other(mixed, tokens):
+    lengths = (9, 5)
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    packed = mixed(tokens[:1], position_ids=positions, use_cache=False).logits[0]
+    alone = [mixed(part).logits[0] for part in tokens[:1].split(lengths, dim=1)]
+    torch.testing.assert_close(packed, torch.cat(alone), atol=2e-6, rtol=1e-5)
+
+
+@kinds("uniform", "thinned")
+def test_continuous_batching_gives_the_greedy_tokens(fields, tokens):
+    model = build(fields, attn_implementation="sdpa")
+    expected = greedy(model, tokens)
+    options = GenerationConfig(max_new_tokens=16, do_sample=False, eos_token_id=-1, pad_token_id=0)
+    outputs = model.generate_batch(inputs=tokens.tolist(), generation_config=options)
+    generated = sorted(tuple(output.generated_tokens) for output in outputs.values())
+    assert generated == sorted(tuple(row) for row in expected[:, 14:].tolist())
+
+
+def test_continuous_batching_refuses_what_upstream_cannot_hold(mixed, tokens):
+    with pytest.raises(ValueError, match=r"num_key_value_heads = \[None, 4, 2.*sliding_window = .*Use `generate`"):
+        mixed.generate_batch(inputs=tokens.tolist())
+
+
+# --- compile, training ----------------------------------------------------------------------------------------------
+
+
+@kinds("mixed")
+def test_compiles_without_a_break(fields, tokens):
+    model = build(fields, attn_implementation="sdpa")
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(tokens).logits, model(tokens).logits, atol=1e-6, rtol=1e-5)
+    assert torch._dynamo.explain(model)(tokens).graph_break_count == 0
+    cached = greedy(model, tokens, cache_implementation="static", disable_compile=True)
+    model.forward = torch.compile(model.forward, fullgraph=True, backend="eager")
+    assert torch.equal(greedy(model, tokens, cache_implementation="static"), cached)
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_gradient_checkpointing_gives_the_same_gradients(tokens, use_reentrant):
+    plain, checkpointed = build(MIXED).train(), build(MIXED).train()
+    checkpointed.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    checkpointed.enable_input_require_grads()
+    for model in (plain, checkpointed):
+        model(tokens, labels=tokens).loss.backward()
+    for (name, ours), other in zip(checkpointed.named_parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours.grad, other.grad), name
+
+
+def test_recorded_outputs(mixed, tokens):
+    outputs = mixed(tokens, output_attentions=True, output_hidden_states=True)
+    assert len(outputs.hidden_states) == 9
+    assert [tuple(attention.shape) for attention in outputs.attentions] == [
+        (2, heads, 14, 14) for heads in (4, 4, 4, 2, 4)
+    ]
+    assert torch.equal(outputs.hidden_states[5], outputs.hidden_states[4])  # the layer with nothing in it
+
+
+# --- saving and loading ---------------------------------------------------------------------------------------------
+
+
+@kinds()
+def test_sharded_checkpoints_round_trip(fields, tmp_path, tokens):
+    model = build(fields)
+    model.save_pretrained(tmp_path, max_shard_size="40KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    loaded, report = AutoModelForCausalLM.from_pretrained(
+        tmp_path, output_loading_info=True, attn_implementation="eager"
+    )
+    assert type(loaded) is HeterogeneousLlamaForCausalLM
+    assert not any(report.values()), report
+    assert torch.equal(loaded.eval()(tokens).logits, model(tokens).logits)
+
+
+def test_tied_embeddings(tmp_path, tokens):
+    model = build({**MIXED, "tie_word_embeddings": True})
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
+    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+
+
+def test_device_map_with_disk_offload(tmp_path, tokens):
+    model = build(MIXED)
+    model.save_pretrained(tmp_path / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "model",
+        device_map="auto",
+        max_memory={"cpu": 150_000},
+        offload_folder=tmp_path / "offload",
+        attn_implementation="eager",
+    ).eval()
+    assert "disk" in loaded.hf_device_map.values()
+    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+
+
+def test_layers_of_a_plain_llama_are_overridden_on_the_fly(llama_folder, tmp_path, tokens, caplog):
+    loaded, report = HeterogeneousLlamaForCausalLM.from_pretrained(
+        llama_folder,
+        per_layer_config={1: {"skip": ["attention"]}, 3: {"skip": ["mlp"]}},
+        output_loading_info=True,
+        attn_implementation="eager",
+    )
+    unused = {f"model.layers.1.self_attn.{name}_proj.weight" for name in "qkvo"} | {
+        "model.layers.1.input_layernorm.weight"
+    }
+    unused |= {f"model.layers.3.mlp.{name}_proj.weight" for name in ("gate", "up", "down")}
+    unused |= {"model.layers.3.post_attention_layernorm.weight"}
+    assert set(report["unexpected_keys"]) == unused and not report["missing_keys"]
+    loaded.save_pretrained(tmp_path / "saved")
+    again, report = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "saved", output_loading_info=True, attn_implementation="eager"
+    )
+    assert again.config.model_type == "heterogeneous_llama" and not any(report.values())
+    assert torch.equal(again.eval()(tokens).logits, loaded.eval()(tokens).logits)
+    stock = StockModel(
+        {
+            **UNIFORM,
+            "mixer_types": ["attention", "none", "attention", "attention"],
+            "mlp_types": ["dense", "dense", "dense", "none"],
+        }
+    )
+    stock.load_state_dict(loaded.state_dict(), strict=True)
+    assert torch.equal(loaded(tokens).logits, stock(tokens))
+
+
+def test_a_width_that_the_file_does_not_have_is_not_made_up(llama_folder):
+    override = {3: {"intermediate_size": 48}}
+    with pytest.raises(RuntimeError, match="mismatch"):
+        HeterogeneousLlamaForCausalLM.from_pretrained(llama_folder, per_layer_config=override)
+
+
+def test_narrower_layers_of_a_file_load_through_the_override(llama_folder, tmp_path, tokens):
+    override = {3: {"intermediate_size": 48}, 2: {"num_key_value_heads": 1}}
+    config = HeterogeneousLlamaConfig(**UNIFORM, per_layer_config=override)
+    config._attn_implementation = "eager"
+    narrow = HeterogeneousLlamaForCausalLM(config).eval()
+    narrow.save_pretrained(tmp_path / "narrow")
+    LlamaConfig(**UNIFORM).save_pretrained(tmp_path / "narrow")  # as Puzzletron leaves it: the base model's config
+    loaded = HeterogeneousLlamaForCausalLM.from_pretrained(
+        tmp_path / "narrow", per_layer_config=override, attn_implementation="eager"
+    ).eval()
+    assert torch.equal(loaded(tokens).logits, narrow(tokens).logits)
+
+
+HEADS = {
+    HeterogeneousLlamaForSequenceClassification: (2, 2),
+    HeterogeneousLlamaForTokenClassification: (2, 14, 2),
+    HeterogeneousLlamaForQuestionAnswering: (2, 14),
+}
+
+
+@pytest.mark.parametrize(("model_class", "shape"), HEADS.items(), ids=lambda value: getattr(value, "__name__", None))
+def test_heads_load_from_the_causal_checkpoint(model_class, shape, mixed, tmp_path, tokens):
+    mixed.save_pretrained(tmp_path)
+    model, report = model_class.from_pretrained(tmp_path, output_loading_info=True, attn_implementation="eager")
+    outputs = model.eval()(tokens)
+    logits = outputs.start_logits if "start_logits" in outputs else outputs.logits
+    assert tuple(logits.shape) == shape
+    assert not [key for key in report["missing_keys"] if "layers" in key]
+
+
+def test_base_model_is_the_causal_models(mixed, tmp_path, tokens):
+    mixed.save_pretrained(tmp_path)
+    base, report = HeterogeneousLlamaModel.from_pretrained(
+        tmp_path, output_loading_info=True, attn_implementation="eager"
+    )
+    assert not report["missing_keys"]
+    assert torch.equal(base.eval()(tokens).last_hidden_state, mixed.model(tokens).last_hidden_state)
