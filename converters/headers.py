@@ -7,6 +7,7 @@ the data. Offsets count from the start of the data; the tensors cover it without
 
 import json
 import math
+import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from .json_objects import parse_object
 LENGTH = struct.Struct("<Q")
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 ALIGNMENT = 8
+METADATA = "__metadata__"
+# The members of a tensor's entry
+ENTRY = {"dtype", "shape", "data_offsets"}
 DTYPE_BITS = {
     "BOOL": 8,
     "F4": 4,
@@ -67,7 +71,7 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file holds: its tensors by name, in the order of their bytes, and where in the file the data starts."""
+    """What a file holds: its tensors by name in the order of their bytes, its size and the offset of its data (bytes)."""
 
     tensors: Mapping[str, TensorEntry]
     metadata: Mapping[str, str]
@@ -87,9 +91,97 @@ def read_header(path: Path, file_name: str) -> Header:
         CheckpointError: names everything that is wrong with the header.
     """
     try:
-        file_size = path.stat().st_size
         with path.open("rb") as file:
-            content = read_json_bytes(file.read(LENGTH.size), file_size, file_name) and file.read(header_length(path))
+            file_size = os.fstat(file.fileno()).st_size
+            length = header_length(file.read(LENGTH.size), file_size, file_name)
+            content = file.read(length)
     except OSError as error:
         raise CheckpointError(f"{file_name}: cannot be read: {error.strerror}") from error
-    raise NotImplementedError
+    members = parse_object(content, f"{file_name}, header")
+    metadata = members.pop(METADATA, {})
+    problems = [*metadata_problems(metadata), *entry_problems(members)]
+    refuse(f"{file_name}: the header is not one of safetensors", problems)
+    entries = sorted(map(parse_entry, members.items()), key=lambda entry: (entry.start, entry.end))
+    data_start = LENGTH.size + length
+    refuse(f"{file_name}: the header and the data disagree", layout_problems(entries, file_size - data_start))
+    return Header({entry.name: entry for entry in entries}, metadata, data_start, file_size)
+
+
+def header_length(prefix: bytes, file_size: int, file_name: str) -> int:
+    """The length of the header in bytes, from the first 8 of the file."""
+    if len(prefix) < LENGTH.size:
+        raise CheckpointError(
+            f"{file_name}: has {file_size} bytes; a safetensors file begins with the 8-byte length of its header"
+        )
+    length = int(LENGTH.unpack(prefix)[0])
+    allowed = min(file_size - LENGTH.size, MAX_HEADER_BYTES)
+    if length > allowed:
+        raise CheckpointError(
+            f"{file_name}: its header claims {length} bytes, at most {allowed} are possible: "
+            "the file is truncated or not a safetensors file"
+        )
+    return length
+
+
+def metadata_problems(metadata: object) -> Iterator[str]:
+    """What is wrong with `__metadata__`, which maps strings to strings."""
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        yield f"{METADATA} is {metadata!r}: an object with strings is needed"
+
+
+def entry_problems(members: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the entries of the tensors, each looked at alone."""
+    for name, entry in members.items():
+        if not isinstance(entry, dict) or set(entry) != ENTRY:
+            yield f"{name!r} is {entry!r}: an object with {sorted(ENTRY)} is needed"
+        elif not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPE_BITS:
+            yield f"{name!r} has dtype {entry['dtype']!r}, known are {sorted(DTYPE_BITS)}"
+        elif not is_sizes(entry["shape"]):
+            yield f"{name!r} has shape {entry['shape']!r}: a list of integers from 0 on is needed"
+        elif not is_sizes(entry["data_offsets"]) or len(entry["data_offsets"]) != 2:
+            yield f"{name!r} has data_offsets {entry['data_offsets']!r}: two integers from 0 on are needed"
+
+
+def is_sizes(value: object) -> bool:
+    """Whether it is a list of integers that are not negative (`true` is an integer to Python, not to JSON)."""
+    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+
+
+def parse_entry(member: tuple[str, dict[str, Any]]) -> TensorEntry:
+    name, entry = member
+    return TensorEntry(name, entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
+
+
+def layout_problems(entries: Iterable[TensorEntry], data_size: int) -> Iterator[str]:
+    """Where tensors, in the order of their bytes, do not cover the `data_size` bytes of data one after another."""
+    position = 0
+    for entry in entries:
+        offsets = f"{entry.name!r} has data_offsets [{entry.start}, {entry.end}]"
+        num_bits = entry.num_elements * DTYPE_BITS[entry.dtype]
+        if entry.start != position:
+            kind = "overlaps the tensor before it" if entry.start < position else "leaves a gap before it"
+            yield f"{offsets}, which {kind}: {position} is needed as the first"
+        if num_bits % 8 or entry.num_bytes * 8 != num_bits:
+            needed = num_bits / 8
+            yield f"{offsets}, {entry.num_bytes} bytes; {entry.dtype} {list(entry.shape)} takes {needed:.10g}"
+        if entry.end > data_size:
+            yield f"{offsets}, outside the {data_size} bytes of data that the file holds: is it truncated?"
+        position = max(position, entry.end)
+    if position < data_size:
+        yield f"the file holds {data_size} bytes of data, its tensors cover {position}"
+
+
+def make_header(entries: Iterable[TensorEntry], metadata: Mapping[str, str]) -> bytes:
+    """
+    The first bytes of a file that holds these tensors in this order: length and header, padded with spaces so that the
+    data begins at a multiple of 8.
+    """
+    members: dict[str, Any] = {METADATA: dict(metadata)}
+    position = 0
+    for entry in entries:
+        offsets = [position, position + entry.num_bytes]
+        members[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": offsets}
+        position += entry.num_bytes
+    header = json.dumps(members, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % ALIGNMENT)
+    return LENGTH.pack(len(header)) + header

@@ -30,6 +30,7 @@ class PerLayerConfigView(Sequence):
 
     def __init__(self, config: "HeterogeneousPreTrainedConfig"):
         self.config = config
+        self.attributes = config.per_layer_attributes
 
     def __len__(self) -> int:
         return self.config.num_hidden_layers
@@ -38,9 +39,38 @@ class PerLayerConfigView(Sequence):
         if isinstance(index, slice):
             return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
         if isinstance(index, str):
-            return self.config.layer_type_config(index)
-        # `range` counts from the end for a negative index and raises an IndexError past it
-        return self.config.layer_config(range(len(self))[index])
+            index = self.layer_of_type(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"layer {index} of a model with {len(self)} layers")
+        return self.config if self.attributes is None else self.layer_config(index % len(self))
+
+    def layer_config(self, layer_idx: int) -> PreTrainedConfig:
+        """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
+        of geometry (cache allocators, servers) expect a number."""
+        fields = self.config.__dict__
+        layer_fields = {"_model_config": self.config, "skip": self.config.skipped_sub_blocks(layer_idx)}
+        for name in self.attributes - {"mixer_types", "mlp_types"}:
+            size = fields[name][layer_idx]
+            if size is None and name not in self.config.optional_per_layer_sizes:
+                size = max([size for size in fields[name] if size is not None], default=None)
+            layer_fields[name] = size
+        config = object.__new__(type(self.config))  # no validation: the scalars come from lists that were validated
+        config.__dict__.update(fields, **layer_fields)
+        return config
+
+    def layer_of_type(self, layer_type: str) -> int:
+        """The first attending layer of an entry of `layer_types`; a `ValueError` where such layers differ."""
+        kinds = zip(self.config.layer_types, self.config.mixer_types)
+        layers = [idx for idx, (kind, mixer) in enumerate(kinds) if kind == layer_type and mixer == "attention"]
+        if not layers:
+            raise ValueError(
+                f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
+            )
+        for name in sorted(self.attributes or ()):
+            values = {layer_idx: getattr(self.config, name)[layer_idx] for layer_idx in layers}
+            if len(set(values.values())) > 1:
+                raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
+        return layers[0]
 
 
 class HeterogeneousPreTrainedConfig(PreTrainedConfig):
@@ -121,50 +151,24 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             return list(sizes)
         return [sizes if has else None for has in self.layers_with(name)]
 
-    def layer_config(self, layer_idx: int) -> PreTrainedConfig:
-        """
-        The config of one layer: every size a scalar. Where the layer has no such sub-block a size is the largest of the
-        others, since readers of geometry (cache allocators, servers) expect a number.
-        """
-        if not self.is_heterogeneous:
-            return self
-        config = object.__new__(type(self))  # no validation: the scalars come from lists that were validated
-        config.__dict__.update(self.__dict__, _layer_types=self.layer_types)
-        for name in self.per_layer_attributes - {"mixer_types", "mlp_types"}:
-            sizes = getattr(self, name)
-            size = sizes[layer_idx]
-            if size is None and name not in self.optional_per_layer_sizes:
-                size = max([size for size in sizes if size is not None], default=None)
-            config.__dict__[name] = size
-        config.__dict__["skip"] = [
-            name for name, types in self.skippable.items() if getattr(self, types)[layer_idx] == "none"
-        ]
-        return config
-
-    def layer_type_config(self, layer_type: str) -> PreTrainedConfig:
-        """The config that all attending layers of a `layer_types` entry share; a `ValueError` where they differ."""
-        kinds = zip(self.layer_types, self.mixer_types)
-        layers = [idx for idx, (kind, mixer) in enumerate(kinds) if kind == layer_type and mixer == "attention"]
-        if not layers:
-            raise ValueError(f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.layer_types))}")
-        for name in self.per_layer_attributes or ():
-            values = {layer_idx: getattr(self, name)[layer_idx] for layer_idx in layers}
-            if len(set(values.values())) > 1:
-                raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
-        return self.layer_config(layers[0])
+    def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
+        """What upstream's `skip` says of a layer."""
+        return [name for name, types in self.skippable.items() if self.__dict__[types][layer_idx] == "none"]
 
     @property
     def is_heterogeneous(self) -> bool:
-        # The config of one layer is not heterogeneous
-        return "_layer_types" not in self.__dict__ and bool(self._varying_attributes())
-
-    def _varying_attributes(self) -> set[str]:
-        names = {name for name in self.per_layer_sizes if isinstance(getattr(self, name), list)}
-        return names | {name for name in ("mixer_types", "mlp_types") if len(set(getattr(self, name))) > 1}
+        return self.per_layer_attributes is not None
 
     @property
     def per_layer_attributes(self) -> set[str] | None:
-        return self._varying_attributes() if self.is_heterogeneous else None
+        """The names of the attributes that are lists with unequal entries; `None` where there are none, and for the
+        config of one layer."""
+        fields = self.__dict__  # not `getattr`, which costs a hundred times as much and is asked for at every layer
+        if "_model_config" in fields:
+            return None
+        names = {name for name in self.per_layer_sizes if isinstance(fields[name], list)}
+        names |= {name for name in ("mixer_types", "mlp_types") if len(set(fields[name])) > 1}
+        return names or None
 
     @property
     def per_layer_config(self) -> PerLayerConfigView:
@@ -202,8 +206,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def layer_types(self) -> list[str]:
         """Each layer in upstream's vocabulary, for its caches and masks. A layer without attention counts as the first
         one with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
-        if "_layer_types" in self.__dict__:
-            return self._layer_types
+        if "_model_config" in self.__dict__:
+            return self._model_config.layer_types
         windows = self.layer_sizes("sliding_window")
         kinds = ["full_attention" if window is None else "sliding_attention" for window in windows]
         attends = [mixer == "attention" for mixer in self.mixer_types]
@@ -217,8 +221,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Names every layer that is wrong."""
-        if "_layer_types" in self.__dict__:
-            return
+        if "_model_config" in self.__dict__:
+            return  # one layer of a config that was validated
         errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._head_errors()
         if errors:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
@@ -270,7 +274,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         # The lists are in the dict already
-        d.pop("_layer_types", None)
+        d.pop("_model_config", None)
 
 
 class HeterogeneousPreTrainedModel(PreTrainedModel):
@@ -285,13 +289,14 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         windows = config.layer_sizes("sliding_window")
         several = len({window for window in windows if window is not None}) > 1
         names, first_layers = [], {}
-        for layer_idx, mixer_type in enumerate(config.mixer_types):
-            name = config.layer_types[layer_idx] if mixer_type == "attention" else None
+        for layer_idx, (mixer_type, name) in enumerate(zip(config.mixer_types, config.layer_types)):
+            if mixer_type != "attention":
+                names.append(None)
+                continue
             if several and name == "sliding_attention":
                 name = f"{name}_{windows[layer_idx]}"
             names.append(name)
-            if name is not None:
-                first_layers.setdefault(name, layer_idx)
+            first_layers.setdefault(name, layer_idx)
         return names, first_layers
 
     def create_masks_for_generate(
@@ -308,11 +313,10 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
         masks = {}
         for name, layer_idx in self.base_model.mask_layers.items():
-            layer_config = self.config.per_layer_config[layer_idx]
-            windowed = layer_config.sliding_window is not None
+            windowed = name != "full_attention"
             create_mask = create_sliding_window_causal_mask if windowed else create_causal_mask
             masks[name] = create_mask(
-                config=layer_config,
+                config=self.config.per_layer_config[layer_idx] if windowed else self.config,
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 past_key_values=past_key_values,

@@ -1,4 +1,8 @@
+# Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# The Llama that this family departs from is based on EleutherAI's GPT-NeoX library and the GPT-NeoX and OPT
+# implementations in transformers, modified for Llama's architecture.
 #
 # Licensed under the Apache License, Version 2.0 (the "License");
 # you may not use this file except in compliance with the License.
@@ -19,7 +23,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import (
@@ -232,15 +236,13 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
         nn.Module.__init__(self)
         self.hidden_size = config.hidden_size
-        self.has_mixer = config.mixer_types[layer_idx] != "none"
-        self.has_mlp = config.mlp_types[layer_idx] != "none"
+        mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
+        self.has_mixer, self.has_mlp = mixer_type != "none", mlp_type != "none"
 
         if self.has_mixer:
-            mixer_class = HETEROGENEOUS_LLAMA_MIXERS[config.mixer_types[layer_idx]]
-            self.self_attn = mixer_class(config=config, layer_idx=layer_idx)
+            self.self_attn = HETEROGENEOUS_LLAMA_MIXERS[mixer_type](config=config, layer_idx=layer_idx)
         if self.has_mlp:
-            mlp_class = HETEROGENEOUS_LLAMA_MLPS[config.mlp_types[layer_idx]]
-            self.mlp = mlp_class(config=config, layer_idx=layer_idx)
+            self.mlp = HETEROGENEOUS_LLAMA_MLPS[mlp_type](config=config, layer_idx=layer_idx)
         if self.has_mixer:
             self.input_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if self.has_mlp:
@@ -346,7 +348,22 @@ class HeterogeneousLlamaModel(LlamaModel):
 
 
 class HeterogeneousLlamaForCausalLM(LlamaForCausalLM, HeterogeneousGenerationMixin):
-    pass
+    def forward(self, **super_kwargs) -> CausalLMOutputWithPast:
+        r"""
+        Example:
+
+        ```python
+        >>> import transformers_heterogeneous
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        >>> path = "nvidia/Llama-3_3-Nemotron-Super-49B-v1"
+        >>> model = AutoModelForCausalLM.from_pretrained(path, device_map="auto")
+        >>> tokenizer = AutoTokenizer.from_pretrained(path)
+
+        >>> inputs = tokenizer("Layers that are not there", return_tensors="pt").to(model.device)
+        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
+        ```"""
+        return super().forward(**super_kwargs)
 
 
 class HeterogeneousLlamaForSequenceClassification(LlamaForSequenceClassification):

@@ -97,7 +97,7 @@ def decode(side: PreTrainedModel) -> Side:
 
     def step() -> None:
         side(torch.tensor([[5]]), past_key_values=cache, use_cache=True)
-        cache.crop(64)
+        cache.crop(-1)
 
     return step
 

@@ -1,7 +1,7 @@
 """The `hetero` command. Every command ends with 0 (done), 1 (found something) or 2 (could not do it, reason on stderr)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,3 +35,34 @@ def check(
     from .generate import check_command
 
     raise typer.Exit(check_command(shards, out, as_json))
+
+
+@app.command()
+def convert(
+    src: Annotated[Path, typer.Argument(help="Checkpoint folder in a published format.")],
+    dst: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
+    link: Annotated[
+        Literal["auto", "reflink", "hardlink", "copy"],
+        typer.Option(help="How unchanged files get there. auto: share blocks where the filesystem can, else copy."),
+    ] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and say the plan, write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Convert a checkpoint to the family that loads it without remote code."""
+    from .convert import convert_command
+
+    raise typer.Exit(convert_command(src, dst, link, dry_run, as_json))
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="Checkpoint folder or config.json.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, one entry a layer.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the layers: .png, .svg or .pdf.")] = None,
+) -> None:
+    """Show what each layer is made of, how many parameters it has, and what the KV cache takes."""
+    from .inspection import inspect_command
+
+    raise typer.Exit(inspect_command(path, as_json, plot))

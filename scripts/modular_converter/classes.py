@@ -172,7 +172,7 @@ def _render(child: Class, parent: Class, bases: Sequence[str], members: Members)
     decorators = merged_decorators(child.decorators, parent.decorators)
     arguments = ", ".join([*bases, *parent.keywords])
     head = f"class {child.name}" + (f"({arguments})" if arguments else "") + f":{parent.trailing}"
-    methods = "".join("\n" + chunk.lead + chunk.text for chunk in members.methods.values())
+    methods = join(members.methods.values())
     body = join(members.docstrings) + join(members.attributes.values()) + join(members.others) + methods
     return parent.lead + decorators.text + parent.between + head + (body or "    pass\n")
 

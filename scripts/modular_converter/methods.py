@@ -155,7 +155,7 @@ def _with_comma(parameter: str) -> str:
 
 def rewrite_base_calls(chunk: Chunk, bases: Sequence[str]) -> Chunk:
     """`Base.method(self, ...)` was written to keep a call from being unrolled; it becomes `super().method(...)`."""
-    if "self" not in chunk.text:
+    if not any(f"{base}." in chunk.text for base in (*bases, "nn.Module", "PreTrainedModel")):
         return chunk
     text = "if True:\n" + chunk.text
     lines = Lines(text)

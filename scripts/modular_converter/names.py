@@ -23,7 +23,8 @@ class ModelNames:
     def lower(self, cased: str) -> str:
         """`Llama` -> `llama`; names the mapping does not know are split before each capital."""
         types = {config.replace("Config", ""): model_type for model_type, config in self.config_of_type.items()}
-        return types.get(cased) or "_".join(re.findall(r"[^A-Z]+|[A-Z][^A-Z]*", cased)).lower()
+        known = types.get(cased, "").replace("-", "_")
+        return known or "_".join(re.findall(r"[^A-Z]+|[A-Z][^A-Z]*", cased)).lower()
 
 
 def read_model_names(auto_folder: Path) -> ModelNames:

@@ -60,7 +60,7 @@ class Renaming:
 
     def text(self, text: str) -> str:
         """The new text of a piece of source: identifiers, strings and comments, but not the words of f-strings."""
-        if self._pattern is None or not self._pattern.search(text):
+        if self._pattern is None or not (self._pattern.search(text) or "# Copied from" in text):
             return text
         if not _FRAGILE.search(text):
             return self._plain(text)

@@ -58,7 +58,11 @@ def parent_model(module: str) -> tuple[str, str] | None:
 
 def is_parent_import(node: ast.ImportFrom) -> bool:
     """Whether classes imported here may be inherited from; a sibling's `.configuration_x` is an ordinary import."""
-    return node.level != 1 and bool(node.module) and parent_model(node.module or "") is not None
+    module = node.module or ""
+    if node.level == 1 or parent_model(module) is None:
+        return False
+    in_models = "models." in module or (node.level == 2 and module.count(".") == 1)
+    return in_models or (node.level == 0 and not module.startswith("transformers."))
 
 
 def is_helper_import(node: ast.ImportFrom) -> bool:

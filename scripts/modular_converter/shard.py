@@ -1,7 +1,6 @@
 """A shard as the generator sees it: its own statements, its parents, and what it takes from helper shards."""
 
 import ast
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,21 +97,15 @@ def read_shard(path: Path) -> Shard:
     source, home = read_source(path), home_of(path)
     names = model_names(home)
     model = model_of(path)
-    imports = [(s, s.node) for s in source.of_kind("import") if isinstance(s.node, ast.ImportFrom)]
-    imports = [(s, _at_line(node, s.line)) for s, node in imports]
-    _refuse_imports(path, [node for _, node in imports])
-    bases = {s.name: class_bases(s.text) for s in source.of_kind("class")}
-    parents = _parents([node for _, node in imports], home, names, names.cased(model), bases)
-    helpers, borrowed = _helpers([node for _, node in imports], home)
+    imports = [s.node for s in source.of_kind("import") if isinstance(s.node, ast.ImportFrom)]
+    _refuse_imports(path, imports)
+    bases = {s.name: s.bases for s in source.of_kind("class")}
+    parents = _parents(imports, home, names, names.cased(model), bases)
+    helpers, borrowed = _helpers(imports, home)
     entries = _entries([*borrowed, *((s, False) for s in source.definitions.values())])
     shard = Shard(source, home, model, names.cased(model), tuple(parents), helpers, entries, bases)
     _refuse_two_parents(shard)
     return shard
-
-
-def _at_line(node: ast.ImportFrom, line: int) -> ast.ImportFrom:
-    node.lineno = line
-    return node
 
 
 def model_names(home: Home) -> ModelNames:
@@ -128,18 +121,6 @@ def _names_cache(root: Path) -> ModelNames:
     if root not in _read_names:
         _read_names[root] = read_model_names(root / "models" / "auto")
     return _read_names[root]
-
-
-_HEADER = re.compile(r"^class\s+\w+\s*", re.MULTILINE)
-
-
-def class_bases(text: str) -> tuple[str, ...]:
-    """The plain names among the bases in the header of a class statement."""
-    match = _HEADER.search(text)
-    node = ast.parse(text).body[0] if match else None
-    if not isinstance(node, ast.ClassDef):
-        return ()
-    return tuple(ast.unparse(base) for base in node.bases)
 
 
 def _refuse_imports(path: Path, nodes: Iterable[ast.ImportFrom]) -> None:

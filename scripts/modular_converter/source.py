@@ -35,6 +35,7 @@ class Statement:
     text: str
     line: int
     node: ast.stmt | None = None
+    bases: tuple[str, ...] = ()
 
     @cached_property
     def identifiers(self) -> frozenset[str]:
@@ -81,8 +82,10 @@ def parse_source(path: Path, text: str) -> SourceFile:
     chunks = list(split_block(lines, tree.body, 0, len(lines), 0))
     if not chunks:
         return SourceFile(path, text, (), text)
-    header = chunks[0].lead
-    chunks[0] = Chunk("", chunks[0].text, chunks[0].line, chunks[0].node)
+    lead = chunks[0].lead
+    blank = lead[len(lead.rstrip("\n")) + 1 :] if lead.strip() else lead
+    header = lead[: len(lead) - len(blank)]
+    chunks[0] = Chunk(blank, chunks[0].text, chunks[0].line, chunks[0].node)
     return SourceFile(path, header, tuple(_statement(chunk) for chunk in chunks), text)
 
 
@@ -130,7 +133,8 @@ def _footer_end(lines: list[str], start: int, limit: int, indent: int) -> int:
 def _statement(chunk: Chunk) -> Statement:
     kind, name = _classify(chunk.node)
     node = chunk.node if kind in ("import", "guard") else None
-    return Statement(kind, name, chunk.lead, chunk.text, chunk.line, node)
+    bases = tuple(map(ast.unparse, chunk.node.bases)) if isinstance(chunk.node, ast.ClassDef) else ()
+    return Statement(kind, name, chunk.lead, chunk.text, chunk.line, node, bases)
 
 
 def _classify(node: ast.stmt) -> tuple[str, str]:

@@ -1,0 +1,553 @@
+# Generated from modular/modular_heterogeneous_llama.py by `hetero generate`. Do not edit: change the shard and generate again.
+# Parents: transformers 5.23.0; the code used of them: sha256 897c0e2014251a39
+#
+# Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# The Llama that this family departs from is based on EleutherAI's GPT-NeoX library and the GPT-NeoX and OPT
+# implementations in transformers, modified for Llama's architecture.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from collections.abc import Sequence
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.modeling_rope_utils import RopeParameters
+from transformers.utils.type_validators import interval
+
+
+class PerLayerConfigView(Sequence):
+    """The configs of the layers, computed when read: indexed by layer, slice or layer type."""
+
+    def __init__(self, config: "HeterogeneousPreTrainedConfig"):
+        self.config = config
+        self.attributes = config.per_layer_attributes
+
+    def __len__(self) -> int:
+        return self.config.num_hidden_layers
+
+    def __getitem__(self, index: int | slice | str) -> "PreTrainedConfig | list[PreTrainedConfig]":
+        if isinstance(index, slice):
+            return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
+        if isinstance(index, str):
+            index = self.layer_of_type(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"layer {index} of a model with {len(self)} layers")
+        return self.config if self.attributes is None else self.layer_config(index % len(self))
+
+    def layer_config(self, layer_idx: int) -> PreTrainedConfig:
+        """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
+        of geometry (cache allocators, servers) expect a number."""
+        fields = self.config.__dict__
+        layer_fields = {"_model_config": self.config, "skip": self.config.skipped_sub_blocks(layer_idx)}
+        for name in self.attributes - {"mixer_types", "mlp_types"}:
+            size = fields[name][layer_idx]
+            if size is None and name not in self.config.optional_per_layer_sizes:
+                size = max([size for size in fields[name] if size is not None], default=None)
+            layer_fields[name] = size
+        config = object.__new__(type(self.config))  # no validation: the scalars come from lists that were validated
+        config.__dict__.update(fields, **layer_fields)
+        return config
+
+    def layer_of_type(self, layer_type: str) -> int:
+        """The first attending layer of an entry of `layer_types`; a `ValueError` where such layers differ."""
+        kinds = zip(self.config.layer_types, self.config.mixer_types)
+        layers = [idx for idx, (kind, mixer) in enumerate(kinds) if kind == layer_type and mixer == "attention"]
+        if not layers:
+            raise ValueError(
+                f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
+            )
+        for name in sorted(self.attributes or ()):
+            values = {layer_idx: getattr(self.config, name)[layer_idx] for layer_idx in layers}
+            if len(set(values.values())) > 1:
+                raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
+        return layers[0]
+
+
+class HeterogeneousPreTrainedConfig(PreTrainedConfig):
+    """
+    A config whose layers may differ from one another.
+
+    `mixer_types` and `mlp_types` say what each layer is made of and are always lists, one entry a layer. A size named in
+    `per_layer_sizes` is either a scalar, which holds for every layer that has the sub-block, or a list with one entry a
+    layer, `None` where the layer has no such sub-block. When all entries that count are equal the scalar is stored.
+    `per_layer_config[i]` is the config of layer `i`, computed when it is read, with scalars only.
+    """
+
+    # Size -> the list that says whether a layer has it, and the entries of that list for which it does
+    per_layer_sizes = {}
+    # Sizes for which `None` is a choice ("no window") and not an absence
+    optional_per_layer_sizes = ("sliding_window",)
+    supported_mixer_types = ("attention", "linear", "none")
+    supported_mlp_types = ("dense", "linear", "none")
+    # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
+    skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # Checkpoints of these model types are read without a warning: the family is meant for them
+    compatible_model_types = ()
+    # A per-layer attribute that is read globally is its list; nothing raises
+    allow_global_per_layer_attribute_access = True
+
+    mixer_types: list[str] | None = None
+    mlp_types: list[str] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.mixer_types is None:
+            self.mixer_types = ["attention"] * self.num_hidden_layers
+        if self.mlp_types is None:
+            self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
+        if errors := self._list_errors():
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        super().__post_init__(**kwargs)
+        self.simplify_sizes()
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if config_dict.get("model_type") in cls.compatible_model_types:
+            del config_dict["model_type"]
+        return config_dict, kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        if "num_hidden_layers" in kwargs:
+            # The lists that a plain checkpoint does not have are made to this length
+            config_dict = config_dict | {"num_hidden_layers": kwargs.pop("num_hidden_layers")}
+        config = super().from_dict(config_dict, **kwargs)
+        # Keyword overrides are set one by one on a finished config: what they make together is checked here
+        overridden = config[0] if isinstance(config, tuple) else config
+        overridden.simplify_sizes()
+        overridden.validate()
+        return config
+
+    def simplify_sizes(self):
+        """Put `None` where a layer has no such sub-block, and the scalar where all other entries are equal."""
+        if self._list_errors():
+            return  # for `validate_architecture` to report
+        for name in self.per_layer_sizes:
+            if isinstance(sizes := getattr(self, name), list):
+                layers = list(zip(sizes, self.layers_with(name)))
+                distinct = {size for size, has in layers if has}
+                sizes = [size if has else None for size, has in layers]
+                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
+
+    def layers_with(self, name: str) -> list[bool]:
+        """For each layer, whether it has the sub-block that the size `name` belongs to."""
+        types, having = self.per_layer_sizes[name]
+        return [layer_type in having for layer_type in getattr(self, types)]
+
+    def layer_sizes(self, name: str) -> list[int | None]:
+        """The size `name` of each layer, `None` where the layer has no such sub-block."""
+        sizes = getattr(self, name)
+        if isinstance(sizes, list):
+            return list(sizes)
+        return [sizes if has else None for has in self.layers_with(name)]
+
+    def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
+        """What upstream's `skip` says of a layer."""
+        return [name for name, types in self.skippable.items() if self.__dict__[types][layer_idx] == "none"]
+
+    @property
+    def is_heterogeneous(self) -> bool:
+        return self.per_layer_attributes is not None
+
+    @property
+    def per_layer_attributes(self) -> set[str] | None:
+        """The names of the attributes that are lists with unequal entries; `None` where there are none, and for the
+        config of one layer."""
+        fields = self.__dict__  # not `getattr`, which costs a hundred times as much and is asked for at every layer
+        if "_model_config" in fields:
+            return None
+        names = {name for name in self.per_layer_sizes if isinstance(fields[name], list)}
+        names |= {name for name in ("mixer_types", "mlp_types") if len(set(fields[name])) > 1}
+        return names or None
+
+    @property
+    def per_layer_config(self) -> PerLayerConfigView:
+        return PerLayerConfigView(self)
+
+    @per_layer_config.setter
+    def per_layer_config(self, overrides: dict[int | str, dict[str, Any]] | None):
+        """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
+        if overrides is None:
+            return
+        lists = {name: self.layer_sizes(name) for name in self.per_layer_sizes}
+        lists |= {"mixer_types": list(self.mixer_types), "mlp_types": list(self.mlp_types)}
+        errors = []
+        for layer, attributes in overrides.items():
+            if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
+                errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
+                continue
+            for name, value in attributes.items():
+                if name == "skip":
+                    unknown = [sub_block for sub_block in value if sub_block not in self.skippable]
+                    errors += [f"layer {layer}: cannot skip {name!r}, only {list(self.skippable)}" for name in unknown]
+                    for sub_block in set(value).intersection(self.skippable):
+                        lists[self.skippable[sub_block]][int(layer)] = "none"
+                elif name in lists:
+                    lists[name][int(layer)] = value
+                else:
+                    errors.append(f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(lists)}")
+        if errors:
+            raise ValueError("per_layer_config:\n" + "\n".join(errors))
+        for name, values in lists.items():
+            setattr(self, name, values)
+        self.simplify_sizes()
+
+    @property
+    def layer_types(self) -> list[str]:
+        """Each layer in upstream's vocabulary, for its caches and masks. A layer without attention counts as the first
+        one with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
+        if "_model_config" in self.__dict__:
+            return self._model_config.layer_types
+        windows = self.layer_sizes("sliding_window")
+        kinds = ["full_attention" if window is None else "sliding_attention" for window in windows]
+        attends = [mixer == "attention" for mixer in self.mixer_types]
+        default = kinds[attends.index(True)] if True in attends else "full_attention"
+        return [kind if attends[layer_idx] else default for layer_idx, kind in enumerate(kinds)]
+
+    @property
+    def kv_sharing_modes(self) -> list[str | None]:
+        """Upstream's word for layers that keep no keys and values of their own: here those without attention."""
+        return [None if mixer == "attention" else "reuse" for mixer in self.mixer_types]
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Names every layer that is wrong."""
+        if "_model_config" in self.__dict__:
+            return  # one layer of a config that was validated
+        errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._head_errors()
+        if errors:
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+
+    def _list_errors(self) -> list[str]:
+        lists = {name: getattr(self, name) for name in ("mixer_types", "mlp_types", *self.per_layer_sizes)}
+        return [
+            f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
+            for name, entries in lists.items()
+            if isinstance(entries, list) and len(entries) != self.num_hidden_layers
+        ]
+
+    def _type_errors(self) -> list[str]:
+        errors = [
+            f"{name}[{layer_idx}] is {layer_type!r}, allowed are {list(supported)}"
+            for name, supported in (
+                ("mixer_types", self.supported_mixer_types),
+                ("mlp_types", self.supported_mlp_types),
+            )
+            for layer_idx, layer_type in enumerate(getattr(self, name))
+            if layer_type not in supported
+        ]
+        if "attention" not in self.mixer_types:
+            errors.append(
+                "mixer_types has no 'attention': at least one layer must attend, since positions and caches follow it. "
+                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves"
+            )
+        return errors
+
+    def _size_errors(self) -> list[str]:
+        errors = []
+        for name in self.per_layer_sizes:
+            allowed = "a positive integer or None" if name in self.optional_per_layer_sizes else "a positive integer"
+            for layer_idx, (size, has) in enumerate(zip(self.layer_sizes(name), self.layers_with(name))):
+                if has and (
+                    size is None and name not in self.optional_per_layer_sizes or size is not None and size <= 0
+                ):
+                    errors.append(f"{name}[{layer_idx}] is {size}: the layer has that sub-block and needs {allowed}")
+        return errors
+
+    def _head_errors(self) -> list[str]:
+        heads = zip(self.layer_sizes("num_attention_heads"), self.layer_sizes("num_key_value_heads"))
+        return [
+            f"num_key_value_heads[{layer_idx}] is {num_key_value_heads}, which does not divide "
+            f"num_attention_heads[{layer_idx}] = {num_heads}"
+            for layer_idx, (num_heads, num_key_value_heads) in enumerate(heads)
+            if num_key_value_heads is not None and num_heads % num_key_value_heads
+        ]
+
+    def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
+        # The lists are in the dict already
+        d.pop("_model_config", None)
+
+
+# Keys of the published configs that only the checkpoint's own remote code reads
+REMOTE_CODE_KEYS = (
+    "auto_map",
+    "block_return_only_hidden_states",
+    "llama4_attn_implementation",
+    "naive_attention_decode_batched",
+    "naive_attention_decode_single",
+    "naive_attention_prefill",
+    "output_router_logits",
+    "router_aux_loss_coef",
+    "router_z_loss_coef",
+)
+# Values of keys outside the blocks that say something which Llama layers do not do
+INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": (None, False)}
+
+
+def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a published config that mean something without its remote code; a `ValueError` names those that
+    the family cannot express."""
+    errors = [
+        f"{name} = {config_dict[name]!r} cannot be expressed, only {list(allowed)}"
+        for name, allowed in INEXPRESSIBLE_KEYS.items()
+        if config_dict.get(name) not in allowed
+    ]
+    if errors:
+        raise ValueError("\n".join(errors))
+    return {name: value for name, value in config_dict.items() if name not in (*REMOTE_CODE_KEYS, *INEXPRESSIBLE_KEYS)}
+
+
+def ffn_mult_to_intermediate_size(ffn_mult: float, hidden_size: int) -> int:
+    """DeciLM's width of a gated FFN: two thirds of `ffn_mult * hidden_size`, rounded up to a multiple of 256."""
+    intermediate_size = int(2 * ffn_mult * hidden_size / 3)
+    return -(-intermediate_size // 256) * 256
+
+
+def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:
+    """The fields of a sub-block that ask for what the family does not do; null, false and empty ask for nothing."""
+    harmless = {"weights_precision": "bf16"}
+    return [
+        f"{name} = {value!r} cannot be expressed by this family"
+        for name, value in sub_block.items()
+        if name not in understood and value and value != harmless.get(name)
+    ]
+
+
+def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple[dict[str, Any], list[str]]:
+    """One layer's `attention` entry as (attributes of the layer, errors)."""
+    if attention.get("no_op"):
+        return {"mixer_types": "none"}, []
+    understood = ("no_op", "replace_with_linear", "n_heads_in_group", "num_key_value_heads", "window_length")
+    errors = inexpressible_fields(attention, understood)
+    if attention.get("replace_with_linear"):
+        return {"mixer_types": "linear"}, errors
+
+    group_size, num_key_value_heads = attention.get("n_heads_in_group"), attention.get("num_key_value_heads")
+    if group_size:
+        if num_attention_heads % group_size:
+            errors.append(
+                f"n_heads_in_group = {group_size} does not divide num_attention_heads = {num_attention_heads}"
+            )
+        num_key_value_heads = num_attention_heads // group_size
+    elif not num_key_value_heads:
+        errors.append("needs n_heads_in_group or num_key_value_heads, or no_op or replace_with_linear set to true")
+    layer = {
+        "mixer_types": "attention",
+        "num_key_value_heads": num_key_value_heads,
+        "sliding_window": attention.get("window_length"),
+    }
+    return layer, errors
+
+
+def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], list[str]]:
+    """One layer's `ffn` entry as (attributes of the layer, errors)."""
+    if ffn.get("no_op"):
+        return {"mlp_types": "none"}, []
+    understood = ("no_op", "replace_with_linear", "ffn_mult", "intermediate_size", "hidden_act", "gated")
+    errors = inexpressible_fields(ffn, understood)
+    if ffn.get("replace_with_linear"):
+        return {"mlp_types": "linear"}, errors
+
+    if ffn.get("gated") is False:
+        errors.append("gated = False cannot be expressed by this family, whose MLP has a gate")
+    intermediate_size = ffn.get("intermediate_size")
+    if ffn.get("ffn_mult"):
+        intermediate_size = ffn_mult_to_intermediate_size(ffn["ffn_mult"], hidden_size)
+    elif not intermediate_size:
+        errors.append("needs ffn_mult or intermediate_size, or no_op or replace_with_linear set to true")
+    return {"mlp_types": "dense", "intermediate_size": intermediate_size, "hidden_act": ffn.get("hidden_act")}, errors
+
+
+def read_block(block: dict[str, Any], config: PreTrainedConfig) -> tuple[dict[str, Any], list[str]]:
+    """One entry of `block_configs` as (attributes of the layer, errors)."""
+    missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
+    if missing:
+        return {}, [
+            f".{name} is missing: one of attention, ffn without which a block is not described" for name in missing
+        ]
+    mixer, mixer_errors = read_attention(block["attention"], config.num_attention_heads)
+    mlp, mlp_errors = read_ffn(block["ffn"], config.hidden_size)
+    errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
+    errors += [f".attention: {error}" for error in mixer_errors] + [f".ffn: {error}" for error in mlp_errors]
+    return mixer | mlp, errors
+
+
+def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedConfig) -> dict[str, Any]:
+    """
+    The layers that `block_configs` describes, as attributes of a family's config.
+
+    Read are the dialects of `nemotron-nas` (`n_heads_in_group` with `ffn_mult`, or with `intermediate_size`) and of
+    Puzzletron (`num_key_value_heads` with `intermediate_size`).
+
+    Raises:
+        ValueError: names every block and field that the family cannot express.
+    """
+    blocks = [read_block(block, config) for block in block_configs]
+    errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
+    if len(blocks) != config.num_hidden_layers:
+        errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {config.num_hidden_layers}")
+    layers = [layer for layer, _ in blocks]
+    activations = {
+        layer.get("hidden_act") or config.hidden_act for layer in layers if layer.get("mlp_types") == "dense"
+    }
+    if len(activations) > 1:
+        errors.append(
+            f"block_configs: ffn.hidden_act differs between layers: {sorted(activations)}; one for all is needed"
+        )
+    if errors:
+        raise ValueError("\n".join(errors))
+
+    names = ("mixer_types", "mlp_types", "num_key_value_heads", "sliding_window", "intermediate_size")
+    attributes = {name: [layer.get(name) for layer in layers] for name in names}
+    attributes["hidden_act"] = activations.pop() if activations else config.hidden_act
+    if config.head_dim is None and is_second_schema(block_configs):
+        attributes["head_dim"] = 128  # the default of the remote code that wrote it, whatever hidden_size is
+    return attributes
+
+
+def is_second_schema(block_configs: list[dict[str, Any]]) -> bool:
+    """Whether the blocks are in DeciLM's later schema, which gives widths and no longer `ffn_mult`."""
+    grouped = any(block["attention"].get("n_heads_in_group") for block in block_configs)
+    return grouped and any(block["ffn"].get("intermediate_size") for block in block_configs)
+
+
+@strict
+class HeterogeneousLlamaConfig(HeterogeneousPreTrainedConfig):
+    r"""
+    Config of a Llama whose layers may differ. All fields of [`LlamaConfig`] keep their meaning; those below may be lists
+    with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
+
+    Args:
+        mixer_types (`list[str]`, *optional*):
+            What mixes tokens in each layer: `"attention"`, `"linear"` (one matrix in its place) or `"none"`. All
+            `"attention"` by default.
+        mlp_types (`list[str]`, *optional*):
+            The feed-forward block of each layer: `"dense"`, `"linear"` (one matrix in its place) or `"none"`. All
+            `"dense"` by default.
+        num_attention_heads (`int` or `list[int | None]`, defaults to 32):
+            Query heads. As a list it needs an explicit `head_dim`.
+        num_key_value_heads (`int` or `list[int | None]`, *optional*):
+            Key and value heads; each entry divides the layer's query heads. As many as query heads by default.
+        intermediate_size (`int` or `list[int | None]`, defaults to 11008):
+            Width of the gated MLP.
+        sliding_window (`int` or `list[int | None]`, *optional*):
+            How many positions, its own included, a token attends to. `None` is full attention.
+        block_configs (`list[dict]`, *optional*):
+            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
+        num_key_value_heads_per_layer (`list[int]`, *optional*):
+            Deci's name of a list of key and value heads; read into `num_key_value_heads` and not kept.
+
+    Raises:
+        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
+        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
+
+    ```python
+    >>> from transformers_heterogeneous import HeterogeneousLlamaConfig
+
+    >>> config = HeterogeneousLlamaConfig(num_hidden_layers=4, mixer_types=["attention", "none", "attention", "none"])
+    >>> config.per_layer_config[1].skip
+    ['attention']
+    ```"""
+
+    model_type = "heterogeneous_llama"
+    keys_to_ignore_at_inference = ["past_key_values"]
+    # Default tensor parallel plan for base model `HeterogeneousLlamaModel`
+    base_model_tp_plan = {
+        "layers.*.self_attn.q_proj": "colwise",
+        "layers.*.self_attn.k_proj": "colwise",
+        "layers.*.self_attn.v_proj": "colwise",
+        "layers.*.self_attn.o_proj": "rowwise",
+        "layers.*.mlp.gate_proj": "colwise",
+        "layers.*.mlp.up_proj": "colwise",
+        "layers.*.mlp.down_proj": "rowwise",
+    }
+    base_model_pp_plan = {
+        "embed_tokens": (["input_ids"], ["inputs_embeds"]),
+        "layers": (["hidden_states", "attention_mask"], ["hidden_states"]),
+        "norm": (["hidden_states"], ["hidden_states"]),
+    }
+
+    vocab_size: int = 32000
+    hidden_size: int = 4096
+
+    intermediate_size: int | list[int | None] | None = 11008
+    num_hidden_layers: int = 32
+    num_attention_heads: int | list[int | None] = 32
+    num_key_value_heads: int | list[int | None] | None = None
+    hidden_act: str = "silu"
+    max_position_embeddings: int = 2048
+    initializer_range: float = interval(min=0.0, max=1.0)(default=0.02)
+    rms_norm_eps: float = 1e-6
+    use_cache: bool = True
+    pad_token_id: int | None = None
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    pretraining_tp: int | None = 1
+    tie_word_embeddings: bool = False
+    rope_parameters: RopeParameters | dict | None = None
+    attention_bias: bool = False
+    attention_dropout: int | float | None = 0.0
+    mlp_bias: bool = False
+    head_dim: int | None = None
+    per_layer_sizes = {
+        "num_attention_heads": ("mixer_types", ("attention",)),
+        "num_key_value_heads": ("mixer_types", ("attention",)),
+        "sliding_window": ("mixer_types", ("attention",)),
+        "intermediate_size": ("mlp_types", ("dense",)),
+    }
+    compatible_model_types = ("llama", "nemotron-nas", "deci")
+    sliding_window: int | list[int | None] | None = None
+
+    def __post_init__(
+        self,
+        block_configs: list[dict[str, Any]] | None = None,
+        num_key_value_heads_per_layer: list[int] | None = None,
+        **kwargs,
+    ):
+        if num_key_value_heads_per_layer is not None:
+            # Fine-tunes of DeciLM-6b carry a false `num_key_value_heads` beside it
+            self.num_key_value_heads = num_key_value_heads_per_layer
+            kwargs = drop_remote_code_keys(kwargs)
+        if block_configs is not None:
+            for name, value in read_block_configs(block_configs, self).items():
+                setattr(self, name, value)
+            kwargs = drop_remote_code_keys(kwargs)
+        if self.head_dim is None and not isinstance(self.num_attention_heads, int):
+            raise ValueError("num_attention_heads is a list: head_dim must be given, it cannot be derived")
+        if self.head_dim is None:
+            self.head_dim = self.hidden_size // self.num_attention_heads
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+
+        super().__post_init__(**kwargs)
+
+
+class NemotronNasConfig(HeterogeneousLlamaConfig):
+    """Reads the config of a published `nemotron-nas` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
+
+    model_type = "nemotron-nas"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
+
+
+class DeciConfig(NemotronNasConfig):
+    """Reads the config of a published `deci` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
+
+    model_type = "deci"
+
+
+__all__ = ["DeciConfig", "HeterogeneousLlamaConfig", "NemotronNasConfig"]

@@ -1,0 +1,70 @@
+"""Formatting with ruff, all files of a run at once, as transformers formats its own."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+_CONFIG = """\
+line-length = 119
+target-version = "py310"
+cache-dir = "{cache}"
+[lint.isort]
+lines-after-imports = 2
+known-first-party = ["transformers"]
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something ruff found in a formatted file."""
+
+    key: Path
+    line: int
+    column: int
+    code: str
+    message: str
+
+
+def format_files(files: Mapping[Path, str]) -> tuple[dict[Path, str], list[Finding]]:
+    """Sort imports, drop unused ones, format; returns the texts and what is wrong with them (undefined names, syntax)."""
+    if not files:
+        return {}, []
+    with tempfile.TemporaryDirectory(prefix="hetero-") as name:
+        folder = Path(name)
+        config = folder / "ruff.toml"
+        config.write_text(_CONFIG.format(cache=folder / "cache"), encoding="utf-8")
+        places = {folder / "files" / str(number) / key.name: key for number, key in enumerate(files)}
+        for place, key in places.items():
+            place.parent.mkdir(parents=True)
+            place.write_text(files[key], encoding="utf-8")
+        found = _check(folder, config, places)
+        _ruff(["format", "--quiet", "--no-cache", "--config", str(config), str(folder / "files")])
+        return {key: place.read_text(encoding="utf-8") for place, key in places.items()}, found
+
+
+def _check(folder: Path, config: Path, places: Mapping[Path, Path]) -> list[Finding]:
+    options = ["--fix", "--exit-zero", "--no-cache", "--output-format", "json", "--config", str(config)]
+    output = _ruff(["check", "--select", "I001,F401,F821", *options, str(folder / "files")])
+    return [
+        Finding(
+            places[Path(item["filename"])],
+            item["location"]["row"],
+            item["location"]["column"],
+            item["code"] or "syntax",
+            item["message"],
+        )
+        for item in json.loads(output)
+    ]
+
+
+def _ruff(arguments: Sequence[str]) -> str:
+    command = [sys.executable, "-m", "ruff", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1) and "format" not in arguments:
+        raise RuntimeError(f"ruff failed: {done.stderr.strip()}")
+    return done.stdout

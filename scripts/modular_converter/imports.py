@@ -1,0 +1,130 @@
+"""The import statements of an output: candidates from the shard and its parents, kept where a name is used."""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from .layout import Output, from_outside
+from .rename import Renaming
+from .resolve import is_helper_import, is_parent_import
+from .scan import header_colon, identifiers
+from .shard import Parent, Shard
+from .source import Statement
+
+
+_WORD = re.compile(r"[^\W\d]\w*")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An import statement that an output may take names from."""
+
+    lead: str
+    text: str
+    guard: bool = False
+
+
+def render_imports(shard: Shard, output: Output) -> str:
+    """The imports that `output` needs, plain ones first."""
+    wanted = used_names("".join(output.body.values()) + output.ending) - output.body.keys()
+    candidates = _unique(_candidates(shard, output))
+    kept = [(candidate, _keep(candidate, wanted, taken)) for taken in [set()] for candidate in candidates]
+    wanted |= {name for candidate, text in kept if candidate.guard and text for name in identifiers(_test(text))}
+    taken: set[str] = set()
+    kept = [(candidate, _keep(candidate, wanted, taken)) for candidate in candidates]
+    return "".join(text for flag in (False, True) for candidate, text in kept if candidate.guard is flag)
+
+
+def _test(guard: str) -> str:
+    """The condition of a guarded block of imports."""
+    return guard[guard.index("if ") : header_colon(guard, guard.index("if "))]
+
+
+def used_names(text: str) -> set[str]:
+    """Names that the code reads, and words of its short strings, which may be annotations."""
+    found: set[str] = set(identifiers(text))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
+            found.update(_WORD.findall(node.value))
+    return found
+
+
+def _candidates(shard: Shard, output: Output) -> Iterator[Candidate]:
+    for source in (shard.source, *shard.helpers):
+        for statement in source.of_kind("import", "guard"):
+            if not _is_ours(statement.node):
+                yield Candidate(statement.lead, statement.text, statement.kind == "guard")
+    for parent in shard.parents:
+        for statement in parent.source.of_kind("import", "guard"):
+            yield from _from_parent(shard, parent, statement)
+    for kind, names in output.siblings.items():
+        yield Candidate("", f"from .{kind}_{shard.model} import {', '.join(names)}\n")
+
+
+def _is_ours(node: ast.stmt | None) -> bool:
+    return isinstance(node, ast.ImportFrom) and (is_parent_import(node) or is_helper_import(node))
+
+
+def _from_parent(shard: Shard, parent: Parent, statement: Statement) -> Iterator[Candidate]:
+    if isinstance(statement.node, ast.ImportFrom) and statement.node.level == 0:
+        text = statement.text
+    else:
+        text = parent.renaming.text(statement.text)
+    text = from_outside(shard, parent, _sibling_module(text, parent.renaming, shard.model))
+    yield Candidate(statement.lead, text, statement.kind == "guard")
+
+
+def _sibling_module(text: str, renaming: Renaming, model: str) -> str:
+    """With an alias as prefix, the sibling module keeps the model's own name."""
+    if renaming.new is None or renaming.new.lower == model:
+        return text
+    return re.sub(rf"(from \.[a-z_]*?){re.escape(renaming.new.lower)}(?= import)", rf"\g<1>{model}", text)
+
+
+def _unique(candidates: Iterable[Candidate]) -> list[Candidate]:
+    found: dict[str, Candidate] = {}
+    for candidate in candidates:
+        found.setdefault(candidate.text, candidate)
+    return list(found.values())
+
+
+def _keep(candidate: Candidate, wanted: set[str], taken: set[str]) -> str:
+    keep = _keep_guarded if candidate.guard else keep_names
+    text = keep(candidate.text, wanted, taken)
+    return candidate.lead + text if text else ""
+
+
+def keep_names(text: str, wanted: set[str], taken: set[str]) -> str:
+    """The import statement with only the names that are wanted and not imported yet."""
+    node = ast.parse(text.strip()).body[0]
+    assert isinstance(node, ast.Import | ast.ImportFrom)
+    kept = []
+    for alias in node.names:
+        bound = alias.asname or alias.name.partition(".")[0]
+        key = alias.name if "." in alias.name and not alias.asname else bound
+        if bound in wanted and key not in taken:
+            kept.append(alias)
+            taken.add(key)
+    if len(kept) == len(node.names) and "#" in text:
+        return text
+    node.names = kept
+    return ast.unparse(node) + "\n" if kept else ""
+
+
+def _keep_guarded(text: str, wanted: set[str], taken: set[str]) -> str:
+    """A guarded block with only the imports that are wanted; an `else` stays as it is."""
+    node = ast.parse(text).body[0]
+    assert isinstance(node, ast.If)
+    lines = [_keep_in_guard(statement, wanted, taken) for statement in node.body]
+    if not any(lines):
+        return ""
+    kept = f"if {ast.unparse(node.test)}:\n" + "".join("    " + line for line in lines if line)
+    if node.orelse:
+        kept += "else:\n" + "".join("    " + ast.unparse(statement) + "\n" for statement in node.orelse)
+    return kept
+
+
+def _keep_in_guard(statement: ast.stmt, wanted: set[str], taken: set[str]) -> str:
+    text = ast.unparse(statement) + "\n"
+    return keep_names(text, wanted, taken) if isinstance(statement, ast.Import | ast.ImportFrom) else text
