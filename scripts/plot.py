@@ -137,17 +137,18 @@ def legend_handles(summary: ModelSummary) -> list[Any]:
     ]
 
 
-def span_in_words(values: set[int]) -> str:
-    """The smallest and the largest of several values."""
-    ends = sorted({min(values), max(values)}) if values else []
-    return " to ".join(f"{value:,}" for value in ends)
+def span_in_words(values: set[int | None]) -> str:
+    """The smallest and the largest of several values; `None` is none."""
+    numbers = sorted(value for value in values if value is not None)
+    return " to ".join(f"{value:,}" for value in dict.fromkeys(numbers[:1] + numbers[-1:]))
 
 
 def subtitle(summary: ModelSummary) -> str:
     """How many layers have what, and what the cache takes."""
     attending = sum(layer.mixer == "attention" for layer in summary.layers)
     feeding = sum(layer.mlp != "none" for layer in summary.layers)
+    heads = span_in_words({layer.num_key_value_heads for layer in summary.layers})
     return (
-        f"{len(summary.layers)} layers, {attending} with attention, {feeding} with an MLP. "
+        f"{len(summary.layers)} layers, {attending} with attention ({heads} KV heads), {feeding} with an MLP. "
         f"KV cache: {summary.kv_cache_bytes_per_token:,} bytes per token ({summary.cache_dtype})"
     )

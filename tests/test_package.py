@@ -60,5 +60,10 @@ def test_the_wheel_holds_one_package_and_the_launcher(tmp_path):
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     top_level = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert top_level == {"hetero.py", "transformers_heterogeneous"}
-    expected = ("py.typed", "modeling_heterogeneous_llama.py", "modular/modular_heterogeneous_llama.py", "converters/__init__.py")
+    expected = (
+        "py.typed",
+        "modeling_heterogeneous_llama.py",
+        "modular/modular_heterogeneous_llama.py",
+        "converters/__init__.py",
+    )
     assert {f"transformers_heterogeneous/{name}" for name in expected} <= set(names)

@@ -125,7 +125,7 @@ class Layout:
         view = self._views[parent] if parent is not None else {}
 
         def key(entry: Entry) -> tuple[int, int, int]:
-            if entry.name in view:
+            if entry.name in view and entry.file >= 0:
                 return (0, 0, view[entry.name].rank)
             return (1 if entry.file >= 0 else 2, entry.file, entry.rank)
 

@@ -48,7 +48,8 @@ def render_output(shard: Shard, output: Output, names: Iterable[str]) -> str:
     body = "".join([*first, *rest])
     listed = ", ".join(f'"{name}"' for name in names)
     output.ending = deprecations(shard, output.type)
-    exported = f"\n\n__all__ = [{listed}]\n" if listed else ""
+    spacing = "".join(re.findall(r"(?m)^\n", next(shard.source.of_kind("__all__")).lead))
+    exported = f"{spacing}__all__ = [{listed}]\n" if listed else ""
     return shard.source.header + render_imports(shard, output) + body + output.ending + exported
 
 

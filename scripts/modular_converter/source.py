@@ -82,10 +82,8 @@ def parse_source(path: Path, text: str) -> SourceFile:
     chunks = list(split_block(lines, tree.body, 0, len(lines), 0))
     if not chunks:
         return SourceFile(path, text, (), text)
-    lead = chunks[0].lead
-    blank = lead[len(lead.rstrip("\n")) + 1 :] if lead.strip() else lead
-    header = lead[: len(lead) - len(blank)]
-    chunks[0] = Chunk(blank, chunks[0].text, chunks[0].line, chunks[0].node)
+    header = chunks[0].lead
+    chunks[0] = Chunk("", chunks[0].text, chunks[0].line, chunks[0].node)
     return SourceFile(path, header, tuple(_statement(chunk) for chunk in chunks), text)
 
 

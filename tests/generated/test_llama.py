@@ -9,6 +9,7 @@ from stock import StockModel
 
 from transformers import (
     AutoModelForCausalLM,
+    ContinuousBatchingConfig,
     DynamicCache,
     GenerationConfig,
     LlamaConfig,
@@ -27,7 +28,8 @@ from transformers_heterogeneous import (
 
 
 UNIFORM = {**BASE, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
-KINDS = {"uniform": UNIFORM, "thinned": THINNED, "mixed": MIXED}
+WINDOWED = {**THINNED, "sliding_window": 6}
+KINDS = {"uniform": UNIFORM, "thinned": THINNED, "windowed": WINDOWED, "mixed": MIXED}
 
 
 def kinds(*names: str):
@@ -140,8 +142,10 @@ def test_layers_without_attention_take_no_cache_memory(mixed, tokens):
 def test_quantized_cache(tokens):
     """It holds layers of different geometry; layers without a cache are what upstream refuses."""
     varied = build({**UNIFORM, "num_key_value_heads": [2, 1, 4, 2]}, attn_implementation="sdpa")
-    logits = varied(tokens, past_key_values=QuantizedCache(backend="fp8", config=varied.config)).logits
-    torch.testing.assert_close(logits, varied(tokens).logits, atol=2e-2, rtol=0)
+    cache = QuantizedCache(backend="fp8", config=varied.config)
+    with torch.no_grad():
+        steps = [varied(part, past_key_values=cache, use_cache=True).logits for part in tokens.split(7, dim=1)]
+        torch.testing.assert_close(torch.cat(steps, dim=1), varied(tokens).logits, atol=2e-2, rtol=0)
     with pytest.raises(ValueError, match="only full attention layers.*'dummy'"):
         QuantizedCache(backend="fp8", config=build(THINNED).config)
 
@@ -184,12 +188,16 @@ def test_packed_sequences_do_not_see_each_other(mixed, tokens):
     torch.testing.assert_close(packed, torch.cat(alone), atol=2e-6, rtol=1e-5)
 
 
-@kinds("uniform", "thinned")
+@kinds("uniform", "thinned", "windowed")
 def test_continuous_batching_gives_the_greedy_tokens(fields, tokens):
     model = build(fields, attn_implementation="sdpa")
     expected = greedy(model, tokens)
     options = GenerationConfig(max_new_tokens=16, do_sample=False, eos_token_id=-1, pad_token_id=0)
-    outputs = model.generate_batch(inputs=tokens.tolist(), generation_config=options)
+    outputs = model.generate_batch(
+        inputs=tokens.tolist(),
+        generation_config=options,
+        continuous_batching_config=ContinuousBatchingConfig(num_blocks=16, max_batch_tokens=64),
+    )
     generated = sorted(tuple(output.generated_tokens) for output in outputs.values())
     assert generated == sorted(tuple(row) for row in expected[:, 14:].tolist())
 
