@@ -1,7 +1,6 @@
 """From a published checkpoint to one of the family: read, plan, check, and only then write."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from .weights import INDEX, read_weights
 
 
 NEW_HEADER = "new header"
+# Fields of published configs that are read into others of the family's config, `mixer_types` and `rope_parameters` among them
+TRANSLATED = ("block_configs", "num_key_value_heads_per_layer", "rope_scaling", "rope_theta", "torch_dtype")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,12 @@ class WrittenFile:
 
 @dataclass(frozen=True)
 class Report:
-    """What a conversion did, or would do: every tensor and every file of the source is in it."""
+    """
+    What a conversion did, or would do: every tensor and every file of the source is in it.
+
+    `dropped_fields` are those of the published config that only its remote code reads, or that transformers has moved
+    to the generation config.
+    """
 
     source: str
     target: str
@@ -45,6 +51,7 @@ class Report:
     dry_run: bool
     files: tuple[WrittenFile, ...]
     dropped: tuple[DroppedTensor, ...]
+    dropped_fields: tuple[str, ...]
     carried: tuple[str, ...]
     not_carried: tuple[LeftBehind, ...]
 
@@ -55,12 +62,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Conversion:
-    """All that is known before the first byte is written. The config is the text of the new config.json."""
+    """All that is known before the first byte is written."""
 
     source: Path
     published: PublishedFormat
     config: Any
-    config_text: str
+    dropped_fields: list[str]
     weights: WeightsPlan
     carried: list[str]
     not_carried: list[LeftBehind]
@@ -100,12 +107,12 @@ def prepare(source: Path) -> Conversion:
         raise CheckpointError(f"{source}: a checkpoint folder is needed, this is a file")
     refuse_quantised(source, config_dict)
     config = family_config(published, config_dict, str(source / "config.json"))
-    config_text = serialise(config, source)
     weights = read_weights(source)
     plan = plan_weights(weights, published.dropped)
     check_tensors(weights, plan, published.family.tensor_shapes(config), published.family.optional(config))
     carried, not_carried = other_files(source, weights.files)
-    return Conversion(source, published, config, config_text, plan, carried, not_carried)
+    dropped_fields = lost_fields(config_dict, config)
+    return Conversion(source, published, config, dropped_fields, plan, carried, not_carried)
 
 
 def refuse_quantised(source: Path, config_dict: Mapping[str, Any]) -> None:
@@ -119,14 +126,9 @@ def refuse_quantised(source: Path, config_dict: Mapping[str, Any]) -> None:
         )
 
 
-def serialise(config: Any, source: Path) -> str:
-    """The text of the new config.json, as `save_pretrained` writes it."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            config.save_pretrained(folder)
-        except ValueError as error:
-            raise CheckpointError(f"{source / 'config.json'}: cannot be saved:", str(error).splitlines()) from error
-        return (Path(folder) / "config.json").read_text(encoding="utf-8")
+def lost_fields(config_dict: Mapping[str, Any], config: Any) -> list[str]:
+    """The fields of a published config that are neither in the family's nor translated into others of its fields."""
+    return sorted(name for name in config_dict if name not in TRANSLATED and not hasattr(config, name))
 
 
 def carry_out(conversion: Conversion, target: Path, link: Link) -> dict[str, str]:
@@ -141,7 +143,7 @@ def carry_out(conversion: Conversion, target: Path, link: Link) -> dict[str, str
             transfer_file(conversion.source / name, make_room(folder / name), "copy", lambda num_bytes: None)
         if conversion.weights.index is not None:
             write_text(folder / INDEX, json.dumps(conversion.weights.index, indent=2) + "\n")
-        write_text(folder / "config.json", conversion.config_text)
+        write_text(folder / "config.json", conversion.config.to_json_string())
     return hows
 
 
@@ -175,6 +177,7 @@ def make_report(conversion: Conversion, target: Path, dry_run: bool, hows: Mappi
         dry_run=dry_run,
         files=tuple(WrittenFile(file.name, file.num_bytes, hows[file.name]) for file in plan.files),
         dropped=plan.dropped,
+        dropped_fields=tuple(conversion.dropped_fields),
         carried=tuple(conversion.carried),
         not_carried=tuple(conversion.not_carried),
     )

@@ -14,7 +14,7 @@ from .heterogeneous_llama import FAMILY
 
 def recognises(config: Mapping[str, Any]) -> bool:
     """By its model type; the first uploads had none."""
-    untyped = config.get("model_type") is None and "DeciLMForCausalLM" in (config.get("architectures") or ())
+    untyped = config.get("model_type") is None and config.get("architectures") == ["DeciLMForCausalLM"]
     return config.get("model_type") == "nemotron-nas" or (untyped and "block_configs" in config)
 
 

@@ -124,4 +124,4 @@ def index_problems(weight_map: Mapping[str, str], files: Mapping[str, Header]) -
     for tensor in sorted(places.keys() | weight_map.keys()):
         found, said = places.get(tensor, []), weight_map.get(tensor)
         if found != [said]:
-            yield f"{tensor!r}: in the index {said or 'not listed'}, in the headers of {found or 'no file'}"
+            yield f"{tensor!r}: in the index {said or 'not listed'}, in the headers of {', '.join(found) or 'no file'}"

@@ -40,6 +40,8 @@ def print_report(report: Report) -> None:
         console.print(f"  {how}: {span_of(names)}", markup=False)
     for tensor in report.dropped:
         console.print(f"  dropped: {tensor.name} in {tensor.file}: {tensor.reason}", markup=False)
+    if report.dropped_fields:
+        console.print(f"  dropped from config.json: {', '.join(report.dropped_fields)}", markup=False)
     if report.carried:
         console.print(f"  carried along: {', '.join(report.carried)}", markup=False)
     for left in report.not_carried:

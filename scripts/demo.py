@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,14 @@ def write_weights(folder: Path, config: Config) -> None:
 
 
 def write_tokenizer(folder: Path, config: Config) -> None:
-    """A byte-level tokenizer with the special tokens where the config expects them."""
-    vocabulary = {character: number for number, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    """A byte-level tokenizer with the special tokens where the config expects them. Made-up words fill the rest of the
+    vocabulary, so that what random weights say can at least be read."""
+    consonants, vowels = "bcdfghjklmnprstvwxyz", "aeiou"
+    words = ("Ġ" + "".join(letters) for letters in product(consonants, vowels, consonants, vowels))
+    pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *islice(words, config["bos_token_id"] - 256)]
     special = {"<|begin_of_text|>": config["bos_token_id"], "<|eot_id|>": config["eos_token_id"][-1]}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary | special, merges=[]))
+    vocabulary = {piece: number for number, piece in enumerate(pieces)} | special
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|begin_of_text|>", eos_token="<|eot_id|>")

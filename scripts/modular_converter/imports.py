@@ -29,9 +29,8 @@ def render_imports(shard: Shard, output: Output) -> str:
     """The imports that `output` needs, plain ones first."""
     wanted = used_names("".join(output.body.values()) + output.ending) - output.body.keys()
     candidates = _unique(_candidates(shard, output))
-    kept = [(candidate, _keep(candidate, wanted, taken)) for taken in [set()] for candidate in candidates]
-    wanted |= {name for candidate, text in kept if candidate.guard and text for name in identifiers(_test(text))}
-    taken: set[str] = set()
+    wanted |= {name for candidate in candidates if candidate.guard for name in identifiers(_test(candidate.text))}
+    taken = dict.fromkeys(output.body, "")
     kept = [(candidate, _keep(candidate, wanted, taken)) for candidate in candidates]
     return "".join(text for flag in (False, True) for candidate, text in kept if candidate.guard is flag)
 
@@ -89,30 +88,39 @@ def _unique(candidates: Iterable[Candidate]) -> list[Candidate]:
     return list(found.values())
 
 
-def _keep(candidate: Candidate, wanted: set[str], taken: set[str]) -> str:
+def _keep(candidate: Candidate, wanted: set[str], taken: dict[str, str]) -> str:
     keep = _keep_guarded if candidate.guard else keep_names
     text = keep(candidate.text, wanted, taken)
     return candidate.lead + text if text else ""
 
 
-def keep_names(text: str, wanted: set[str], taken: set[str]) -> str:
-    """The import statement with only the names that are wanted and not imported yet."""
+def keep_names(text: str, wanted: set[str], taken: dict[str, str], guarded: bool = False) -> str:
+    """The import statement with only the names that are wanted and that no earlier import binds."""
     node = ast.parse(text.strip()).body[0]
     assert isinstance(node, ast.Import | ast.ImportFrom)
-    kept = []
-    for alias in node.names:
-        bound = alias.asname or alias.name.partition(".")[0]
-        key = alias.name if "." in alias.name and not alias.asname else bound
-        if bound in wanted and key not in taken:
-            kept.append(alias)
-            taken.add(key)
+    kept = [alias for alias in node.names if bound_name(alias) in wanted and _claims(alias, node, taken, guarded)]
     if len(kept) == len(node.names) and "#" in text:
         return text
     node.names = kept
     return ast.unparse(node) + "\n" if kept else ""
 
 
-def _keep_guarded(text: str, wanted: set[str], taken: set[str]) -> str:
+def bound_name(alias: ast.alias) -> str:
+    """The name that an import binds."""
+    return alias.asname or alias.name.partition(".")[0]
+
+
+def _claims(alias: ast.alias, node: ast.Import | ast.ImportFrom, taken: dict[str, str], guarded: bool) -> bool:
+    """Whether this import is the one that binds its name: the first that does, or one from the same module."""
+    source = f"{'.' * node.level}{node.module}" if isinstance(node, ast.ImportFrom) else alias.name
+    key = alias.name if isinstance(node, ast.Import) and not alias.asname else bound_name(alias)
+    if guarded and key in taken:
+        return False
+    claim = f"guarded {source}" if guarded else f"{source}:{alias.name}"
+    return taken.setdefault(key, claim) == claim
+
+
+def _keep_guarded(text: str, wanted: set[str], taken: dict[str, str]) -> str:
     """A guarded block with only the imports that are wanted; an `else` stays as it is."""
     node = ast.parse(text).body[0]
     assert isinstance(node, ast.If)
@@ -125,6 +133,6 @@ def _keep_guarded(text: str, wanted: set[str], taken: set[str]) -> str:
     return kept
 
 
-def _keep_in_guard(statement: ast.stmt, wanted: set[str], taken: set[str]) -> str:
+def _keep_in_guard(statement: ast.stmt, wanted: set[str], taken: dict[str, str]) -> str:
     text = ast.unparse(statement) + "\n"
-    return keep_names(text, wanted, taken) if isinstance(statement, ast.Import | ast.ImportFrom) else text
+    return keep_names(text, wanted, taken, guarded=True) if isinstance(statement, ast.Import | ast.ImportFrom) else text

@@ -16,6 +16,7 @@ from .shard import Entry, Parent, Shard
 
 
 Graph = dict[str, Entry]
+Key = Callable[[Entry], tuple[int, int, int]]
 FIRST = ("logger", "_CHECKPOINT_FOR_DOC", "_CONFIG_FOR_DOC")
 _SHARD_CONSTANT = re.compile(r"_CHECKPOINT|_EXPECTED|_FOR_DOC|_HIDDEN_STATES_START_POSITION")
 
@@ -112,15 +113,26 @@ class Layout:
     ) -> None:
         needed = self._needed(output, {n for n in mentioned if n in graph and n != name}, graph)
         key = self._order(parent)
-        for missing in sorted((graph[n] for n in needed if graph[n].kind == "class"), key=key):
-            own = _objects(_closure(missing.identifiers & graph.keys(), graph, "class"), graph)
-            for entry in sorted((e for e in own if e.name in needed), key=key):
-                self._emit(output, entry)
-            self._emit(output, missing)
+        classes = [graph[n] for n in needed if graph[n].kind == "class"]
+        for missing in sorted(classes, key=key):
+            self._place_class(output, missing, needed, graph, key)
         for entry in sorted((graph[n] for n in needed), key=key):
             self._emit(output, entry)
 
-    def _order(self, parent: int | None) -> Callable[[Entry], tuple[int, int, int]]:
+    def _place_class(self, output: Output, missing: Entry, needed: set[str], graph: Graph, key: Key) -> None:
+        """Emit a class of the parent's file after the classes, functions and constants that it needs."""
+        if missing.name not in needed or missing.name in output.body:
+            return
+        needed = needed - {missing.name}
+        classes = [graph[n] for n in missing.identifiers if n in needed and graph[n].kind == "class"]
+        for entry in sorted(classes, key=key):
+            self._place_class(output, entry, needed, graph, key)
+        own = _objects(_closure(missing.identifiers & graph.keys(), graph, "class"), graph)
+        for entry in sorted((e for e in own if e.name in needed), key=key):
+            self._emit(output, entry)
+        self._emit(output, missing)
+
+    def _order(self, parent: int | None) -> Key:
         """What the parent's file has comes first, in its order; then imported entries, then the shard's own."""
         view = self._views[parent] if parent is not None else {}
 
@@ -146,15 +158,15 @@ class Layout:
 
     def _is_elsewhere(self, output: Output, entry: Entry) -> bool:
         """Whether a class is placed by its own turn, or imported from another output."""
-        own_type = self.types.get(entry.name) if entry.kind == "class" else None
-        if own_type is None:
+        if entry.kind != "class":
             return False
+        own_type = self.types.get(entry.name) or file_type(entry.name, self.shard.cased)
         if own_type != output.type:
             imports = output.siblings.setdefault(own_type, [])
             if entry.name not in imports:
                 imports.append(entry.name)
             return True
-        return not self.shard.entries[entry.name].helper
+        return entry.name in self.shard.entries and not self.shard.entries[entry.name].helper
 
     def _emit(self, output: Output, entry: Entry) -> None:
         if entry.name not in output.body:

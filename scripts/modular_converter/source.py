@@ -61,7 +61,6 @@ class SourceFile:
         """Classes, functions and constants by name; a name bound twice keeps its last statement."""
         found: dict[str, Statement] = {}
         for statement in self.of_kind("class", "function", "constant"):
-            found.pop(statement.name, None)
             found[statement.name] = statement
         return _with_attachments(found, self.of_kind("attachment"))
 

@@ -316,6 +316,22 @@ def test_a_width_that_the_file_does_not_have_is_not_made_up(llama_folder):
         HeterogeneousLlamaForCausalLM.from_pretrained(llama_folder, per_layer_config=override)
 
 
+def test_a_mismatch_is_loaded_and_reported_when_asked_for(llama_folder, tmp_path):
+    loaded, report = HeterogeneousLlamaForCausalLM.from_pretrained(
+        llama_folder,
+        per_layer_config={1: {"skip": ["attention"]}, 3: {"intermediate_size": 48, "num_key_value_heads": 2}},
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    names = {f"model.layers.3.mlp.{name}_proj.weight" for name in ("gate", "up", "down")}
+    assert {key[0] for key in report["mismatched_keys"]} == names
+    assert len(report["unexpected_keys"]) == 5 and not report["missing_keys"]
+    loaded.save_pretrained(tmp_path / "saved")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert again.config.intermediate_size == [96, 96, 96, 48]
+    assert again.config.mixer_types == ["attention", "none", "attention", "attention"]
+
+
 def test_narrower_layers_of_a_file_load_through_the_override(llama_folder, tmp_path, tokens):
     override = {3: {"intermediate_size": 48}, 2: {"num_key_value_heads": 1}}
     config = HeterogeneousLlamaConfig(**UNIFORM, per_layer_config=override)
