@@ -66,3 +66,17 @@ def inspect(
     from .inspection import inspect_command
 
     raise typer.Exit(inspect_command(path, as_json, plot))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Model name in lower case: NAME of modular_NAME.py.")],
+    parent: Annotated[str, typer.Option(metavar="MODEL", help="Model of transformers to inherit from, as in qwen3.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the shard.")] = Path(),
+) -> None:
+    """Start a family: a shard that expands to a working copy of a parent, ready to be edited."""
+    from datetime import date
+
+    from .new import new_command
+
+    raise typer.Exit(new_command(name, parent, out, date.today().year))

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from .blocks import Class, Function, is_docstring, join, read_class, read_method
 from .diagnostics import nearest
 from .methods import Report, Scope, merge_method, merged_decorators, new_method
-from .rename import Renaming, Spelling
+from .rename import Renaming
+from .names import ModelNames
 from .source import Chunk
 
 
@@ -21,45 +22,56 @@ class Members:
     methods: dict[tuple[str, str], Chunk]
 
 
-def merge_class(lead: str, child_text: str, line: int, parent_lead: str, parent_text: str, base: str, report: Report) -> str:
-    """The source of the merged class; `base` is how the child's header writes the parent's original name."""
-    child = read_class(lead, child_text, line)
-    original = read_class("", parent_text)
-    parent = _fix_words(read_class(parent_lead, parent_text), child.name)
-    extra = [name for name in child.bases if name != base]
-    bases = merged_bases(original.bases, extra)
-    members = _merge_members(child, parent, Scope(tuple(bases), report))
+@dataclass(frozen=True)
+class Source:
+    """A class statement as it stands in a file: the comments above it, its text, and its line."""
+
+    lead: str
+    text: str
+    line: int = 1
+
+
+def merge_class(child_source: Source, parent_source: Source, base: str, names: ModelNames, scope: Scope) -> str:
+    """The source of the merged class.
+
+    The parent is already renamed; `base` is how the child's header writes its original name, and `names`
+    spells model names.
+    """
+    child = read_class(child_source.lead, child_source.text, child_source.line)
+    original = read_class(parent_source.lead, parent_source.text, parent_source.line)
+    bases = merged_bases(original.bases, [name for name in child.bases if name != base])
+    parent = _fix_words(original, child.name, names)
+    members = _merge_members(child, parent, replace(scope, bases=tuple(bases)))
     return _render(child, parent, bases, members)
 
 
-def _fix_words(parent: Class, name: str) -> Class:
+def _fix_words(parent: Class, name: str, names: ModelNames) -> Class:
     """Where the child is not called like the renamed parent, its strings and comments are renamed once more."""
     if parent.name == name:
         return parent
-    old, new = _without_common_suffix(parent.name, name)
-    renaming = Renaming(_spelling(old), _spelling(new))
+    old, new = _without_common_ending(parent.name, name)
+    renaming = Renaming(names.spelling(old), names.spelling(new))
     body = tuple(replace(part, lead=renaming.words(part.lead), text=renaming.words(part.text)) for part in parent.body)
-    return replace(parent, body=body)
+    decorators = replace(parent.decorators, text=renaming.words(parent.decorators.text))
+    return replace(parent, body=body, decorators=decorators)
 
 
-def _spelling(cased: str) -> Spelling:
-    return Spelling(cased.lower(), cased)
-
-
-def _without_common_suffix(first: str, second: str) -> tuple[str, str]:
-    suffix = common_suffix(first, second)
-    return (first.removesuffix(suffix), second.removesuffix(suffix)) if suffix else (first, second)
+def _without_common_ending(first: str, second: str) -> tuple[str, str]:
+    ending = _common_ending(first, second)
+    return (first.removesuffix(ending), second.removesuffix(ending)) if ending not in (first, second) else (first, second)
 
 
 def common_suffix(first: str, second: str) -> str:
-    """The longest common ending that begins with a capital and is the whole of neither name."""
+    """The longest common ending, if it begins with a capital and is the whole of neither name; else nothing."""
+    suffix = _common_ending(first, second)
+    return suffix if suffix[:1].isupper() and suffix not in (first, second) else ""
+
+
+def _common_ending(first: str, second: str) -> str:
     length = 0
     while length < min(len(first), len(second)) and first[-length - 1] == second[-length - 1]:
         length += 1
-    suffix = first[len(first) - length :]
-    if suffix in (first, second):
-        suffix = suffix[1:]
-    return suffix[next((i for i, letter in enumerate(suffix) if letter.isupper()), len(suffix)) :]
+    return first[len(first) - length :]
 
 
 def merged_bases(parent_bases: Iterable[str], extra: Sequence[str]) -> list[str]:

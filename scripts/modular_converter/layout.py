@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .classes import merge_class
+from .classes import Source, merge_class
 from .diagnostics import Diagnostic
 from .filetypes import file_type
+from .methods import Scope
 from .scan import identifiers
 from .shard import Entry, Parent, Shard
 
@@ -106,7 +107,9 @@ class Layout:
             shard.problems.append(Diagnostic(shard.path, line, column, message))
 
         text = from_outside(shard, shard.parents[index], parent.text)
-        return merge_class("", entry.text, entry.statement.line, parent.lead, text, base, report)
+        scope = Scope(report, remembered=[] if shard.home.inside else None)
+        child = Source("", entry.text, entry.statement.line)
+        return merge_class(child, Source(parent.lead, text), base, shard.names, scope)
 
     def _place_dependencies(
         self, output: Output, name: str, mentioned: Iterable[str], graph: Graph, parent: int | None

@@ -16,10 +16,15 @@ Report = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Scope:
-    """What a method body may refer to: the bases of the merged class, and where problems are reported."""
+    """What merging the methods of one class needs: where problems go, the bases of the merged class, and its memory.
 
-    bases: tuple[str, ...]
+    What a child assigns or deletes after a `super()` call stays in force for the methods that follow, as transformers'
+    own files have it; only shards of transformers do this, others get a fresh memory for each method.
+    """
+
     report: Report
+    bases: tuple[str, ...] = ()
+    remembered: list[Chunk] | None = None
 
 
 def merge_method(child: Function, parent: Function, scope: Scope) -> Function:
@@ -85,9 +90,13 @@ def _unroll(before: list[Chunk], pasted: list[Chunk], after: list[Chunk], call: 
     """Replace the `super()` call by the parent's statements and merge the child's later statements into them."""
     first = pasted[:1] if pasted and _super_method(pasted[0].node) == "__init__" else []
     pasted = pasted[len(first) :]
-    pasted = _delete_targets(pasted, after, scope)
+    earlier = [] if scope.remembered is None else list(scope.remembered)
+    if scope.remembered is not None:
+        scope.remembered.extend(after)
+    pasted = _delete_targets(pasted, earlier, None)
+    pasted = _delete_targets(pasted, after, scope.report)
     after = [chunk for chunk in after if not isinstance(chunk.node, ast.Delete)]
-    merged = _replace_assignments(pasted, after)
+    merged = _replace_assignments(pasted, [*earlier, *after])
     present = {without_comments(chunk.text) for chunk in merged}
     merged += [chunk for chunk in after if without_comments(chunk.text) not in present]
     if not merged and not first and not before:
@@ -99,15 +108,15 @@ def _indent_of(text: str) -> str:
     return text[: len(text) - len(text.lstrip())]
 
 
-def _delete_targets(pasted: list[Chunk], after: Iterable[Chunk], scope: Scope) -> list[Chunk]:
+def _delete_targets(pasted: list[Chunk], after: Iterable[Chunk], report: Report | None) -> list[Chunk]:
     """Drop the parent's assignments to what the child deletes."""
     for chunk in after:
         if not isinstance(chunk.node, ast.Delete):
             continue
         for target in chunk.node.targets:
             kept = [statement for statement in pasted if assigned_target(statement.node) != ast.unparse(target)]
-            if len(kept) == len(pasted):
-                scope.report(chunk.line, target.col_offset + 1, f"`del {ast.unparse(target)}` matches no statement")
+            if report and len(kept) == len(pasted):
+                report(chunk.line, target.col_offset + 1, f"`del {ast.unparse(target)}` matches no statement")
             pasted = kept
     return pasted
 
@@ -143,7 +152,7 @@ def _merged_parameters(child: Function, parent: Function) -> str:
     merged = {name: own.get(name, text) for name, text in theirs if not name.startswith("**")}
     merged.update({name: text for name, text in own.items() if name not in merged})
     merged.update({name: text for name, text in theirs if name.startswith("**")})
-    return "".join(_with_comma(text) for text in merged.values())
+    return "".join(_with_comma(text) for text in merged.values()).strip().removesuffix(",")
 
 
 def _with_comma(parameter: str) -> str:

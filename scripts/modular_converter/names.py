@@ -8,6 +8,18 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Spelling:
+    """One model name in its three spellings."""
+
+    lower: str
+    cased: str
+
+    @property
+    def upper(self) -> str:
+        return self.lower.upper()
+
+
+@dataclass(frozen=True)
 class ModelNames:
     """The installed mapping between model types and config classes, read as text."""
 
@@ -25,6 +37,11 @@ class ModelNames:
         types = {config.replace("Config", ""): model_type for model_type, config in self.config_of_type.items()}
         known = types.get(cased, "").replace("-", "_")
         return known or "_".join(re.findall(r"[^A-Z]+|[A-Z][^A-Z]*", cased)).lower()
+
+    def spelling(self, cased: str) -> Spelling:
+        """All spellings of a name; its capitals are those that its lower-case form leads back to."""
+        lower = self.lower(cased)
+        return Spelling(lower, self.cased(lower))
 
 
 def read_model_names(auto_folder: Path) -> ModelNames:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .names import ModelNames
+from .names import ModelNames, Spelling
 from .scan import OPAQUE, map_code
 
 
@@ -28,18 +28,6 @@ _ABSOLUTE_IMPORT = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _FRAGILE = re.compile(r"[fF][rR]?[\"']|(?m:^[ \t]*from[ \t]+\w)|# Copied from|mamba")
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """One model name in its three spellings."""
-
-    lower: str
-    cased: str
-
-    @property
-    def upper(self) -> str:
-        return self.lower.upper()
 
 
 @dataclass(eq=False)
@@ -108,5 +96,4 @@ class Renaming:
 
 def model_renaming(names: ModelNames, old_lower: str, new_cased: str) -> Renaming:
     """Rename the model `old_lower` to the family or alias `new_cased`."""
-    old = Spelling(old_lower.replace("-", "_"), names.cased(old_lower))
-    return Renaming(old, Spelling(names.lower(new_cased), new_cased))
+    return Renaming(Spelling(old_lower.replace("-", "_"), names.cased(old_lower)), names.spelling(new_cased))

@@ -61,6 +61,7 @@ class Shard:
 
     source: SourceFile
     home: Home
+    names: ModelNames
     model: str
     cased: str
     parents: tuple[Parent, ...]
@@ -103,7 +104,7 @@ def read_shard(path: Path) -> Shard:
     parents = _parents(imports, home, names, names.cased(model), bases)
     helpers, borrowed = _helpers(imports, home)
     entries = _entries([*borrowed, *((s, False) for s in source.definitions.values())])
-    shard = Shard(source, home, model, names.cased(model), tuple(parents), helpers, entries, bases)
+    shard = Shard(source, home, names, model, names.cased(model), tuple(parents), helpers, entries, bases)
     _refuse_two_parents(shard)
     return shard
 

@@ -146,7 +146,7 @@ def test_quantized_cache(tokens):
     with torch.no_grad():
         steps = [varied(part, past_key_values=cache, use_cache=True).logits for part in tokens.split(7, dim=1)]
         torch.testing.assert_close(torch.cat(steps, dim=1), varied(tokens).logits, atol=2e-2, rtol=0)
-    with pytest.raises(ValueError, match="only full attention layers.*'dummy'"):
+    with pytest.raises(ValueError, match=r"only full attention layers.*'dummy'"):
         QuantizedCache(backend="fp8", config=build(THINNED).config)
 
 

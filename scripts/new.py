@@ -1,0 +1,111 @@
+"""`hetero new`: a shard that expands to a working copy of a parent, ready to be edited."""
+
+import re
+import sys
+from pathlib import Path
+
+from .modular_converter.diagnostics import nearest
+from .modular_converter.names import ModelNames, read_model_names
+from .modular_converter.render import exports
+from .modular_converter.resolve import installed_folder
+from .modular_converter.source import read_source
+
+
+FILE_TYPES = ("configuration", "modeling")
+HEADER = """\
+# Copyright {year} The authors of {model}. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+
+
+class CannotStart(Exception):
+    """Why no shard can be written, and what to do instead."""
+
+
+def new_command(model: str, parent: str, out: Path, year: int) -> int:
+    """
+    Write `modular_<model>.py` into `out`: a class of one's own for every public class of the parent.
+
+    Returns:
+        0 when it was written, 2 when it could not be, with the reason on stderr.
+    """
+    try:
+        path = new_shard(model, parent, out, year)
+    except CannotStart as error:
+        print(f"hetero new: {error}", file=sys.stderr)
+        return 2
+    print(f"{path} is written; change what differs from {parent}, then: hetero generate {path}")
+    return 0
+
+
+def new_shard(model: str, parent: str, out: Path, year: int) -> Path:
+    """The path of the shard that was written; `CannotStart` where it could not be."""
+    path = out / f"modular_{model}.py"
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", model):
+        raise CannotStart(f"{model!r} is not a model name: lower case, digits and single underscores are allowed")
+    if path.exists():
+        raise CannotStart(f"{path} exists; nothing is overwritten")
+    models = models_folder()
+    if not (models / parent / f"modeling_{parent}.py").is_file():
+        known = [folder.name for folder in models.iterdir() if (folder / f"modeling_{folder.name}.py").is_file()]
+        raise CannotStart(f"transformers has no model {parent!r}{nearest(parent, known)}")
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(shard_text(model, parent, models, year), encoding="utf-8")
+    return path
+
+
+def models_folder() -> Path:
+    """The models of the installed transformers, found without importing it."""
+    package = installed_folder("transformers")
+    if package is None:
+        raise CannotStart("transformers is not installed")
+    return package / "models"
+
+
+def shard_text(model: str, parent: str, models: Path, year: int) -> str:
+    """The shard: the parent's public classes, each inherited under the new name and left as it is."""
+    names = read_model_names(models / "auto")
+    imports, classes = [], []
+    for kind in FILE_TYPES:
+        found = public_classes(models / parent / f"{kind}_{parent}.py")
+        if found:
+            imports.append(import_text(f"transformers.models.{parent}.{kind}_{parent}", sorted(found)))
+            classes += found
+    children = [child_name(name, model, parent, names) for name in classes]
+    bodies = "".join(f"\n\nclass {child}({name}):\n    pass\n" for child, name in zip(children, classes, strict=True))
+    listed = "".join(f'    "{child}",\n' for child in children)
+    return f"{HEADER.format(year=year, model=model)}{''.join(imports)}{bodies}\n\n__all__ = [\n{listed}]\n"
+
+
+def public_classes(path: Path) -> list[str]:
+    """The classes that a parent's file exports, in its order; none where there is no such file."""
+    if not path.is_file():
+        return []
+    source = read_source(path)
+    defined = {statement.name for statement in source.of_kind("class")}
+    order = [statement.name for statement in source.of_kind("class")]
+    return sorted(defined & set(exports(source) or ()), key=order.index)
+
+
+def import_text(module: str, names: list[str]) -> str:
+    """An import as ruff formats it."""
+    line = f"from {module} import {', '.join(names)}\n"
+    if len(line) <= 120:
+        return line
+    return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")\n"
+
+
+def child_name(name: str, model: str, parent: str, names: ModelNames) -> str:
+    """`Qwen3Model` -> `NewModel`: the parent's name in a class name replaced by the new one."""
+    return name.replace(names.cased(parent), names.cased(model), 1)
