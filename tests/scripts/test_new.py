@@ -25,7 +25,12 @@ PARENTS = {
     "gpt_oss": ("GptOss", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "granitemoehybrid": (
         "GraniteMoeHybrid",
-        {"layer_types": ["attention", "attention"], "num_local_experts": 4, "shared_intermediate_size": 16},
+        {
+            "layer_types": ["attention", "attention"],
+            "num_local_experts": 4,
+            "shared_intermediate_size": 16,
+            "mamba_n_heads": 4,
+        },
     ),
 }
 
