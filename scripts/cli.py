@@ -80,3 +80,19 @@ def new(
     from .new import new_command
 
     raise typer.Exit(new_command(name, parent, out, date.today().year))
+
+
+@app.command()
+def drift(
+    shards: Shards = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION|PATH", help="Release to compare with: a version, wheel or folder; default newest."
+        ),
+    ] = None,
+) -> None:
+    """Say what another release of transformers would change in the families; exit 1 when something does."""
+    from .drift import drift_command
+
+    raise typer.Exit(drift_command(against, shards))

@@ -117,7 +117,8 @@ def amount_ticks(highest: int) -> list[float]:
 
 def style_layers(axes: Any, num_layers: int) -> None:
     """The horizontal axis: numbers of layers at a round distance, and the last one."""
-    distance = next(distance for distance in TICK_DISTANCES if num_layers / distance <= MOST_TICKS)
+    fitting = (distance for distance in TICK_DISTANCES if num_layers / distance <= MOST_TICKS)
+    distance = next(fitting, TICK_DISTANCES[-1])
     ticks = [layer for layer in range(0, num_layers, distance) if num_layers - 1 - layer >= distance / 2]
     axes.set_xticks([*ticks, num_layers - 1])
     axes.set_xlim(-0.7, num_layers - 0.3)
@@ -129,12 +130,9 @@ def legend_handles(summary: ModelSummary) -> list[Any]:
     from matplotlib.patches import Patch
 
     shown = {reader(layer, 1)[0] for reader in (mixer_of, width_of) for layer in summary.layers}
-    windows = {layer.sliding_window for layer in summary.layers} - {None}
-    heads = {layer.num_key_value_heads for layer in summary.layers} - {None}
-    details = {WINDOWED: f" of {span_in_words(windows)}", WHOLE: f", {span_in_words(heads)} KV heads"}
-    return [
-        Patch(color=colour, label=kind + details.get(kind, "")) for kind, colour in COLOURS.items() if kind in shown
-    ]
+    windows = {layer.sliding_window for layer in summary.layers}
+    labels = {kind: kind for kind in COLOURS} | {WINDOWED: f"{WINDOWED} of {span_in_words(windows)}"}
+    return [Patch(color=COLOURS[kind], label=label) for kind, label in labels.items() if kind in shown]
 
 
 def span_in_words(values: set[int | None]) -> str:

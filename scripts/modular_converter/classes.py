@@ -58,7 +58,9 @@ def _fix_words(parent: Class, name: str, names: ModelNames) -> Class:
 
 def _without_common_ending(first: str, second: str) -> tuple[str, str]:
     ending = _common_ending(first, second)
-    return (first.removesuffix(ending), second.removesuffix(ending)) if ending not in (first, second) else (first, second)
+    return (
+        (first.removesuffix(ending), second.removesuffix(ending)) if ending not in (first, second) else (first, second)
+    )
 
 
 def common_suffix(first: str, second: str) -> str:
@@ -145,7 +147,9 @@ def _merge_attributes(mine: Members, theirs: Members, report: Report) -> dict[st
             merged[name] = chunk
         elif merged.pop(name, None) is None:
             hint = nearest(name, theirs.attributes)
-            report(chunk.line, 5, f"`{name} = AttributeError()` deletes nothing: the parent has no such attribute{hint}")
+            report(
+                chunk.line, 5, f"`{name} = AttributeError()` deletes nothing: the parent has no such attribute{hint}"
+            )
     return merged
 
 

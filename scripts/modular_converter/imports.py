@@ -135,4 +135,6 @@ def _keep_guarded(text: str, wanted: set[str], taken: dict[str, str]) -> str:
 
 def _keep_in_guard(statement: ast.stmt, wanted: set[str], taken: dict[str, str]) -> str:
     text = ast.unparse(statement) + "\n"
-    return keep_names(text, wanted, taken, guarded=True) if isinstance(statement, ast.Import | ast.ImportFrom) else text
+    return (
+        keep_names(text, wanted, taken, guarded=True) if isinstance(statement, ast.Import | ast.ImportFrom) else text
+    )

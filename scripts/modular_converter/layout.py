@@ -17,7 +17,7 @@ from .shard import Entry, Parent, Shard
 
 
 Graph = dict[str, Entry]
-Key = Callable[[Entry], tuple[int, int, int]]
+Key = Callable[[Entry], tuple[int, ...]]
 FIRST = ("logger", "_CHECKPOINT_FOR_DOC", "_CONFIG_FOR_DOC")
 _SHARD_CONSTANT = re.compile(r"_CHECKPOINT|_EXPECTED|_FOR_DOC|_HIDDEN_STATES_START_POSITION")
 
@@ -116,35 +116,58 @@ class Layout:
     ) -> None:
         needed = self._needed(output, {n for n in mentioned if n in graph and n != name}, graph)
         key = self._order(parent)
-        classes = [graph[n] for n in needed if graph[n].kind == "class"]
-        for missing in sorted(classes, key=key):
+        for missing in sorted((graph[n] for n in needed if graph[n].kind == "class"), key=key):
+            own = self._reach(missing.identifiers & graph.keys(), graph, "class")
+            for entry in sorted((graph[n] for n in own & needed if graph[n].kind != "class"), key=key):
+                self._emit(output, entry)
             self._place_class(output, missing, needed, graph, key)
         for entry in sorted((graph[n] for n in needed), key=key):
             self._emit(output, entry)
 
     def _place_class(self, output: Output, missing: Entry, needed: set[str], graph: Graph, key: Key) -> None:
-        """Emit a class of the parent's file after the classes, functions and constants that it needs."""
+        """Emit a class of the parent's file after the classes that it needs."""
         if missing.name not in needed or missing.name in output.body:
             return
         needed = needed - {missing.name}
         classes = [graph[n] for n in missing.identifiers if n in needed and graph[n].kind == "class"]
         for entry in sorted(classes, key=key):
             self._place_class(output, entry, needed, graph, key)
-        own = _objects(_closure(missing.identifiers & graph.keys(), graph, "class"), graph)
-        for entry in sorted((e for e in own if e.name in needed), key=key):
-            self._emit(output, entry)
         self._emit(output, missing)
 
     def _order(self, parent: int | None) -> Key:
-        """What the parent's file has comes first, in its order; then imported entries, then the shard's own."""
+        """What the parent's file has comes first, in its order; then the shard's own; then the rest, from Z to A."""
         view = self._views[parent] if parent is not None else {}
 
-        def key(entry: Entry) -> tuple[int, int, int]:
+        def key(entry: Entry) -> tuple[int, ...]:
             if entry.name in view and entry.file >= 0:
-                return (0, 0, view[entry.name].rank)
-            return (1 if entry.file >= 0 else 2, entry.file, entry.rank)
+                return (0, view[entry.name].rank)
+            if entry.file < 0:
+                return (1, entry.rank)
+            return (2, *(-ord(letter) for letter in entry.name), 0)
 
         return key
+
+    def _follow(self, entry: Entry, graph: Graph) -> set[str]:
+        """The names that an entry brings along.
+
+        In transformers' own shards a function does not bring what the shard imports from a parent.
+        """
+        names = entry.identifiers & graph.keys()
+        if entry.file >= 0 or not self.shard.home.inside:
+            return set(names)
+        return {name for name in names if graph[name].file < 0}
+
+    def _reach(self, start: Iterable[str], graph: Graph, stop_kind: str = "") -> set[str]:
+        """Everything that `start` reaches; entries of `stop_kind` are reached but not followed."""
+        found: set[str] = set()
+        queue = [name for name in start if name in graph]
+        while queue:
+            name = queue.pop()
+            if name not in found:
+                found.add(name)
+                if graph[name].kind != stop_kind:
+                    queue += self._follow(graph[name], graph)
+        return found
 
     def _needed(self, output: Output, start: set[str], graph: Graph) -> set[str]:
         """What is neither in the output yet nor placed by the shard itself, after noting imports from siblings."""
@@ -155,7 +178,7 @@ class Layout:
             if name in found or self._is_elsewhere(output, graph[name]):
                 continue
             found.add(name)
-            mentioned = graph[name].identifiers & graph.keys() - found
+            mentioned = self._follow(graph[name], graph) - found
             queue += sorted(mentioned, reverse=True)
         return {name for name in found if name not in output.body}
 
@@ -243,5 +266,3 @@ def _closure(start: Iterable[str], graph: Mapping[str, Entry], stop_kind: str = 
 
 def _objects(names: Iterable[str], graph: Graph) -> list[Entry]:
     return [graph[name] for name in names if graph[name].kind != "class"]
-
-

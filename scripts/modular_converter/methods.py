@@ -152,7 +152,8 @@ def _merged_parameters(child: Function, parent: Function) -> str:
     merged = {name: own.get(name, text) for name, text in theirs if not name.startswith("**")}
     merged.update({name: text for name, text in own.items() if name not in merged})
     merged.update({name: text for name, text in theirs if name.startswith("**")})
-    return "".join(_with_comma(text) for text in merged.values()).strip().removesuffix(",")
+    *front, last = merged.values()
+    return "".join([*map(_with_comma, front), last])
 
 
 def _with_comma(parameter: str) -> str:

@@ -75,5 +75,9 @@ def _string_pairs(node: ast.AST) -> Iterator[tuple[str, str]]:
         elif isinstance(child, ast.Tuple) and len(child.elts) == 2:
             elements = [(child.elts[0], child.elts[1])]
         for key, value in elements:
-            if isinstance(key, ast.Constant) and isinstance(value, ast.Constant) and str(value.value).endswith("Config"):
+            if (
+                isinstance(key, ast.Constant)
+                and isinstance(value, ast.Constant)
+                and str(value.value).endswith("Config")
+            ):
                 yield str(key.value), str(value.value)

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from .classes import common_suffix
 
 
-def infer_prefix(pairs: Sequence[tuple[str, str]], default: str, parent_cased: str, parent_classes: Iterable[str]) -> str:
+def infer_prefix(
+    pairs: Sequence[tuple[str, str]], default: str, parent_cased: str, parent_classes: Iterable[str]
+) -> str:
     """The prefix for one parent file, from the (child, parent) class names that the shard pairs."""
     votes = [_vote(child, parent, default, parent_cased) for child, parent in pairs]
     if not votes:

@@ -96,9 +96,13 @@ def _inside_banner(shard: Shard) -> str:
 
 def _outside_banner(shard: Shard, outputs: Mapping[str, Output]) -> str:
     folder = shard.path.parent.name
-    packages = sorted({parent.module.partition(".")[0] for parent in shard.parents if not parent.module.startswith(".")})
+    packages = sorted(
+        {parent.module.partition(".")[0] for parent in shard.parents if not parent.module.startswith(".")}
+    )
     versions = ", ".join(f"{package} {installed_version(package)}" for package in packages)
-    parents = f"# Parents: {versions}; the code used of them: sha256 {parent_hash(shard, outputs)}\n" if versions else ""
+    parents = (
+        f"# Parents: {versions}; the code used of them: sha256 {parent_hash(shard, outputs)}\n" if versions else ""
+    )
     return (
         f"# Generated from {folder}/{shard.path.name} by `hetero generate`. Do not edit: change the shard and generate again.\n"
         f"{parents}#\n"

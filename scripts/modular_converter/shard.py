@@ -187,7 +187,11 @@ def bound_names(node: ast.AST | None) -> list[str]:
 
 
 def _parent(
-    source: SourceFile, node: ast.ImportFrom, wanted: list[str], names: ModelNames, default: str,
+    source: SourceFile,
+    node: ast.ImportFrom,
+    wanted: list[str],
+    names: ModelNames,
+    default: str,
     bases: Mapping[str, tuple[str, ...]],
 ) -> Parent:
     module = node.module or ""
@@ -199,7 +203,9 @@ def _parent(
     return Parent(source, module, kind[0], kind[1], tuple(wanted), model_renaming(names, kind[1], prefix))
 
 
-def _helpers(nodes: Iterable[ast.ImportFrom], home: Home) -> tuple[tuple[SourceFile, ...], list[tuple[Statement, bool]]]:
+def _helpers(
+    nodes: Iterable[ast.ImportFrom], home: Home
+) -> tuple[tuple[SourceFile, ...], list[tuple[Statement, bool]]]:
     """The helper shards that are imported, and the statements taken from them."""
     helpers: dict[Path, SourceFile] = {}
     taken: list[tuple[Statement, bool]] = []

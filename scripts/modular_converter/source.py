@@ -76,7 +76,9 @@ def parse_source(path: Path, text: str) -> SourceFile:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        raise ShardError([Diagnostic(path, error.lineno or 1, error.offset or 1, f"invalid syntax: {error.msg}")]) from error
+        raise ShardError(
+            [Diagnostic(path, error.lineno or 1, error.offset or 1, f"invalid syntax: {error.msg}")]
+        ) from error
     lines = lines_of(text)
     chunks = list(split_block(lines, tree.body, 0, len(lines), 0))
     if not chunks:

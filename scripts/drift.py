@@ -1,0 +1,194 @@
+"""`hetero drift`: what another release of transformers would change in the families, class by class."""
+
+import ast
+import difflib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .modular_converter.render import exports
+from .modular_converter.source import read_source
+
+
+HOUSE = Path(__file__).resolve().parents[1]
+LAUNCH = "import hetero; hetero.main()"
+Pieces = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A piece of a generated file that differs: `HeterogeneousLlamaAttention.forward`, with both texts."""
+
+    name: str
+    before: str
+    after: str
+
+    @property
+    def kind(self) -> str:
+        return "added" if not self.before else "removed" if not self.after else "changed"
+
+    def diff(self) -> str:
+        """The change as a unified diff without file names."""
+        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), lineterm="", n=2)
+        return "\n".join(line for line in lines if not line.startswith(("---", "+++")))
+
+
+class NoRelease(Exception):
+    """Why the other release cannot be read, and what to do."""
+
+
+def drift_command(against: str | None, shards: list[Path] | None) -> int:
+    """
+    Expand every family against the installed parents and against another release, and print what differs.
+
+    Args:
+        against: A version, a wheel, or a folder that holds the package `transformers`; the newest release by default.
+        shards: Shards to look at; all of modular/ by default.
+
+    Returns:
+        0 when nothing changes, 1 when something does or a shard no longer applies, 2 when it could not be found out.
+    """
+    shards = shards or [path for path in sorted((HOUSE / "modular").glob("modular_*.py")) if has_outputs(path)]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            release = release_root(against, Path(folder))
+        except NoRelease as error:
+            print(f"hetero drift: {error}", file=sys.stderr)
+            return 2
+        print(f"installed parents against {release_name(release)}")
+        return max([drift_of(shard, release, Path(folder) / shard.stem) for shard in shards], default=0)
+
+
+def has_outputs(shard: Path) -> bool:
+    """Whether anything is expanded from a shard: helper shards have no `__all__`."""
+    return exports(read_source(shard)) is not None
+
+
+def drift_of(shard: Path, release: Path, folder: Path) -> int:
+    """Print what changes in one family; 0 or 1, or 2 where the shard does not even expand with what is installed."""
+    error = expand_into(shard, folder / "installed")
+    if error:
+        print(f"\n{shard.stem}: does not expand with the installed parents\n{error}", file=sys.stderr)
+        return 2
+    error = expand_into(shard, folder / "other", release)
+    if error:
+        print(f"\n{shard.stem}: the shard no longer applies\n{error}")
+        return 1
+    changes = list(changes_between(folder / "installed", folder / "other"))
+    print(f"\n{shard.stem}: the shard applies, {len(changes)} pieces change" + "".join(map(change_text, changes)))
+    return int(bool(changes))
+
+
+def change_text(change: Change) -> str:
+    return f"\n\n  {change.kind}: {change.name}\n" + "\n".join(f"    {line}" for line in change.diff().splitlines())
+
+
+def expand_into(shard: Path, out: Path, release: Path | None = None) -> str:
+    """Expand one shard in a process of its own, whose first `transformers` is that of the release; its errors."""
+    out.mkdir(parents=True)
+    environment = dict(os.environ)
+    if release is not None:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(release), environment.get("PYTHONPATH"))))
+    command = [sys.executable, "-c", LAUNCH, "generate", str(shard.resolve()), "--out", str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return done.stderr.strip() or "no reason given" if done.returncode else ""
+
+
+def release_root(against: str | None, folder: Path) -> Path:
+    """A folder to put on the import path, so that `transformers` is the release meant."""
+    path = Path(against) if against else None
+    if path is not None and path.is_dir():
+        roots = [root for root in (path, path / "src", path.parent) if (root / "transformers" / "models").is_dir()]
+        if not roots:
+            raise NoRelease(f"{path}: holds no package transformers; give the folder that does, or a wheel")
+        return roots[0].resolve()
+    if path is not None and path.suffix == ".whl":
+        return unpacked(path, folder / "release")
+    if against is not None and not re.fullmatch(r"\d+(\.\w+)*", against):
+        raise NoRelease(f"{against!r} is no folder, no wheel and no version such as 5.22.0")
+    return unpacked(downloaded(against, folder / "wheel"), folder / "release")
+
+
+def downloaded(version: str | None, folder: Path) -> Path:
+    """The wheel of a release, fetched by pip."""
+    requirement = f"transformers=={version}" if version else "transformers"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoRelease(f"pip cannot download {requirement}: {done.stderr.strip().splitlines()[-1]}")
+    return next(folder.glob("*.whl"))
+
+
+def unpacked(wheel: Path, folder: Path) -> Path:
+    """The Python files and metadata of a wheel."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder, [name for name in archive.namelist() if name.endswith((".py", "METADATA"))])
+    except (OSError, zipfile.BadZipFile) as error:
+        raise NoRelease(f"{wheel}: not a wheel that can be read: {error}") from error
+    return folder
+
+
+def release_name(root: Path) -> str:
+    """`transformers 5.22.0`, from the package's own text."""
+    match = re.search(r'__version__ = "([^"]+)"', (root / "transformers/__init__.py").read_text(encoding="utf-8"))
+    return f"transformers {match[1] if match else 'of unknown version'}"
+
+
+def changes_between(before: Path, after: Path) -> Iterator[Change]:
+    """What differs between the files of two folders, in the order of the files."""
+    names = sorted({path.name for folder in (before, after) for path in folder.glob("*.py")})
+    for name in names:
+        old, new = pieces(before / name), pieces(after / name)
+        for piece in [*new, *(piece for piece in old if piece not in new)]:
+            if old.get(piece, "") != new.get(piece, ""):
+                yield Change(piece, old.get(piece, ""), new.get(piece, ""))
+
+
+def pieces(path: Path) -> Pieces:
+    """The classes of a file by header, attribute and method, its functions and constants, and its imports as one."""
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    found: Pieces = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef):
+            found |= class_pieces(node, text)
+        else:
+            name = piece_name(node) or "imports"
+            found[name] = f"{found[name]}\n{source(node, text)}" if name in found else source(node, text)
+    return found
+
+
+def class_pieces(node: ast.ClassDef, text: str) -> Pieces:
+    """Header, attributes and methods of a class by their dotted names."""
+    decorators = "".join(f"@{ast.unparse(decorator)}\n" for decorator in node.decorator_list)
+    bases = ", ".join(map(ast.unparse, [*node.bases, *node.keywords]))
+    found = {node.name: f"{decorators}class {node.name}({bases}):\n{ast.get_docstring(node) or ''}"}
+    for member in node.body:
+        if name := piece_name(member):
+            key = f"{node.name}.{name}"
+            found[key] = f"{found[key]}\n{source(member, text)}" if key in found else source(member, text)
+    return found
+
+
+def piece_name(node: ast.stmt) -> str | None:
+    """The name that a definition or an assignment binds."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return node.name
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node.targets[0])
+    return ast.unparse(node.target) if isinstance(node, ast.AnnAssign) else None
+
+
+def source(node: ast.stmt, text: str) -> str:
+    """The text of a statement, decorators included."""
+    decorators = getattr(node, "decorator_list", [])
+    first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+    return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
