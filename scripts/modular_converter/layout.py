@@ -114,10 +114,10 @@ class Layout:
     def _place_dependencies(
         self, output: Output, name: str, mentioned: Iterable[str], graph: Graph, parent: int | None
     ) -> None:
-        needed = self._needed(output, {n for n in mentioned if n in graph and n != name}, graph)
-        key = self._order(parent)
+        needed = self._needed(output, {n for n in mentioned if n in graph and n != name}, graph, parent)
+        key = self._order(parent, needed, graph)
         for missing in sorted((graph[n] for n in needed if graph[n].kind == "class"), key=key):
-            own = self._reach(missing.identifiers & graph.keys(), graph, "class")
+            own = self._reach(missing.identifiers & graph.keys(), graph, parent)
             for entry in sorted((graph[n] for n in own & needed if graph[n].kind != "class"), key=key):
                 self._emit(output, entry)
             self._place_class(output, missing, needed, graph, key)
@@ -134,9 +134,11 @@ class Layout:
             self._place_class(output, entry, needed, graph, key)
         self._emit(output, missing)
 
-    def _order(self, parent: int | None) -> Key:
+    def _order(self, parent: int | None, needed: set[str], graph: Graph) -> Key:
         """What the parent's file has comes first, in its order; then the shard's own; then the rest, from Z to A."""
-        view = self._views[parent] if parent is not None else {}
+        if parent is None:
+            return _order_without_parent(needed, graph)
+        view = self._views[parent]
 
         def key(entry: Entry) -> tuple[int, ...]:
             if entry.name in view and entry.file >= 0:
@@ -147,29 +149,29 @@ class Layout:
 
         return key
 
-    def _follow(self, entry: Entry, graph: Graph) -> set[str]:
+    def _follow(self, entry: Entry, graph: Graph, parent: int | None) -> set[str]:
         """The names that an entry brings along.
 
-        In transformers' own shards a function does not bring what the shard imports from a parent.
+        In transformers' own shards a function does not bring what the shard imports from yet another parent.
         """
         names = entry.identifiers & graph.keys()
-        if entry.file >= 0 or not self.shard.home.inside:
+        if entry.file >= 0 or parent is None or not self.shard.home.inside:
             return set(names)
-        return {name for name in names if graph[name].file < 0}
+        return {name for name in names if graph[name].file < 0 or name in self._views[parent]}
 
-    def _reach(self, start: Iterable[str], graph: Graph, stop_kind: str = "") -> set[str]:
-        """Everything that `start` reaches; entries of `stop_kind` are reached but not followed."""
+    def _reach(self, start: Iterable[str], graph: Graph, parent: int | None) -> set[str]:
+        """What a class reaches without passing through another class."""
         found: set[str] = set()
         queue = [name for name in start if name in graph]
         while queue:
             name = queue.pop()
             if name not in found:
                 found.add(name)
-                if graph[name].kind != stop_kind:
-                    queue += self._follow(graph[name], graph)
+                if graph[name].kind != "class":
+                    queue += self._follow(graph[name], graph, parent)
         return found
 
-    def _needed(self, output: Output, start: set[str], graph: Graph) -> set[str]:
+    def _needed(self, output: Output, start: set[str], graph: Graph, parent: int | None) -> set[str]:
         """What is neither in the output yet nor placed by the shard itself, after noting imports from siblings."""
         found: set[str] = set()
         queue = sorted(start, reverse=True)
@@ -178,7 +180,7 @@ class Layout:
             if name in found or self._is_elsewhere(output, graph[name]):
                 continue
             found.add(name)
-            mentioned = self._follow(graph[name], graph) - found
+            mentioned = self._follow(graph[name], graph, parent) - found
             queue += sorted(mentioned, reverse=True)
         return {name for name in found if name not in output.body}
 
@@ -217,6 +219,16 @@ def from_outside(shard: Shard, parent: Parent, text: str) -> str:
         return f"from {'.'.join([*base, module] if module else base)} import"
 
     return re.sub(r"\bfrom (\.+)([\w.]*) import", replace, text)
+
+
+def _order_without_parent(needed: set[str], graph: Graph) -> Key:
+    """Imported entries first, file by file as their names come in the alphabet, then the shard's own."""
+    files = list(dict.fromkeys(graph[name].file for name in sorted(needed)))
+
+    def key(entry: Entry) -> tuple[int, ...]:
+        return (entry.file < 0, files.index(entry.file), entry.rank)
+
+    return key
 
 
 def _parent_entries(shard: Shard, index: int) -> Graph:
