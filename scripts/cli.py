@@ -96,3 +96,14 @@ def drift(
     from .drift import drift_command
 
     raise typer.Exit(drift_command(against, shards))
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(metavar="CLASS.METHOD", help="A method of a generated class.")],
+    shards: Shards = None,
+) -> None:
+    """Say where each piece of a generated method came from: parent or shard, lines, rule."""
+    from .explain import explain_command
+
+    raise typer.Exit(explain_command(name, shards))

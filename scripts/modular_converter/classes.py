@@ -133,10 +133,7 @@ def _accessor(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 def _merge_members(child: Class, parent: Class, scope: Scope) -> Members:
     mine, theirs = _members(child.body), _members(parent.body)
     methods = _merge_methods(mine, theirs, scope)
-    names = {name for name, _ in mine.methods}
-    attributes = {
-        name: chunk for name, chunk in _merge_attributes(mine, theirs, scope.report).items() if name not in names
-    }
+    attributes = _merge_attributes(mine, theirs, scope.report)
     return Members(mine.docstrings or theirs.docstrings, attributes, [*theirs.others, *mine.others], methods)
 
 

@@ -49,7 +49,7 @@ def format_files(files: Mapping[Path, str]) -> tuple[dict[Path, str], list[Findi
 
 def _check(folder: Path, config: Path, places: Mapping[Path, Path]) -> list[Finding]:
     options = ["--fix", "--exit-zero", "--no-cache", "--output-format", "json", "--config", str(config)]
-    output = _ruff(["check", "--select", "I001,F401,SIM910,F821", *options, str(folder / "files")])
+    output = _ruff(["check", "--select", "I001,F401,F811,SIM910,F821", *options, str(folder / "files")])
     return [
         Finding(
             places[Path(item["filename"])],

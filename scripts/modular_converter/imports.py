@@ -10,9 +10,11 @@ from .rename import Renaming
 from .resolve import is_helper_import, is_parent_import
 from .scan import header_colon, identifiers
 from .shard import Parent, Shard
-from .source import Statement
+from .source import Statement, lines_of
 
 
+SOFT_TYPES = ("image_processing_pil", "feature_extraction")
+SOFT_LIBRARIES = ("torch", "torchvision")
 _WORD = re.compile(r"[^\W\d]\w*")
 
 
@@ -31,8 +33,45 @@ def render_imports(shard: Shard, output: Output) -> str:
     candidates = _unique(_candidates(shard, output))
     wanted |= {name for candidate in candidates if candidate.guard for name in identifiers(_test(candidate.text))}
     taken = dict.fromkeys(output.body, "")
-    kept = [(candidate, _keep(candidate, wanted, taken)) for candidate in candidates]
-    return "".join(text for flag in (False, True) for candidate, text in kept if candidate.guard is flag)
+    kept = [(candidate.guard, text) for candidate in candidates if (text := _keep(candidate, wanted, taken))]
+    plain = [text for guard, text in kept if not guard]
+    guarded = [text for guard, text in kept if guard]
+    if output.type in SOFT_TYPES:
+        plain, guarded = _soften(plain, guarded, "..." if shard.home.inside else "transformers.")
+    return "".join([*plain, *guarded])
+
+
+def _soften(plain: list[str], guarded: list[str], package: str) -> tuple[list[str], list[str]]:
+    """Gather the imports of torch and torchvision into one guarded block each, after everything else."""
+    for library in SOFT_LIBRARIES:
+        test = f"is_{library}_available"
+        moved = [text for text in plain if _imports(text, library)]
+        plain = [text for text in plain if text not in moved]
+        simple = [text for text in guarded if _is_guard_of(text, test)]
+        guarded = [text for text in guarded if text not in simple]
+        lines = dict.fromkeys([*map(_statement_text, moved), *(line for text in simple for line in _guarded_lines(text))])
+        if lines:
+            plain.append(f"from {package}utils import {test}\n")
+            guarded.append(f"if {test}():\n" + "".join(f"    {line}\n" for line in lines))
+    return plain, guarded
+
+
+def _imports(text: str, library: str) -> bool:
+    return re.search(rf"^(?:import|from) {library}(?:\.\S+)? ?", text, re.MULTILINE) is not None
+
+
+def _is_guard_of(text: str, test: str) -> bool:
+    node = ast.parse(text).body[0]
+    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test) == f"{test}()"
+
+
+def _statement_text(text: str) -> str:
+    return ast.unparse(ast.parse(text).body[0])
+
+
+def _guarded_lines(text: str) -> list[str]:
+    node = ast.parse(text).body[0]
+    return [ast.unparse(statement) for statement in node.body] if isinstance(node, ast.If) else []
 
 
 def _test(guard: str) -> str:
@@ -129,7 +168,7 @@ def _keep_guarded(text: str, wanted: set[str], taken: dict[str, str]) -> str:
         return ""
     kept = f"if {ast.unparse(node.test)}:\n" + "".join("    " + line for line in lines if line)
     if node.orelse:
-        kept += "else:\n" + "".join("    " + ast.unparse(statement) + "\n" for statement in node.orelse)
+        kept += "".join(lines_of(text)[node.body[-1].end_lineno :])
     return kept
 
 

@@ -55,6 +55,7 @@ class Layout:
         self.types = self._class_types()
         for name in shard.classes:
             self._place(name)
+        _share_image_processing(self.outputs)
 
     def _class_types(self) -> dict[str, str]:
         """The file type of each class; a helper class that a config needs lives in the configuration file."""
@@ -135,7 +136,7 @@ class Layout:
         self._emit(output, missing)
 
     def _order(self, parent: int | None, needed: set[str], graph: Graph) -> Key:
-        """What the parent's file has comes first, in its order; then the shard's own; then the rest, from Z to A."""
+        """What the parent's file has comes first, in its order; then imported entries, from Z to A; then the shard's."""
         if parent is None:
             return _order_without_parent(needed, graph)
         view = self._views[parent]
@@ -144,8 +145,8 @@ class Layout:
             if entry.name in view and entry.file >= 0:
                 return (0, view[entry.name].rank)
             if entry.file < 0:
-                return (1, entry.rank)
-            return (2, *(-ord(letter) for letter in entry.name), 0)
+                return (2, entry.rank)
+            return (1, *(-ord(letter) for letter in entry.name), 0)
 
         return key
 
@@ -205,6 +206,35 @@ class Layout:
             output.emit(entry.name, text)
 
 
+def _share_image_processing(outputs: dict[str, Output]) -> None:
+    """The PIL file must load without torchvision: what it needs of the other image processing file is copied.
+
+    Copies keep their place among the statements; at the same place, constants stay before them.
+    """
+    target, source = outputs.get("image_processing_pil"), outputs.get("image_processing")
+    if target is None or source is None:
+        return
+    wanted = set(target.siblings.pop("image_processing", ()))
+    queue = sorted(wanted)
+    while queue:
+        mentioned = identifiers(source.body[queue.pop()]) & source.body.keys() - target.body.keys() - wanted
+        wanted |= mentioned
+        queue += sorted(mentioned)
+    places = [(index, 2 * _is_block(text), name, text) for index, (name, text) in enumerate(_placed(target))]
+    places += [(index, 1, name, text) for index, (name, text) in enumerate(_placed(source)) if name in wanted]
+    first = {name: target.body[name] for name in FIRST if name in target.body}
+    target.body = first | {name: text for _, _, name, text in sorted(places, key=lambda place: place[:2])}
+
+
+def _placed(output: Output) -> list[tuple[str, str]]:
+    return [(name, text) for name, text in output.body.items() if name not in FIRST]
+
+
+def _is_block(text: str) -> bool:
+    """Whether a top-level statement is a class or a function."""
+    return re.search(r"^(?:class|def|async def) ", text, re.MULTILINE) is not None
+
+
 def from_outside(shard: Shard, parent: Parent, text: str) -> str:
     """Relative imports of a parent's code, as a file outside its package writes them; renamed files stay siblings."""
     if shard.home.inside:
@@ -247,9 +277,8 @@ def _imported_entries(shard: Shard, views: list[Graph]) -> Graph:
         names = {parent.renaming.name(name) for name in parent.imported}
         direct = {name: view[name] for name in names if name in view and view[name].kind != "class"}
         found |= direct
-        for name in sorted(_closure(direct.keys(), view, "class")):
-            if view[name].kind != "class":
-                found.setdefault(name, view[name])
+        for name in sorted(_closure(direct.keys(), view)):
+            found.setdefault(name, view[name])
     return found
 
 
@@ -263,18 +292,13 @@ def _closure_start(shard: Shard, names: Iterable[str]) -> set[str]:
     return {other for name in names for other in shard.entries[name].identifiers if other in shard.entries}
 
 
-def _closure(start: Iterable[str], graph: Mapping[str, Entry], stop_kind: str = "") -> set[str]:
-    """Everything that `start` reaches; entries of `stop_kind` are reached but not followed."""
+def _closure(start: Iterable[str], graph: Mapping[str, Entry]) -> set[str]:
+    """Everything that `start` reaches."""
     found: set[str] = set()
     queue = [name for name in start if name in graph]
     while queue:
         name = queue.pop()
         if name not in found:
             found.add(name)
-            if graph[name].kind != stop_kind:
-                queue += graph[name].identifiers & graph.keys()
+            queue += graph[name].identifiers & graph.keys()
     return found
-
-
-def _objects(names: Iterable[str], graph: Graph) -> list[Entry]:
-    return [graph[name] for name in names if graph[name].kind != "class"]
