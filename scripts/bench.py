@@ -20,6 +20,8 @@ from rich.table import Table
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
 
+from . import bench_generator
+
 
 Side = Callable[[], Any]
 
@@ -163,6 +165,10 @@ def main() -> int:
             for row in rows():
                 table.add_row(*row)
     Console().print(table)
+    costs = Table("generator", "CPU seconds", "peak MB", "ratio to the floor")
+    for costs_row in bench_generator.rows():
+        costs.add_row(*costs_row)
+    Console().print(costs)
     return 0
 
 

@@ -4,12 +4,17 @@ import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from .blocks import Class, Function, is_docstring, join, read_class, read_method
+from .blocks import Class, is_docstring, join, read_class, read_method
 from .diagnostics import nearest
-from .methods import Report, Scope, merge_method, merged_decorators, new_method
-from .rename import Renaming
+from .methods import merge_method, merged_decorators, new_method
 from .names import ModelNames
+from .rename import Renaming
 from .source import Chunk
+from .unroll import Scope
+
+
+MethodKey = tuple[str, str]  # name, and which half of a property
+Methods = dict[MethodKey, Chunk]
 
 
 @dataclass(frozen=True)
@@ -18,8 +23,8 @@ class Members:
 
     docstrings: list[Chunk]
     attributes: dict[str, Chunk]
-    others: list[Chunk]
-    methods: dict[tuple[str, str], Chunk]
+    others: dict[str, Chunk]
+    methods: Methods
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ def merge_class(child_source: Source, parent_source: Source, base: str, names: M
     original = read_class(parent_source.lead, parent_source.text, parent_source.line)
     bases = merged_bases(original.bases, [name for name in child.bases if name != base])
     parent = _fix_words(original, child.name, names)
+    if not scope.exact and "#" in child.lead:
+        parent = replace(parent, lead=child.lead)
     members = _merge_members(child, parent, replace(scope, bases=tuple(bases)))
     return _render(child, parent, bases, members)
 
@@ -96,7 +103,7 @@ def specialises(name: str, base: str) -> bool:
 
 
 def _members(body: Iterable[Chunk]) -> Members:
-    members = Members([], {}, [], {})
+    members = Members([], {}, {}, {})
     for chunk in body:
         _sort_member(chunk, members)
     return members
@@ -111,7 +118,7 @@ def _sort_member(chunk: Chunk, members: Members) -> None:
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         members.methods[node.name, _accessor(node)] = chunk
     elif not _is_filler(node):
-        members.others.append(chunk)
+        members.others[getattr(node, "name", chunk.text)] = chunk
 
 
 def _target(node: ast.Assign | ast.AnnAssign) -> str:
@@ -132,53 +139,76 @@ def _accessor(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 
 def _merge_members(child: Class, parent: Class, scope: Scope) -> Members:
     mine, theirs = _members(child.body), _members(parent.body)
+    scope = replace(scope, parent_methods=frozenset(name for name, _ in theirs.methods))
     methods = _merge_methods(mine, theirs, scope)
-    attributes = _merge_attributes(mine, theirs, scope.report)
-    return Members(mine.docstrings or theirs.docstrings, attributes, [*theirs.others, *mine.others], methods)
+    attributes = _merge_attributes(mine, theirs, scope)
+    return Members(mine.docstrings or theirs.docstrings, attributes, theirs.others | mine.others, methods)
 
 
-def _merge_attributes(mine: Members, theirs: Members, report: Report) -> dict[str, Chunk]:
+def _merge_attributes(mine: Members, theirs: Members, scope: Scope) -> dict[str, Chunk]:
     merged = dict(theirs.attributes)
     for name, chunk in mine.attributes.items():
         if not _is_deletion(chunk.node):
             merged[name] = chunk
         elif merged.pop(name, None) is None:
             hint = nearest(name, theirs.attributes)
-            report(
-                chunk.line, 5, f"`{name} = AttributeError()` deletes nothing: the parent has no such attribute{hint}"
-            )
-    return merged
+            message = f"`{name} = AttributeError()` deletes nothing: the parent has no such attribute{hint}"
+            scope.report(chunk.line, chunk.node.col_offset + 1, message)
+    overridden = set() if scope.exact else {name for name, _ in mine.methods}
+    return {name: chunk for name, chunk in merged.items() if name not in overridden}
 
 
 def _is_deletion(node: ast.stmt) -> bool:
     match node:
-        case ast.Assign(value=ast.Call(func=ast.Name(id="AttributeError"))):
-            return True
+        case ast.Assign(value=value) | ast.AnnAssign(value=value):
+            return isinstance(value, ast.Call) and ast.unparse(value.func) == "AttributeError"
     return False
 
 
-def _merge_methods(mine: Members, theirs: Members, scope: Scope) -> dict[tuple[str, str], Chunk]:
+def _merge_methods(mine: Members, theirs: Members, scope: Scope) -> Methods:
     kept = {key: chunk for key, chunk in theirs.methods.items() if key[0] not in mine.attributes}
     for key, chunk in mine.methods.items():
-        if _deletes_method(chunk) and (key in kept):
-            del kept[key]
-            continue
-        child = read_method(chunk)
-        parent = theirs.methods.get(key)
-        merged = merge_method(child, read_method(parent), scope) if parent else new_method(child, scope)
-        kept[key] = replace(chunk, lead="", text=merged.render())
+        deleted = _deleted(key, chunk, kept, scope)
+        for name in deleted:
+            del kept[name]
+        if not deleted:
+            kept[key] = _merge_one(chunk, theirs.methods.get(key), scope)
     return kept
 
 
-def _deletes_method(chunk: Chunk) -> bool:
-    """A one-line signature directly followed by `raise ...Error(...)`."""
-    node = chunk.node
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.decorator_list:
-        return False
-    match node.body[0]:
-        case ast.Raise(exc=ast.Call(func=ast.Name(id=name))) if name.endswith("Error"):
-            return chunk.lead == "\n" and node.body[0].lineno == node.lineno + 1
-    return False
+def _merge_one(chunk: Chunk, parent: Chunk | None, scope: Scope) -> Chunk:
+    child = read_method(chunk)
+    merged = merge_method(child, read_method(parent), scope) if parent else new_method(child, scope)
+    return replace(chunk, lead="", text=merged.render())
+
+
+def _deleted(key: MethodKey, chunk: Chunk, kept: Methods, scope: Scope) -> list[MethodKey]:
+    """The parent's methods that a child's method takes away instead of overriding them.
+
+    Transformers' own shards recognise a deletion by its layout only: one blank line, a signature of one line, no
+    docstring.
+    """
+    error = _raised_error(chunk.node)
+    if not error:
+        return []
+    if scope.exact:
+        laid_out = chunk.lead == "\n" and chunk.node.body[0].lineno == chunk.node.lineno + 1  # type: ignore[attr-defined]
+        return [key] if laid_out and key in kept else []
+    found = [name for name in kept if name[0] == key[0]]
+    if not found and error == "AttributeError":
+        hint = nearest(key[0], (name for name, _ in kept))
+        message = f"`raise AttributeError` deletes nothing: the parent has no method {key[0]}{hint}"
+        scope.report(chunk.line, chunk.node.col_offset + 1, message)
+    return found
+
+
+def _raised_error(node: ast.stmt) -> str:
+    """The error that is all a method does, if it is one that deletes; empty otherwise."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        match node.body[0]:
+            case ast.Raise(exc=ast.Call(func=ast.Name(id=name))) if name.endswith("Error") and not node.decorator_list:
+                return name
+    return ""
 
 
 def _render(child: Class, parent: Class, bases: Sequence[str], members: Members) -> str:
@@ -186,15 +216,5 @@ def _render(child: Class, parent: Class, bases: Sequence[str], members: Members)
     arguments = ", ".join([*bases, *parent.keywords])
     head = f"class {child.name}" + (f"({arguments})" if arguments else "") + f":{parent.trailing}"
     methods = join(members.methods.values())
-    body = join(members.docstrings) + join(members.attributes.values()) + join(members.others) + methods
+    body = join(members.docstrings) + join(members.attributes.values()) + join(members.others.values()) + methods
     return parent.lead + decorators.text + parent.between + head + (body or "    pass\n")
-
-
-def method_names(parsed: Class) -> list[str]:
-    """The methods a class defines, in order."""
-    return [name for name, _ in _members(parsed.body).methods]
-
-
-def read_methods(parsed: Class) -> list[Function]:
-    """The methods of a class, taken apart."""
-    return [read_method(chunk) for chunk in _members(parsed.body).methods.values()]

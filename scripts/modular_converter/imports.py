@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .layout import Output, from_outside
 from .rename import Renaming
 from .resolve import is_helper_import, is_parent_import
-from .scan import header_colon, identifiers
+from .scan import identifiers
 from .shard import Parent, Shard
 from .source import Statement, lines_of
 
@@ -31,8 +31,8 @@ def render_imports(shard: Shard, output: Output) -> str:
     """The imports that `output` needs, plain ones first."""
     wanted = used_names("".join(output.body.values()) + output.ending) - output.body.keys()
     candidates = _unique(_candidates(shard, output))
-    wanted |= {name for candidate in candidates if candidate.guard for name in identifiers(_test(candidate.text))}
-    taken = dict.fromkeys(output.body, "")
+    wanted |= {name for candidate in candidates if candidate.guard for name in _tested(candidate.text)}
+    taken = set(output.body)
     kept = [(candidate.guard, text) for candidate in candidates if (text := _keep(candidate, wanted, taken))]
     plain = [text for guard, text in kept if not guard]
     guarded = [text for guard, text in kept if guard]
@@ -49,9 +49,16 @@ def _soften(plain: list[str], guarded: list[str], package: str) -> tuple[list[st
         plain = [text for text in plain if text not in moved]
         simple = [text for text in guarded if _is_guard_of(text, test)]
         guarded = [text for text in guarded if text not in simple]
-        lines = dict.fromkeys([*map(_statement_text, moved), *(line for text in simple for line in _guarded_lines(text))])
-        if lines:
+        lines = dict.fromkeys(
+            [*map(_statement_text, moved), *(line for text in simple for line in _guarded_lines(text))]
+        )
+        if lines and re.search(
+            rf"\b{test}\b", next((text for text in plain if f"from {package}utils import" in text), "")
+        ):
+            plain = [text.lstrip("\n") for text in plain]
+        elif lines:
             plain.append(f"from {package}utils import {test}\n")
+        if lines:
             guarded.append(f"if {test}():\n" + "".join(f"    {line}\n" for line in lines))
     return plain, guarded
 
@@ -74,9 +81,10 @@ def _guarded_lines(text: str) -> list[str]:
     return [ast.unparse(statement) for statement in node.body] if isinstance(node, ast.If) else []
 
 
-def _test(guard: str) -> str:
-    """The condition of a guarded block of imports."""
-    return guard[guard.index("if ") : header_colon(guard, guard.index("if "))]
+def _tested(guard: str) -> set[str]:
+    """The names in the conditions of a guarded block of imports."""
+    tests = [node.test for node in ast.walk(ast.parse(guard)) if isinstance(node, ast.If)]
+    return {name for test in tests for name in identifiers(ast.unparse(test))}
 
 
 def used_names(text: str) -> set[str]:
@@ -127,17 +135,17 @@ def _unique(candidates: Iterable[Candidate]) -> list[Candidate]:
     return list(found.values())
 
 
-def _keep(candidate: Candidate, wanted: set[str], taken: dict[str, str]) -> str:
+def _keep(candidate: Candidate, wanted: set[str], taken: set[str]) -> str:
     keep = _keep_guarded if candidate.guard else keep_names
     text = keep(candidate.text, wanted, taken)
     return candidate.lead + text if text else ""
 
 
-def keep_names(text: str, wanted: set[str], taken: dict[str, str], guarded: bool = False) -> str:
+def keep_names(text: str, wanted: set[str], taken: set[str]) -> str:
     """The import statement with only the names that are wanted and that no earlier import binds."""
     node = ast.parse(text.strip()).body[0]
     assert isinstance(node, ast.Import | ast.ImportFrom)
-    kept = [alias for alias in node.names if bound_name(alias) in wanted and _claims(alias, node, taken, guarded)]
+    kept = [alias for alias in node.names if bound_name(alias) in wanted and _claims(alias, node, taken)]
     if len(kept) == len(node.names) and "#" in text:
         return text
     node.names = kept
@@ -149,17 +157,16 @@ def bound_name(alias: ast.alias) -> str:
     return alias.asname or alias.name.partition(".")[0]
 
 
-def _claims(alias: ast.alias, node: ast.Import | ast.ImportFrom, taken: dict[str, str], guarded: bool) -> bool:
-    """Whether this import is the one that binds its name: the first that does, or one from the same module."""
-    source = f"{'.' * node.level}{node.module}" if isinstance(node, ast.ImportFrom) else alias.name
+def _claims(alias: ast.alias, node: ast.Import | ast.ImportFrom, taken: set[str]) -> bool:
+    """Whether this import is the first that binds its name."""
     key = alias.name if isinstance(node, ast.Import) and not alias.asname else bound_name(alias)
-    if guarded and key in taken:
+    if key in taken:
         return False
-    claim = f"guarded {source}" if guarded else f"{source}:{alias.name}"
-    return taken.setdefault(key, claim) == claim
+    taken.add(key)
+    return True
 
 
-def _keep_guarded(text: str, wanted: set[str], taken: dict[str, str]) -> str:
+def _keep_guarded(text: str, wanted: set[str], taken: set[str]) -> str:
     """A guarded block with only the imports that are wanted; an `else` stays as it is."""
     node = ast.parse(text).body[0]
     assert isinstance(node, ast.If)
@@ -172,8 +179,6 @@ def _keep_guarded(text: str, wanted: set[str], taken: dict[str, str]) -> str:
     return kept
 
 
-def _keep_in_guard(statement: ast.stmt, wanted: set[str], taken: dict[str, str]) -> str:
+def _keep_in_guard(statement: ast.stmt, wanted: set[str], taken: set[str]) -> str:
     text = ast.unparse(statement) + "\n"
-    return (
-        keep_names(text, wanted, taken, guarded=True) if isinstance(statement, ast.Import | ast.ImportFrom) else text
-    )
+    return keep_names(text, wanted, taken) if isinstance(statement, ast.Import | ast.ImportFrom) else text

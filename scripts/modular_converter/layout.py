@@ -5,21 +5,19 @@ already emitted are not repeated; a class that lives in another output of the sa
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .classes import Source, merge_class
+from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
 from .filetypes import file_type
-from .methods import Scope
 from .scan import identifiers
 from .shard import Entry, Parent, Shard
+from .unroll import Scope
 
 
-Graph = dict[str, Entry]
-Key = Callable[[Entry], tuple[int, ...]]
 FIRST = ("logger", "_CHECKPOINT_FOR_DOC", "_CONFIG_FOR_DOC")
-_SHARD_CONSTANT = re.compile(r"_CHECKPOINT|_EXPECTED|_FOR_DOC|_HIDDEN_STATES_START_POSITION")
 
 
 @dataclass
@@ -49,161 +47,114 @@ class Layout:
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
         self.outputs: dict[str, Output] = {}
-        self._views = [_parent_entries(shard, index) for index in range(len(shard.parents))]
-        self._imported = _imported_entries(shard, self._views)
-        self._graphs: dict[int, Graph] = {}
-        self.types = self._class_types()
+        self.dependencies = Dependencies(shard)
+        self.types = class_types(shard)
         for name in shard.classes:
-            self._place(name)
+            self._place(name, self.types[name])
+        for name in shard.exported or ():
+            self._place_exported(name)
         _share_image_processing(self.outputs)
 
-    def _class_types(self) -> dict[str, str]:
-        """The file type of each class; a helper class that a config needs lives in the configuration file."""
-        shard = self.shard
-        types = {name: file_type(name, shard.cased) for name, entry in shard.entries.items() if entry.kind == "class"}
-        own = _closure_start(shard, [name for name, kind in types.items() if kind == "configuration"])
-        for name in _closure(own, dict(shard.entries)):
-            if shard.entries[name].helper and name in types:
-                types[name] = "configuration"
-        return types
+    def _place_exported(self, name: str) -> None:
+        """A function or constant that the shard exports is emitted even when no class uses it."""
+        kind = file_type(name, self.shard.cased)
+        entry = self.shard.entries.get(name)
+        output = self.outputs.get(kind)
+        if entry and entry.kind != "class" and (output is None or name not in output.body):
+            self._place(name, kind)
 
-    def _graph(self, parent: int | None) -> Graph:
-        """What a class with this parent file (or none) may bring along."""
-        key = -1 if parent is None else parent
-        if key not in self._graphs:
-            self._graphs[key] = self._merged_graph(parent)
-        return self._graphs[key]
-
-    def _merged_graph(self, parent: int | None) -> Graph:
-        graph = {} if parent is None else dict(self._views[parent])
-        for name, entry in self._imported.items():
-            if entry.file != parent and (entry.kind == "function" or name not in graph):
-                graph[name] = entry
-        for name, entry in self.shard.entries.items():
-            if entry.kind != "constant" or name not in graph or _shard_constant_wins(entry):
-                graph[name] = entry
-        return graph
-
-    def _place(self, name: str) -> None:
+    def _place(self, name: str, kind: str) -> None:
         entry = self.shard.entries[name]
-        output = self.outputs.setdefault(self.types[name], Output(self.types[name]))
-        parent = self.shard.parent_of(name)
-        if parent is None:
-            text, lead = entry.text, entry.lead
-            graph, index = self._graph(None), None
+        output = self.outputs.setdefault(kind, Output(kind))
+        index, base = self.shard.parent_of(name) or (None, "")
+        if index is None:
+            text = entry.lead + entry.text
         else:
-            index, base = parent
-            graph = self._graph(index)
-            lead, text = "", self._merge(entry, index, base)
+            text = self._merge(entry, index, base)
             output.used.add((index, base))
-        self._place_dependencies(output, name, identifiers(text), graph, index)
-        output.emit(name, lead + text)
+        graph = self.dependencies.graph(index)
+        self._place_dependencies(output, (identifiers(text) & graph.keys()) - {name}, index)
+        output.emit(name, text)
 
     def _merge(self, entry: Entry, index: int, base: str) -> str:
         shard = self.shard
-        renamed = shard.parents[index].renaming.name(base)
-        parent = self._views[index][renamed]
+        parent = self.dependencies.views[index][shard.parents[index].renaming.name(base)]
 
         def report(line: int, column: int, message: str) -> None:
             shard.problems.append(Diagnostic(shard.path, line, column, message))
 
+        exact = shard.home.inside
+        scope = Scope(report, exact, remembered=[] if exact else None)
+        child = Source(entry.lead, entry.text, entry.statement.line)
         text = from_outside(shard, shard.parents[index], parent.text)
-        scope = Scope(report, remembered=[] if shard.home.inside else None)
-        child = Source("", entry.text, entry.statement.line)
         return merge_class(child, Source(parent.lead, text), base, shard.names, scope)
 
-    def _place_dependencies(
-        self, output: Output, name: str, mentioned: Iterable[str], graph: Graph, parent: int | None
-    ) -> None:
-        needed = self._needed(output, {n for n in mentioned if n in graph and n != name}, graph, parent)
-        key = self._order(parent, needed, graph)
-        for missing in sorted((graph[n] for n in needed if graph[n].kind == "class"), key=key):
-            own = self._reach(missing.identifiers & graph.keys(), graph, parent)
-            for entry in sorted((graph[n] for n in own & needed if graph[n].kind != "class"), key=key):
-                self._emit(output, entry)
-            self._place_class(output, missing, needed, graph, key)
-        for entry in sorted((graph[n] for n in needed), key=key):
-            self._emit(output, entry)
+    def _place_dependencies(self, output: Output, mentioned: Iterable[str], parent: int | None) -> None:
+        graph = self.dependencies.graph(parent)
+        needed = self._needed(output, mentioned, parent)
+        key = self.dependencies.order(parent, needed)
+        ordered = sorted((graph[name] for name in needed), key=key)
+        for missing in ordered:
+            if missing.kind == "class":
+                own = self.dependencies.objects_of(missing, parent)
+                self._emit(output, (entry for entry in ordered if entry.name in own))
+                self._place_class(output, missing, ordered)
+        self._emit(output, ordered)
 
-    def _place_class(self, output: Output, missing: Entry, needed: set[str], graph: Graph, key: Key) -> None:
-        """Emit a class of the parent's file after the classes that it needs."""
-        if missing.name not in needed or missing.name in output.body:
+    def _place_class(self, output: Output, missing: Entry, ordered: Iterable[Entry]) -> None:
+        """Emit a class after the classes that it needs."""
+        if missing.name in output.body:
             return
-        needed = needed - {missing.name}
-        classes = [graph[n] for n in missing.identifiers if n in needed and graph[n].kind == "class"]
-        for entry in sorted(classes, key=key):
-            self._place_class(output, entry, needed, graph, key)
-        self._emit(output, missing)
+        rest = [entry for entry in ordered if entry is not missing]
+        for entry in rest:
+            if entry.kind == "class" and entry.name in missing.identifiers:
+                self._place_class(output, entry, rest)
+        self._emit(output, [missing])
 
-    def _order(self, parent: int | None, needed: set[str], graph: Graph) -> Key:
-        """What the parent's file has comes first, in its order; then imported entries, from Z to A; then the shard's."""
-        if parent is None:
-            return _order_without_parent(needed, graph)
-        view = self._views[parent]
-
-        def key(entry: Entry) -> tuple[int, ...]:
-            if entry.name in view and entry.file >= 0:
-                return (0, view[entry.name].rank)
-            if entry.file < 0:
-                return (2, entry.rank)
-            return (1, *(-ord(letter) for letter in entry.name), 0)
-
-        return key
-
-    def _follow(self, entry: Entry, graph: Graph, parent: int | None) -> set[str]:
-        """The names that an entry brings along.
-
-        In transformers' own shards a function does not bring what the shard imports from yet another parent.
-        """
-        names = entry.identifiers & graph.keys()
-        if entry.file >= 0 or parent is None or not self.shard.home.inside:
-            return set(names)
-        return {name for name in names if graph[name].file < 0 or name in self._views[parent]}
-
-    def _reach(self, start: Iterable[str], graph: Graph, parent: int | None) -> set[str]:
-        """What a class reaches without passing through another class."""
-        found: set[str] = set()
-        queue = [name for name in start if name in graph]
-        while queue:
-            name = queue.pop()
-            if name not in found:
-                found.add(name)
-                if graph[name].kind != "class":
-                    queue += self._follow(graph[name], graph, parent)
-        return found
-
-    def _needed(self, output: Output, start: set[str], graph: Graph, parent: int | None) -> set[str]:
+    def _needed(self, output: Output, mentioned: Iterable[str], parent: int | None) -> set[str]:
         """What is neither in the output yet nor placed by the shard itself, after noting imports from siblings."""
+        graph = self.dependencies.graph(parent)
         found: set[str] = set()
-        queue = sorted(start, reverse=True)
+        queue = sorted(mentioned, reverse=True)
         while queue:
             name = queue.pop()
-            if name in found or self._is_elsewhere(output, graph[name]):
-                continue
-            found.add(name)
-            mentioned = self._follow(graph[name], graph, parent) - found
-            queue += sorted(mentioned, reverse=True)
-        return {name for name in found if name not in output.body}
+            if name not in found and not self._is_elsewhere(output, graph[name]):
+                found.add(name)
+                queue += sorted(self.dependencies.mentioned(graph[name], parent) - found, reverse=True)
+        return found - output.body.keys()
 
     def _is_elsewhere(self, output: Output, entry: Entry) -> bool:
         """Whether a class is placed by its own turn, or imported from another output."""
         if entry.kind != "class":
             return False
         own_type = self.types.get(entry.name) or file_type(entry.name, self.shard.cased)
-        if own_type != output.type:
-            imports = output.siblings.setdefault(own_type, [])
-            if entry.name not in imports:
-                imports.append(entry.name)
-            return True
-        return entry.name in self.shard.entries and not self.shard.entries[entry.name].helper
+        if own_type == output.type:
+            return entry.name in self.shard.entries and not self.shard.entries[entry.name].helper
+        imports = output.siblings.setdefault(own_type, [])
+        if entry.name not in imports:
+            imports.append(entry.name)
+        return True
 
-    def _emit(self, output: Output, entry: Entry) -> None:
-        if entry.name not in output.body:
-            text = entry.lead + entry.text
-            if entry.file >= 0:
-                output.used.add((entry.file, entry.statement.name))
-                text = from_outside(self.shard, self.shard.parents[entry.file], text)
-            output.emit(entry.name, text)
+    def _emit(self, output: Output, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry.name not in output.body:
+                text = entry.lead + entry.text
+                if entry.file >= 0:
+                    output.used.add((entry.file, entry.statement.name))
+                    text = from_outside(self.shard, self.shard.parents[entry.file], text)
+                output.emit(entry.name, text)
+
+
+def class_types(shard: Shard) -> dict[str, str]:
+    """The file type of each class; a helper class that a config needs lives in the configuration file."""
+    classes = {name: entry for name, entry in shard.entries.items() if entry.kind == "class"}
+    types = {name: file_type(name, shard.cased) for name in classes}
+    configs = [entry for name, entry in classes.items() if types[name] == "configuration"]
+    mentioned = {name for entry in configs for name in entry.identifiers}
+    for name in closure(mentioned, shard.entries):
+        if name in types and shard.entries[name].helper:
+            types[name] = "configuration"
+    return types
 
 
 def _share_image_processing(outputs: dict[str, Output]) -> None:
@@ -249,56 +200,3 @@ def from_outside(shard: Shard, parent: Parent, text: str) -> str:
         return f"from {'.'.join([*base, module] if module else base)} import"
 
     return re.sub(r"\bfrom (\.+)([\w.]*) import", replace, text)
-
-
-def _order_without_parent(needed: set[str], graph: Graph) -> Key:
-    """Imported entries first, file by file as their names come in the alphabet, then the shard's own."""
-    files = list(dict.fromkeys(graph[name].file for name in sorted(needed)))
-
-    def key(entry: Entry) -> tuple[int, ...]:
-        return (entry.file < 0, files.index(entry.file), entry.rank)
-
-    return key
-
-
-def _parent_entries(shard: Shard, index: int) -> Graph:
-    parent = shard.parents[index]
-    rename = parent.renaming.name
-    return {
-        rename(name): Entry(rename(name), statement, parent.renaming, index, rank)
-        for rank, (name, statement) in enumerate(parent.source.definitions.items())
-    }
-
-
-def _imported_entries(shard: Shard, views: list[Graph]) -> Graph:
-    """Functions and constants imported from parents, with what they need of their own file."""
-    found: Graph = {}
-    for parent, view in zip(shard.parents, views, strict=True):
-        names = {parent.renaming.name(name) for name in parent.imported}
-        direct = {name: view[name] for name in names if name in view and view[name].kind != "class"}
-        found |= direct
-        for name in sorted(_closure(direct.keys(), view)):
-            found.setdefault(name, view[name])
-    return found
-
-
-def _shard_constant_wins(entry: Entry) -> bool:
-    if entry.name.endswith("_DOCSTRING") or "_DOCSTRING" in entry.name:
-        return not entry.text.rstrip().endswith("= None")
-    return entry.helper or _SHARD_CONSTANT.search(entry.name) is not None
-
-
-def _closure_start(shard: Shard, names: Iterable[str]) -> set[str]:
-    return {other for name in names for other in shard.entries[name].identifiers if other in shard.entries}
-
-
-def _closure(start: Iterable[str], graph: Mapping[str, Entry]) -> set[str]:
-    """Everything that `start` reaches."""
-    found: set[str] = set()
-    queue = [name for name in start if name in graph]
-    while queue:
-        name = queue.pop()
-        if name not in found:
-            found.add(name)
-            queue += graph[name].identifiers & graph.keys()
-    return found

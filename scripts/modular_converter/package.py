@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .filetypes import file_type
-from .render import exports
 from .resolve import installed_folder
-from .shard import Shard
+from .shard import Shard, exports
 
 
 _FAMILY_CONFIG = re.compile(r"^class \w*PreTrainedModel\b.*:\n(?:    .*\n|\n)*?    config: \"?(\w+)", re.MULTILINE)

@@ -11,7 +11,7 @@ from .imports import render_imports
 from .layout import FIRST, Output, lay_out
 from .resolve import installed_folder
 from .shard import Shard
-from .source import SourceFile
+from .shard import exports as exports  # other commands look for it here
 
 
 _SIREN_LINE = "#" + " " * 16 + "\N{POLICE CARS REVOLVING LIGHT}" * 48
@@ -20,7 +20,7 @@ _VERSION = re.compile(r"^__version__\s*=\s*[\"']([^\"']+)", re.MULTILINE)
 
 def expand_shard(shard: Shard) -> dict[Path, str]:
     """The unformatted files of a shard, as path relative to the output folder -> text."""
-    exported = exports(shard.source)
+    exported = shard.exported
     if exported is None:
         return {}
     outputs = lay_out(shard)
@@ -30,15 +30,6 @@ def expand_shard(shard: Shard) -> dict[Path, str]:
         names = [name for name in exported if file_type(name, shard.cased) == kind]
         found[Path(f"{kind}_{shard.model}.py")] = banner + render_output(shard, output, names)
     return found
-
-
-def exports(source: SourceFile) -> list[str] | None:
-    """The names in a shard's `__all__`; None for a helper shard, which has none."""
-    for statement in source.of_kind("__all__"):
-        node = ast.parse(statement.text).body[0]
-        assert isinstance(node, ast.Assign)
-        return [str(name) for name in ast.literal_eval(node.value)]
-    return None
 
 
 def render_output(shard: Shard, output: Output, names: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ import ast
 import importlib.util
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from .diagnostics import Diagnostic, ShardError, nearest
@@ -94,7 +94,7 @@ def package_folder(package: str, node: ast.stmt, shard: Path) -> Path:
     return folder
 
 
-@lru_cache(maxsize=None)
+@cache
 def installed_folder(package: str) -> Path | None:
     """The folder of an installed top-level package, or None."""
     spec = importlib.util.find_spec(package)

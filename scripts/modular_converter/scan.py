@@ -129,3 +129,11 @@ def split_commas(text: str) -> list[str]:
             cuts.append(trailing.end() if trailing else match.end())
     pieces = [text[a:b] for a, b in zip(cuts, [*cuts[1:], len(text)], strict=True)]
     return [piece for piece in pieces if piece.strip()]
+
+
+def split_comment(text: str) -> tuple[str, str]:
+    """The code, and the comment behind it on its last line (or nothing)."""
+    comment = None
+    for match in TOKEN.finditer(text):
+        comment = match if match.lastgroup == "comment" else None
+    return (text[: comment.start()], comment[0]) if comment else (text, "")

@@ -25,6 +25,12 @@ class Parent:
     imported: tuple[str, ...]
     renaming: Renaming
 
+    @cached_property
+    def classes(self) -> frozenset[str]:
+        """The imported names that are classes defined there, so that a class of the shard may inherit from them."""
+        found = self.source.definitions
+        return frozenset(name for name in self.imported if name in found and found[name].kind == "class")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -75,6 +81,11 @@ class Shard:
         return self.source.path
 
     @cached_property
+    def exported(self) -> list[str] | None:
+        """The names in `__all__`; None for a helper shard, which has none."""
+        return exports(self.source)
+
+    @cached_property
     def classes(self) -> list[str]:
         """The shard's own classes, in order."""
         return [name for name, entry in self.entries.items() if entry.kind == "class" and not entry.helper]
@@ -83,9 +94,18 @@ class Shard:
         """(index of the parent file, class name there) when a class inherits from another model."""
         for base in self.bases.get(class_name, ()):
             for index, parent in enumerate(self.parents):
-                if base in parent.imported:
+                if base in parent.classes:
                     return index, base
         return None
+
+
+def exports(source: SourceFile) -> list[str] | None:
+    """The names in a shard's `__all__`; None for a helper shard, which has none."""
+    for statement in source.of_kind("__all__"):
+        node = ast.parse(statement.text).body[0]
+        assert isinstance(node, ast.Assign)
+        return [str(name) for name in ast.literal_eval(node.value)]
+    return None
 
 
 def model_of(path: Path) -> str:
@@ -125,25 +145,25 @@ def _names_cache(root: Path) -> ModelNames:
 
 
 def _refuse_imports(path: Path, nodes: Iterable[ast.ImportFrom]) -> None:
-    found = []
-    for node in nodes:
-        kind = parent_model(node.module or "")
-        if node.level == 0 and node.module == "transformers":
-            found.append((node, "`from transformers import` hides the file: name the module that defines it"))
-        if kind and kind[0] == "modeling" and is_parent_import(node):
-            found += [
-                (node, f"{alias.name} is a config: import it from configuration_{kind[1]}, not from the modeling file")
-                for alias in node.names
-                if alias.name.endswith("Config")
-            ]
-        if kind and is_parent_import(node):
-            found += [
-                (node, f"`{alias.name} as {alias.asname}`: parents keep their names, drop the alias")
-                for alias in node.names
-                if alias.asname
-            ]
+    found = [(node, message) for node in nodes for message in _refusals(node)]
     if found:
         raise ShardError(Diagnostic(path, node.lineno, node.col_offset + 1, message) for node, message in found)
+
+
+def _refusals(node: ast.ImportFrom) -> Iterator[str]:
+    """What is wrong with an import, whatever file it leads to."""
+    if node.level == 0 and node.module == "transformers":
+        yield "`from transformers import` hides the file: name the module that defines it"
+    kind = parent_model(node.module or "")
+    if kind is None or not is_parent_import(node):
+        return
+    for alias in node.names:
+        if kind[0] == "modeling" and alias.name.endswith("Config"):
+            yield f"{alias.name} is a config: import it from configuration_{kind[1]}, not from the modeling file"
+        if alias.asname:
+            yield f"`{alias.name} as {alias.asname}`: parents keep their names, drop the alias"
+        if alias.name == "*":
+            yield "`import *` hides what is inherited: name the classes and functions"
 
 
 def _parents(
@@ -160,7 +180,9 @@ def _parents(
             problems += error.diagnostics
             continue
         wanted = [alias.name for alias in node.names]
-        problems += _unknown_names(node, file, wanted, home.shard)
+        inherited = {base for its in bases.values() for base in its}
+        checked = [name for name in wanted if name in inherited or not home.inside]
+        problems += _unknown_names(node, file, checked, home.shard)
         imported.setdefault(file, (node, []))[1].extend(wanted)
     if problems:
         raise ShardError(problems)
@@ -203,9 +225,7 @@ def _parent(
     return Parent(source, module, kind[0], kind[1], tuple(wanted), model_renaming(names, kind[1], prefix))
 
 
-def _helpers(
-    nodes: Iterable[ast.ImportFrom], home: Home
-) -> tuple[tuple[SourceFile, ...], list[tuple[Statement, bool]]]:
+def _helpers(nodes: Iterable[ast.ImportFrom], home: Home) -> tuple[tuple[SourceFile, ...], list[tuple[Statement, bool]]]:
     """The helper shards that are imported, and the statements taken from them."""
     helpers: dict[Path, SourceFile] = {}
     taken: list[tuple[Statement, bool]] = []
@@ -232,7 +252,7 @@ def _entries(statements: Iterable[tuple[Statement, bool]]) -> dict[str, Entry]:
 
 def _refuse_two_parents(shard: Shard) -> None:
     found = []
-    known = {name for parent in shard.parents for name in parent.imported}
+    known = {name for parent in shard.parents for name in parent.classes}
     for name, bases in shard.bases.items():
         parents = [base for base in bases if base in known]
         if len(parents) > 1:

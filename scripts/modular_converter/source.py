@@ -8,7 +8,7 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from .diagnostics import Diagnostic, ShardError
@@ -65,7 +65,7 @@ class SourceFile:
         return _with_attachments(found, self.of_kind("attachment"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def read_source(path: Path) -> SourceFile:
     """Read and split a file; each file is read once in a process."""
     return parse_source(path, path.read_text(encoding="utf-8"))
