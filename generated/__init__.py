@@ -23,11 +23,7 @@ from .modeling_heterogeneous_llama import (
 
 def register() -> None:
     """Tell the Auto classes about every family; calling it again changes nothing."""
-    for config in (
-        DeciConfig,
-        HeterogeneousLlamaConfig,
-        NemotronNasConfig,
-    ):
+    for config in (DeciConfig, HeterogeneousLlamaConfig, NemotronNasConfig):
         AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM, exist_ok=True)
     AutoModelForQuestionAnswering.register(

@@ -121,15 +121,28 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        # Not kept as an attribute: the checkpoints of compatible types become this family's
+        config_dict = {name: value for name, value in config_dict.items() if name != "model_type"}
         if "num_hidden_layers" in kwargs:
-            # The lists that a plain checkpoint does not have are made to this length
-            config_dict = config_dict | {"num_hidden_layers": kwargs.pop("num_hidden_layers")}
+            config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)
         config = super().from_dict(config_dict, **kwargs)
         # Keyword overrides are set one by one on a finished config: what they make together is checked here
         overridden = config[0] if isinstance(config, tuple) else config
         overridden.simplify_sizes()
         overridden.validate()
         return config
+
+    @classmethod
+    def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
+        """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
+        checks them together. What all saved layers are made of, the new ones are too."""
+        names = ["num_hidden_layers", "mixer_types", "mlp_types", *cls.per_layer_sizes]
+        overrides = {name: kwargs[name] for name in names if name in kwargs}
+        for name in ("mixer_types", "mlp_types"):
+            types = config_dict.get(name)
+            if name not in overrides and types and len(set(types)) == 1:
+                overrides[name] = types[:1] * overrides["num_hidden_layers"]
+        return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
 
     def simplify_sizes(self):
         """Put `None` where a layer has no such sub-block, and the scalar where all other entries are equal."""
@@ -182,28 +195,45 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
         if overrides is None:
             return
-        lists = {name: self.layer_sizes(name) for name in self.per_layer_sizes}
-        lists |= {"mixer_types": list(self.mixer_types), "mlp_types": list(self.mlp_types)}
-        errors = []
-        for layer, attributes in overrides.items():
-            if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
-                errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
-                continue
-            for name, value in attributes.items():
-                if name == "skip":
-                    unknown = [sub_block for sub_block in value if sub_block not in self.skippable]
-                    errors += [f"layer {layer}: cannot skip {name!r}, only {list(self.skippable)}" for name in unknown]
-                    for sub_block in set(value).intersection(self.skippable):
-                        lists[self.skippable[sub_block]][int(layer)] = "none"
-                elif name in lists:
-                    lists[name][int(layer)] = value
-                else:
-                    errors.append(f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(lists)}")
+        lists = {name: self._as_list(name) for name in (*self.per_layer_sizes, "mixer_types", "mlp_types")}
+        errors = self._override_errors(overrides, lists)
+        for layer, attributes in overrides.items() if not errors else ():
+            changes = {name: value for name, value in attributes.items() if name != "skip"}
+            changes |= {self.skippable[sub_block]: "none" for sub_block in attributes.get("skip", ())}
+            for name, value in changes.items():
+                lists[name][int(layer)] = value
         if errors:
             raise ValueError("per_layer_config:\n" + "\n".join(errors))
         for name, values in lists.items():
             setattr(self, name, values)
         self.simplify_sizes()
+        if getattr(self, "_post_init_done", False):
+            self.validate()
+
+    def _as_list(self, name: str) -> list:
+        value = getattr(self, name)
+        return list(value) if isinstance(value, list) else [value] * self.num_hidden_layers
+
+    def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
+        if not isinstance(overrides, dict):
+            return [f"a dict of layer -> attributes is needed, not {type(overrides).__name__}"]
+        errors = []
+        for layer, attributes in overrides.items():
+            if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
+                errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
+                continue
+            if not isinstance(attributes, dict):
+                errors.append(f"layer {layer}: a dict of attributes is needed, not {attributes!r}")
+                continue
+            skip = attributes.get("skip", [])
+            if not isinstance(skip, list | tuple | set) or not set(skip) <= set(self.skippable):
+                errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {list(self.skippable)}")
+            errors += [
+                f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(known)}"
+                for name, value in attributes.items()
+                if name not in known and name != "skip"
+            ]
+        return errors
 
     @property
     def layer_types(self) -> list[str]:
@@ -258,21 +288,31 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _size_errors(self) -> list[str]:
         errors = []
         for name in self.per_layer_sizes:
-            allowed = "a positive integer or None" if name in self.optional_per_layer_sizes else "a positive integer"
-            for layer_idx, (size, has) in enumerate(zip(self.layer_sizes(name), self.layers_with(name))):
-                if has and (
-                    size is None and name not in self.optional_per_layer_sizes or size is not None and size <= 0
-                ):
-                    errors.append(f"{name}[{layer_idx}] is {size}: the layer has that sub-block and needs {allowed}")
+            optional = name in self.optional_per_layer_sizes
+            for place, size in self._sizes_that_count(name):
+                if size is None and not optional or size is not None and size <= 0:
+                    allowed = "a positive integer" + " or None" * optional
+                    errors.append(f"{place} is {size}: there is such a sub-block, and {allowed} is needed")
         return errors
+
+    def _sizes_that_count(self, name: str) -> list[tuple[str, int | None]]:
+        """What messages call a size, and its value: once for a scalar, else for each layer that has the sub-block."""
+        sizes = getattr(self, name)
+        if not isinstance(sizes, list):
+            return [(name, sizes)] if any(self.layers_with(name)) else []
+        layers = enumerate(zip(sizes, self.layers_with(name)))
+        return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
     def _head_errors(self) -> list[str]:
         heads = zip(self.layer_sizes("num_attention_heads"), self.layer_sizes("num_key_value_heads"))
-        return [
-            f"num_key_value_heads[{layer_idx}] is {num_key_value_heads}, which does not divide "
-            f"num_attention_heads[{layer_idx}] = {num_heads}"
+        wrong = {
+            layer_idx: f"num_key_value_heads = {num_key_value_heads} does not divide num_attention_heads = {num_heads}"
             for layer_idx, (num_heads, num_key_value_heads) in enumerate(heads)
             if num_key_value_heads is not None and num_heads % num_key_value_heads
+        }
+        return [
+            f"layers {[layer_idx for layer_idx, found in wrong.items() if found == message]}: {message}"
+            for message in dict.fromkeys(wrong.values())
         ]
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
@@ -325,24 +365,37 @@ def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...])
     ]
 
 
+def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
+    errors = []
+    for name in names:
+        value, kinds = sub_block.get(name), (int, float) if name == "ffn_mult" else (int,)
+        possible = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < float("inf")
+        if value is not None and not possible:
+            kind = "number" if name == "ffn_mult" else "integer"
+            errors.append(f"{name} = {value!r}: a positive {kind} is needed")
+    return errors
+
+
 def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple[dict[str, Any], list[str]]:
     """One layer's `attention` entry as (attributes of the layer, errors)."""
     if attention.get("no_op"):
         return {"mixer_types": "none"}, []
-    understood = ("no_op", "replace_with_linear", "n_heads_in_group", "num_key_value_heads", "window_length")
-    errors = inexpressible_fields(attention, understood)
+    sizes = ("n_heads_in_group", "num_key_value_heads", "window_length")
+    errors = inexpressible_fields(attention, ("no_op", "replace_with_linear", *sizes))
     if attention.get("replace_with_linear"):
         return {"mixer_types": "linear"}, errors
 
+    errors += impossible_sizes(attention, sizes)
     group_size, num_key_value_heads = attention.get("n_heads_in_group"), attention.get("num_key_value_heads")
-    if group_size:
+    if group_size is None and num_key_value_heads is None:
+        errors.append("needs n_heads_in_group or num_key_value_heads, or no_op or replace_with_linear set to true")
+    elif not errors and group_size is not None:
         if num_attention_heads % group_size:
             errors.append(
                 f"n_heads_in_group = {group_size} does not divide num_attention_heads = {num_attention_heads}"
             )
         num_key_value_heads = num_attention_heads // group_size
-    elif not num_key_value_heads:
-        errors.append("needs n_heads_in_group or num_key_value_heads, or no_op or replace_with_linear set to true")
     layer = {
         "mixer_types": "attention",
         "num_key_value_heads": num_key_value_heads,
@@ -355,28 +408,29 @@ def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], lis
     """One layer's `ffn` entry as (attributes of the layer, errors)."""
     if ffn.get("no_op"):
         return {"mlp_types": "none"}, []
-    understood = ("no_op", "replace_with_linear", "ffn_mult", "intermediate_size", "hidden_act", "gated")
-    errors = inexpressible_fields(ffn, understood)
+    sizes = ("ffn_mult", "intermediate_size")
+    errors = inexpressible_fields(ffn, ("no_op", "replace_with_linear", *sizes, "hidden_act", "gated"))
     if ffn.get("replace_with_linear"):
         return {"mlp_types": "linear"}, errors
 
+    errors += impossible_sizes(ffn, sizes)
     if ffn.get("gated") is False:
         errors.append("gated = False cannot be expressed by this family, whose MLP has a gate")
-    intermediate_size = ffn.get("intermediate_size")
-    if ffn.get("ffn_mult"):
-        intermediate_size = ffn_mult_to_intermediate_size(ffn["ffn_mult"], hidden_size)
-    elif not intermediate_size:
+    ffn_mult, intermediate_size = ffn.get("ffn_mult"), ffn.get("intermediate_size")
+    if ffn_mult is None and intermediate_size is None:
         errors.append("needs ffn_mult or intermediate_size, or no_op or replace_with_linear set to true")
+    elif not errors and ffn_mult is not None:
+        intermediate_size = ffn_mult_to_intermediate_size(ffn_mult, hidden_size)
     return {"mlp_types": "dense", "intermediate_size": intermediate_size, "hidden_act": ffn.get("hidden_act")}, errors
 
 
 def read_block(block: dict[str, Any], config: PreTrainedConfig) -> tuple[dict[str, Any], list[str]]:
     """One entry of `block_configs` as (attributes of the layer, errors)."""
+    if not isinstance(block, dict):
+        return {}, [f" = {block!r}: an object with attention and ffn is needed"]
     missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
     if missing:
-        return {}, [
-            f".{name} is missing: one of attention, ffn without which a block is not described" for name in missing
-        ]
+        return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
     mixer, mixer_errors = read_attention(block["attention"], config.num_attention_heads)
     mlp, mlp_errors = read_ffn(block["ffn"], config.hidden_size)
     errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
@@ -394,24 +448,31 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedCo
     Raises:
         ValueError: names every block and field that the family cannot express.
     """
+    if not isinstance(block_configs, list) or not isinstance(config.num_attention_heads, int):
+        raise ValueError("block_configs is a list with one entry a layer, beside one num_attention_heads for all")
     blocks = [read_block(block, config) for block in block_configs]
     errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
     if len(blocks) != config.num_hidden_layers:
         errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {config.num_hidden_layers}")
     layers = [layer for layer, _ in blocks]
     activations = {
-        layer.get("hidden_act") or config.hidden_act for layer in layers if layer.get("mlp_types") == "dense"
+        layer_idx: layer.get("hidden_act") or config.hidden_act
+        for layer_idx, layer in enumerate(layers)
+        if layer.get("mlp_types") == "dense"
     }
-    if len(activations) > 1:
-        errors.append(
-            f"block_configs: ffn.hidden_act differs between layers: {sorted(activations)}; one for all is needed"
-        )
+    found = list(activations.values())
+    hidden_act = max(found, key=found.count, default=config.hidden_act)
+    errors += [
+        f"block_configs[{layer_idx}].ffn: hidden_act = {other!r}, of other layers {hidden_act!r}: one for all is needed"
+        for layer_idx, other in activations.items()
+        if other != hidden_act
+    ]
     if errors:
         raise ValueError("\n".join(errors))
 
     names = ("mixer_types", "mlp_types", "num_key_value_heads", "sliding_window", "intermediate_size")
     attributes = {name: [layer.get(name) for layer in layers] for name in names}
-    attributes["hidden_act"] = activations.pop() if activations else config.hidden_act
+    attributes["hidden_act"] = hidden_act
     if config.head_dim is None and is_second_schema(block_configs):
         attributes["head_dim"] = 128  # the default of the remote code that wrote it, whatever hidden_size is
     return attributes
@@ -541,13 +602,19 @@ class NemotronNasConfig(HeterogeneousLlamaConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        if not config_dict.get("block_configs"):
+            raise ValueError("block_configs is missing: a nemotron-nas config describes its layers there")
         return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
 
 
-class DeciConfig(NemotronNasConfig):
+class DeciConfig(HeterogeneousLlamaConfig):
     """Reads the config of a published `deci` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
 
     model_type = "deci"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
 
 
 __all__ = ["DeciConfig", "HeterogeneousLlamaConfig", "NemotronNasConfig"]

@@ -169,7 +169,7 @@ class HeterogeneousLlamaAttention(nn.Module):
 
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
         self.config = model_config  # the one that `set_attn_implementation` changes
         self.layer_idx = layer_idx
         self.head_dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
@@ -262,6 +262,7 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
         mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
         self.has_mixer, self.has_mlp = mixer_type != "none", mlp_type != "none"
 
+        # In the order of Llama's modules
         if self.has_mixer:
             self.self_attn = HETEROGENEOUS_LLAMA_MIXERS[mixer_type](config=config, layer_idx=layer_idx)
         if self.has_mlp:
@@ -339,6 +340,8 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
         masks = {}
         for name, layer_idx in self.base_model.mask_layers.items():
+            if layer_idx >= self.config.num_hidden_layers:
+                continue  # not reached: `assistant_early_exit` leaves the last layers out
             windowed = name != "full_attention"
             create_mask = create_sliding_window_causal_mask if windowed else create_causal_mask
             masks[name] = create_mask(
@@ -425,6 +428,7 @@ class HeterogeneousLlamaRotaryEmbedding(nn.Module):
 class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
     def __init__(self, config: HeterogeneousLlamaConfig):
         super().__init__(config)
+        config.validate_architecture()  # its lists may have been edited since it was made
         self.padding_idx = config.pad_token_id
         self.vocab_size = config.vocab_size
 
@@ -436,7 +440,6 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         self.rotary_emb = HeterogeneousLlamaRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
         self.layer_masks, self.mask_layers = self.plan_masks(config)
-        self.first_attention_layer = config.mixer_types.index("attention")
 
         # Initialize weights and apply final processing
         self.post_init()
@@ -463,11 +466,13 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
 
+        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+            # Made without a config: it would take a layer that does not attend for one that has seen nothing
+            past_key_values.layers = DynamicCache(config=self.config).layers
+            past_key_values.layer_class_to_replicate = None
+
         if position_ids is None:
-            # A cache that was made without a config is empty at layers that do not attend
-            past_seen_tokens = (
-                past_key_values.get_seq_length(self.first_attention_layer) if past_key_values is not None else 0
-            )
+            past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
 
@@ -486,7 +491,7 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         for decoder_layer, mask_name in zip(self.layers[: self.config.num_hidden_layers], self.layer_masks):
             hidden_states = decoder_layer(
                 hidden_states,
-                attention_mask=causal_masks.get(mask_name),
+                attention_mask=None if mask_name is None else causal_masks[mask_name],
                 position_embeddings=position_embeddings,
                 position_ids=position_ids,
                 past_key_values=past_key_values,
@@ -504,14 +509,22 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
 class HeterogeneousGenerationMixin(GenerationMixin):
     def init_continuous_batching(self, *args, **kwargs):
         """Refuses what upstream's paged cache cannot hold, for which it would return empty outputs."""
-        varying = {"num_key_value_heads", "sliding_window"}.intersection(self.config.per_layer_attributes or ())
+        geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
+        varying = sorted(geometry.intersection(self.config.per_layer_attributes or ()))
         if varying:
-            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in sorted(varying))
+            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in varying)
             raise ValueError(
                 f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
                 "Use `generate`, which takes a batch of padded prompts."
             )
         return super().init_continuous_batching(*args, **kwargs)
+
+    def _get_candidate_generator(self, generation_config, *args, **kwargs):
+        early_exit = generation_config.assistant_early_exit
+        if early_exit is not None and "attention" not in self.config.mixer_types[:early_exit]:
+            first = self.config.mixer_types.index("attention") + 1
+            raise ValueError(f"assistant_early_exit = {early_exit}: no layer before it attends, {first} is the least")
+        return super()._get_candidate_generator(generation_config, *args, **kwargs)
 
 
 @auto_docstring

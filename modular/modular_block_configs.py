@@ -63,24 +63,37 @@ def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...])
     ]
 
 
+def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
+    errors = []
+    for name in names:
+        value, kinds = sub_block.get(name), (int, float) if name == "ffn_mult" else (int,)
+        possible = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < float("inf")
+        if value is not None and not possible:
+            kind = "number" if name == "ffn_mult" else "integer"
+            errors.append(f"{name} = {value!r}: a positive {kind} is needed")
+    return errors
+
+
 def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple[dict[str, Any], list[str]]:
     """One layer's `attention` entry as (attributes of the layer, errors)."""
     if attention.get("no_op"):
         return {"mixer_types": "none"}, []
-    understood = ("no_op", "replace_with_linear", "n_heads_in_group", "num_key_value_heads", "window_length")
-    errors = inexpressible_fields(attention, understood)
+    sizes = ("n_heads_in_group", "num_key_value_heads", "window_length")
+    errors = inexpressible_fields(attention, ("no_op", "replace_with_linear", *sizes))
     if attention.get("replace_with_linear"):
         return {"mixer_types": "linear"}, errors
 
+    errors += impossible_sizes(attention, sizes)
     group_size, num_key_value_heads = attention.get("n_heads_in_group"), attention.get("num_key_value_heads")
-    if group_size:
+    if group_size is None and num_key_value_heads is None:
+        errors.append("needs n_heads_in_group or num_key_value_heads, or no_op or replace_with_linear set to true")
+    elif not errors and group_size is not None:
         if num_attention_heads % group_size:
             errors.append(
                 f"n_heads_in_group = {group_size} does not divide num_attention_heads = {num_attention_heads}"
             )
         num_key_value_heads = num_attention_heads // group_size
-    elif not num_key_value_heads:
-        errors.append("needs n_heads_in_group or num_key_value_heads, or no_op or replace_with_linear set to true")
     layer = {
         "mixer_types": "attention",
         "num_key_value_heads": num_key_value_heads,
@@ -93,28 +106,29 @@ def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], lis
     """One layer's `ffn` entry as (attributes of the layer, errors)."""
     if ffn.get("no_op"):
         return {"mlp_types": "none"}, []
-    understood = ("no_op", "replace_with_linear", "ffn_mult", "intermediate_size", "hidden_act", "gated")
-    errors = inexpressible_fields(ffn, understood)
+    sizes = ("ffn_mult", "intermediate_size")
+    errors = inexpressible_fields(ffn, ("no_op", "replace_with_linear", *sizes, "hidden_act", "gated"))
     if ffn.get("replace_with_linear"):
         return {"mlp_types": "linear"}, errors
 
+    errors += impossible_sizes(ffn, sizes)
     if ffn.get("gated") is False:
         errors.append("gated = False cannot be expressed by this family, whose MLP has a gate")
-    intermediate_size = ffn.get("intermediate_size")
-    if ffn.get("ffn_mult"):
-        intermediate_size = ffn_mult_to_intermediate_size(ffn["ffn_mult"], hidden_size)
-    elif not intermediate_size:
+    ffn_mult, intermediate_size = ffn.get("ffn_mult"), ffn.get("intermediate_size")
+    if ffn_mult is None and intermediate_size is None:
         errors.append("needs ffn_mult or intermediate_size, or no_op or replace_with_linear set to true")
+    elif not errors and ffn_mult is not None:
+        intermediate_size = ffn_mult_to_intermediate_size(ffn_mult, hidden_size)
     return {"mlp_types": "dense", "intermediate_size": intermediate_size, "hidden_act": ffn.get("hidden_act")}, errors
 
 
 def read_block(block: dict[str, Any], config: PreTrainedConfig) -> tuple[dict[str, Any], list[str]]:
     """One entry of `block_configs` as (attributes of the layer, errors)."""
+    if not isinstance(block, dict):
+        return {}, [f" = {block!r}: an object with attention and ffn is needed"]
     missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
     if missing:
-        return {}, [
-            f".{name} is missing: one of attention, ffn without which a block is not described" for name in missing
-        ]
+        return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
     mixer, mixer_errors = read_attention(block["attention"], config.num_attention_heads)
     mlp, mlp_errors = read_ffn(block["ffn"], config.hidden_size)
     errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
@@ -132,24 +146,31 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedCo
     Raises:
         ValueError: names every block and field that the family cannot express.
     """
+    if not isinstance(block_configs, list) or not isinstance(config.num_attention_heads, int):
+        raise ValueError("block_configs is a list with one entry a layer, beside one num_attention_heads for all")
     blocks = [read_block(block, config) for block in block_configs]
     errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
     if len(blocks) != config.num_hidden_layers:
         errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {config.num_hidden_layers}")
     layers = [layer for layer, _ in blocks]
     activations = {
-        layer.get("hidden_act") or config.hidden_act for layer in layers if layer.get("mlp_types") == "dense"
+        layer_idx: layer.get("hidden_act") or config.hidden_act
+        for layer_idx, layer in enumerate(layers)
+        if layer.get("mlp_types") == "dense"
     }
-    if len(activations) > 1:
-        errors.append(
-            f"block_configs: ffn.hidden_act differs between layers: {sorted(activations)}; one for all is needed"
-        )
+    found = list(activations.values())
+    hidden_act = max(found, key=found.count, default=config.hidden_act)
+    errors += [
+        f"block_configs[{layer_idx}].ffn: hidden_act = {other!r}, of other layers {hidden_act!r}: one for all is needed"
+        for layer_idx, other in activations.items()
+        if other != hidden_act
+    ]
     if errors:
         raise ValueError("\n".join(errors))
 
     names = ("mixer_types", "mlp_types", "num_key_value_heads", "sliding_window", "intermediate_size")
     attributes = {name: [layer.get(name) for layer in layers] for name in names}
-    attributes["hidden_act"] = activations.pop() if activations else config.hidden_act
+    attributes["hidden_act"] = hidden_act
     if config.head_dim is None and is_second_schema(block_configs):
         attributes["head_dim"] = 128  # the default of the remote code that wrote it, whatever hidden_size is
     return attributes

@@ -118,15 +118,28 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        # Not kept as an attribute: the checkpoints of compatible types become this family's
+        config_dict = {name: value for name, value in config_dict.items() if name != "model_type"}
         if "num_hidden_layers" in kwargs:
-            # The lists that a plain checkpoint does not have are made to this length
-            config_dict = config_dict | {"num_hidden_layers": kwargs.pop("num_hidden_layers")}
+            config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)
         config = super().from_dict(config_dict, **kwargs)
         # Keyword overrides are set one by one on a finished config: what they make together is checked here
         overridden = config[0] if isinstance(config, tuple) else config
         overridden.simplify_sizes()
         overridden.validate()
         return config
+
+    @classmethod
+    def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
+        """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
+        checks them together. What all saved layers are made of, the new ones are too."""
+        names = ["num_hidden_layers", "mixer_types", "mlp_types", *cls.per_layer_sizes]
+        overrides = {name: kwargs[name] for name in names if name in kwargs}
+        for name in ("mixer_types", "mlp_types"):
+            types = config_dict.get(name)
+            if name not in overrides and types and len(set(types)) == 1:
+                overrides[name] = types[:1] * overrides["num_hidden_layers"]
+        return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
 
     def simplify_sizes(self):
         """Put `None` where a layer has no such sub-block, and the scalar where all other entries are equal."""
@@ -179,28 +192,45 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
         if overrides is None:
             return
-        lists = {name: self.layer_sizes(name) for name in self.per_layer_sizes}
-        lists |= {"mixer_types": list(self.mixer_types), "mlp_types": list(self.mlp_types)}
-        errors = []
-        for layer, attributes in overrides.items():
-            if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
-                errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
-                continue
-            for name, value in attributes.items():
-                if name == "skip":
-                    unknown = [sub_block for sub_block in value if sub_block not in self.skippable]
-                    errors += [f"layer {layer}: cannot skip {name!r}, only {list(self.skippable)}" for name in unknown]
-                    for sub_block in set(value).intersection(self.skippable):
-                        lists[self.skippable[sub_block]][int(layer)] = "none"
-                elif name in lists:
-                    lists[name][int(layer)] = value
-                else:
-                    errors.append(f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(lists)}")
+        lists = {name: self._as_list(name) for name in (*self.per_layer_sizes, "mixer_types", "mlp_types")}
+        errors = self._override_errors(overrides, lists)
+        for layer, attributes in overrides.items() if not errors else ():
+            changes = {name: value for name, value in attributes.items() if name != "skip"}
+            changes |= {self.skippable[sub_block]: "none" for sub_block in attributes.get("skip", ())}
+            for name, value in changes.items():
+                lists[name][int(layer)] = value
         if errors:
             raise ValueError("per_layer_config:\n" + "\n".join(errors))
         for name, values in lists.items():
             setattr(self, name, values)
         self.simplify_sizes()
+        if getattr(self, "_post_init_done", False):
+            self.validate()
+
+    def _as_list(self, name: str) -> list:
+        value = getattr(self, name)
+        return list(value) if isinstance(value, list) else [value] * self.num_hidden_layers
+
+    def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
+        if not isinstance(overrides, dict):
+            return [f"a dict of layer -> attributes is needed, not {type(overrides).__name__}"]
+        errors = []
+        for layer, attributes in overrides.items():
+            if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
+                errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
+                continue
+            if not isinstance(attributes, dict):
+                errors.append(f"layer {layer}: a dict of attributes is needed, not {attributes!r}")
+                continue
+            skip = attributes.get("skip", [])
+            if not isinstance(skip, list | tuple | set) or not set(skip) <= set(self.skippable):
+                errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {list(self.skippable)}")
+            errors += [
+                f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(known)}"
+                for name, value in attributes.items()
+                if name not in known and name != "skip"
+            ]
+        return errors
 
     @property
     def layer_types(self) -> list[str]:
@@ -255,21 +285,31 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _size_errors(self) -> list[str]:
         errors = []
         for name in self.per_layer_sizes:
-            allowed = "a positive integer or None" if name in self.optional_per_layer_sizes else "a positive integer"
-            for layer_idx, (size, has) in enumerate(zip(self.layer_sizes(name), self.layers_with(name))):
-                if has and (
-                    size is None and name not in self.optional_per_layer_sizes or size is not None and size <= 0
-                ):
-                    errors.append(f"{name}[{layer_idx}] is {size}: the layer has that sub-block and needs {allowed}")
+            optional = name in self.optional_per_layer_sizes
+            for place, size in self._sizes_that_count(name):
+                if size is None and not optional or size is not None and size <= 0:
+                    allowed = "a positive integer" + " or None" * optional
+                    errors.append(f"{place} is {size}: there is such a sub-block, and {allowed} is needed")
         return errors
+
+    def _sizes_that_count(self, name: str) -> list[tuple[str, int | None]]:
+        """What messages call a size, and its value: once for a scalar, else for each layer that has the sub-block."""
+        sizes = getattr(self, name)
+        if not isinstance(sizes, list):
+            return [(name, sizes)] if any(self.layers_with(name)) else []
+        layers = enumerate(zip(sizes, self.layers_with(name)))
+        return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
     def _head_errors(self) -> list[str]:
         heads = zip(self.layer_sizes("num_attention_heads"), self.layer_sizes("num_key_value_heads"))
-        return [
-            f"num_key_value_heads[{layer_idx}] is {num_key_value_heads}, which does not divide "
-            f"num_attention_heads[{layer_idx}] = {num_heads}"
+        wrong = {
+            layer_idx: f"num_key_value_heads = {num_key_value_heads} does not divide num_attention_heads = {num_heads}"
             for layer_idx, (num_heads, num_key_value_heads) in enumerate(heads)
             if num_key_value_heads is not None and num_heads % num_key_value_heads
+        }
+        return [
+            f"layers {[layer_idx for layer_idx, found in wrong.items() if found == message]}: {message}"
+            for message in dict.fromkeys(wrong.values())
         ]
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
@@ -313,6 +353,8 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
         masks = {}
         for name, layer_idx in self.base_model.mask_layers.items():
+            if layer_idx >= self.config.num_hidden_layers:
+                continue  # not reached: `assistant_early_exit` leaves the last layers out
             windowed = name != "full_attention"
             create_mask = create_sliding_window_causal_mask if windowed else create_causal_mask
             masks[name] = create_mask(
@@ -332,11 +374,19 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
 class HeterogeneousGenerationMixin(GenerationMixin):
     def init_continuous_batching(self, *args, **kwargs):
         """Refuses what upstream's paged cache cannot hold, for which it would return empty outputs."""
-        varying = {"num_key_value_heads", "sliding_window"}.intersection(self.config.per_layer_attributes or ())
+        geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
+        varying = sorted(geometry.intersection(self.config.per_layer_attributes or ()))
         if varying:
-            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in sorted(varying))
+            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in varying)
             raise ValueError(
                 f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
                 "Use `generate`, which takes a batch of padded prompts."
             )
         return super().init_continuous_batching(*args, **kwargs)
+
+    def _get_candidate_generator(self, generation_config, *args, **kwargs):
+        early_exit = generation_config.assistant_early_exit
+        if early_exit is not None and "attention" not in self.config.mixer_types[:early_exit]:
+            first = self.config.mixer_types.index("attention") + 1
+            raise ValueError(f"assistant_early_exit = {early_exit}: no layer before it attends, {first} is the least")
+        return super()._get_candidate_generator(generation_config, *args, **kwargs)

@@ -132,13 +132,19 @@ class NemotronNasConfig(HeterogeneousLlamaConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        if not config_dict.get("block_configs"):
+            raise ValueError("block_configs is missing: a nemotron-nas config describes its layers there")
         return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
 
 
-class DeciConfig(NemotronNasConfig):
+class DeciConfig(HeterogeneousLlamaConfig):
     """Reads the config of a published `deci` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
 
     model_type = "deci"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
 
 
 class HeterogeneousLlamaRMSNorm(LlamaRMSNorm):
@@ -164,7 +170,7 @@ class HeterogeneousLlamaLinearMLP(nn.Module):
 
 class HeterogeneousLlamaAttention(LlamaAttention):
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
-        model_config, config = config, config.per_layer_config[layer_idx]
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
         super().__init__(config, layer_idx)
         self.config = model_config  # the one that `set_attn_implementation` changes
         self.sliding_window = config.sliding_window
@@ -239,6 +245,7 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
         mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
         self.has_mixer, self.has_mlp = mixer_type != "none", mlp_type != "none"
 
+        # In the order of Llama's modules
         if self.has_mixer:
             self.self_attn = HETEROGENEOUS_LLAMA_MIXERS[mixer_type](config=config, layer_idx=layer_idx)
         if self.has_mlp:
@@ -286,9 +293,9 @@ class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, HeterogeneousPreTr
 
 class HeterogeneousLlamaModel(LlamaModel):
     def __init__(self, config: HeterogeneousLlamaConfig):
+        config.validate_architecture()  # its lists may have been edited since it was made
         super().__init__(config)
         self.layer_masks, self.mask_layers = self.plan_masks(config)
-        self.first_attention_layer = config.mixer_types.index("attention")
 
     def forward(
         self,
@@ -309,11 +316,13 @@ class HeterogeneousLlamaModel(LlamaModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
 
+        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+            # Made without a config: it would take a layer that does not attend for one that has seen nothing
+            past_key_values.layers = DynamicCache(config=self.config).layers
+            past_key_values.layer_class_to_replicate = None
+
         if position_ids is None:
-            # A cache that was made without a config is empty at layers that do not attend
-            past_seen_tokens = (
-                past_key_values.get_seq_length(self.first_attention_layer) if past_key_values is not None else 0
-            )
+            past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
 
@@ -332,7 +341,7 @@ class HeterogeneousLlamaModel(LlamaModel):
         for decoder_layer, mask_name in zip(self.layers[: self.config.num_hidden_layers], self.layer_masks):
             hidden_states = decoder_layer(
                 hidden_states,
-                attention_mask=causal_masks.get(mask_name),
+                attention_mask=None if mask_name is None else causal_masks[mask_name],
                 position_embeddings=position_embeddings,
                 position_ids=position_ids,
                 past_key_values=past_key_values,

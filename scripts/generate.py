@@ -50,10 +50,10 @@ def _expand(shards: list[Path] | None, out: Path | None) -> Run:
 
 
 def _report(run: Run) -> bool:
-    """Print every problem on stderr; whether there was one."""
-    for problem in [*map(str, sorted(run.problems)), *run.crashes]:
-        print(problem, file=sys.stderr)
-    return bool(run.problems or run.crashes)
+    """Print every problem on stderr; whether one of them stops the run."""
+    for message in run.messages():
+        print(message, file=sys.stderr)
+    return run.failed
 
 
 def summary(run: Run, differing: Mapping[Path, list[str]]) -> dict[str, object]:
@@ -64,7 +64,7 @@ def summary(run: Run, differing: Mapping[Path, list[str]]) -> dict[str, object]:
         "identical": len(run.files) - len(differing),
         "differing": [str(path) for path in differing],
         "first_lines": {str(path): "".join(lines[:FIRST_LINES]) for path, lines in differing.items()},
-        "errors": [*map(str, sorted(run.problems)), *run.crashes],
+        "problems": run.messages(),
     }
 
 

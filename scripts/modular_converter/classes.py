@@ -44,12 +44,27 @@ def merge_class(child_source: Source, parent_source: Source, base: str, names: M
     """
     child = read_class(child_source.lead, child_source.text, child_source.line)
     original = read_class(parent_source.lead, parent_source.text, parent_source.line)
+    if _is_indented_otherwise(child) or _is_indented_otherwise(original):
+        message = f"{child.name} and its parent must both be indented by four spaces a level, as they become one class"
+        scope.report(child.line, 1, message)
+        return child_source.lead + child_source.text
     bases = merged_bases(original.bases, [name for name in child.bases if name != base])
     parent = _fix_words(original, child.name, names)
     if not scope.exact and "#" in child.lead:
         parent = replace(parent, lead=child.lead)
     members = _merge_members(child, parent, replace(scope, bases=tuple(bases)))
     return _render(child, parent, bases, members)
+
+
+def _is_indented_otherwise(parsed: Class) -> bool:
+    """Whether the statements of the class, or those of its methods, do not stand at four spaces a level."""
+    methods = [read_method(chunk) for chunk in parsed.body if isinstance(chunk.node, ast.FunctionDef)]
+    inner = [chunk.text for method in methods for chunk in method.body[:1]]
+    return any(_indent(chunk.text) != 4 for chunk in parsed.body) or any(_indent(text) != 8 for text in inner)
+
+
+def _indent(text: str) -> int:
+    return len(text) - len(text.lstrip(" "))
 
 
 def _fix_words(parent: Class, name: str, names: ModelNames) -> Class:

@@ -4,19 +4,32 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 
 @dataclass(frozen=True, order=True)
 class Diagnostic:
-    """One problem, with the place a person has to open (lines and columns count from 1)."""
+    """One problem, with the place a person has to open (lines and columns count from 1).
+
+    A warning tells of something lost in a way that transformers' own shards rely on; it does not stop a run.
+    """
 
     path: Path
     line: int
     column: int
     message: str
+    warning: bool = False
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {self.message}"
+        kind = "warning: " if self.warning else ""
+        return f"{self.path}:{self.line}:{self.column}: {kind}{self.message}"
+
+
+class Report(Protocol):
+    """How a step tells of a problem in the shard at hand."""
+
+    def __call__(self, line: int, column: int, message: str, warning: bool = False) -> None:
+        """Remember the problem; the run goes on to find the others."""
 
 
 class ShardError(Exception):

@@ -2,11 +2,12 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ruff.__main__ import find_ruff_bin  # type: ignore[import-untyped]
 
 
 _CONFIG = """\
@@ -63,7 +64,7 @@ def _check(folder: Path, config: Path, places: Mapping[Path, Path]) -> list[Find
 
 
 def _ruff(arguments: Sequence[str]) -> str:
-    command = [sys.executable, "-m", "ruff", *arguments]
+    command = [find_ruff_bin(), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1) and "format" not in arguments:
         raise RuntimeError(f"ruff failed: {done.stderr.strip()}")

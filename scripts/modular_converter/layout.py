@@ -53,7 +53,19 @@ class Layout:
             self._place(name, self.types[name])
         for name in shard.exported or ():
             self._place_exported(name)
+        self._check_siblings()
         _share_image_processing(self.outputs)
+
+    def _check_siblings(self) -> None:
+        """What an output imports from another one of the same shard must be there."""
+        for output in self.outputs.values():
+            for kind, names in output.siblings.items():
+                missing = [name for name in names if kind in self.outputs and name not in self.outputs[kind].body]
+                for name in missing:
+                    message = (
+                        f"the {output.type} file needs {name}, which belongs into the {kind} file: define it here"
+                    )
+                    self.shard.problems.append(Diagnostic(self.shard.path, 1, 1, message))
 
     def _place_exported(self, name: str) -> None:
         """A function or constant that the shard exports is emitted even when no class uses it."""
@@ -80,8 +92,8 @@ class Layout:
         shard = self.shard
         parent = self.dependencies.views[index][shard.parents[index].renaming.name(base)]
 
-        def report(line: int, column: int, message: str) -> None:
-            shard.problems.append(Diagnostic(shard.path, line, column, message))
+        def report(line: int, column: int, message: str, warning: bool = False) -> None:
+            shard.problems.append(Diagnostic(shard.path, line, column, message, warning))
 
         exact = shard.home.inside
         scope = Scope(report, exact, remembered=[] if exact else None)
@@ -165,7 +177,7 @@ def _share_image_processing(outputs: dict[str, Output]) -> None:
     target, source = outputs.get("image_processing_pil"), outputs.get("image_processing")
     if target is None or source is None:
         return
-    wanted = set(target.siblings.pop("image_processing", ()))
+    wanted = source.body.keys() & target.siblings.pop("image_processing", ())
     queue = sorted(wanted)
     while queue:
         mentioned = identifiers(source.body[queue.pop()]) & source.body.keys() - target.body.keys() - wanted

@@ -1,10 +1,11 @@
 """Model names in their spellings: `gpt_neox` (lower), `GPTNeoX` (cased) and `GPT_NEOX` (upper)."""
 
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from .source import read_source
 
 
 @dataclass(frozen=True)
@@ -44,40 +45,25 @@ class ModelNames:
         return Spelling(lower, self.cased(lower))
 
 
+_PAIR = re.compile(r"[\"']([^\"']+)[\"']\s*[,:]\s*[\"'](\w*Config)[\"']")
+_IN_FRONT = re.compile(r"^CONFIG_MAPPING_NAMES\b[^=]*=.*\bCONFIG_MAPPING_NAMES\b", re.DOTALL)
+
+
 def read_model_names(auto_folder: Path) -> ModelNames:
-    """Read the mapping from the files of `transformers/models/auto`, without importing them."""
+    """Read the mapping from the files of `transformers/models/auto`, without importing them.
+
+    A statement that rebuilds the mapping around itself puts its own pairs in front; all others add behind.
+    """
     mapping: dict[str, str] = {}
-    for file in ("auto_mappings.py", "configuration_auto.py"):
-        path = auto_folder / file
-        for pairs, first in _mapping_pieces(path) if path.exists() else ():
-            mapping = {**pairs, **mapping} if first else {**mapping, **pairs}
+    for path in (auto_folder / "auto_mappings.py", auto_folder / "configuration_auto.py"):
+        for text in _mapping_statements(path):
+            pairs = dict(_PAIR.findall(text))
+            mapping = {**pairs, **mapping} if _IN_FRONT.match(text) else {**mapping, **pairs}
     return ModelNames(mapping)
 
 
-def _mapping_pieces(path: Path) -> Iterator[tuple[dict[str, str], bool]]:
-    """The literal parts that statements about CONFIG_MAPPING_NAMES hold, and whether they are put in front."""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        names = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr) and "CONFIG_MAPPING_NAMES" in names:
-            in_front = isinstance(node, ast.Assign) and _reads_itself(node)
-            yield dict(_string_pairs(node)), in_front
-
-
-def _reads_itself(node: ast.Assign) -> bool:
-    return any(isinstance(child, ast.Name) and child.id == "CONFIG_MAPPING_NAMES" for child in ast.walk(node.value))
-
-
-def _string_pairs(node: ast.AST) -> Iterator[tuple[str, str]]:
-    for child in ast.walk(node):
-        elements: list[tuple[ast.expr | None, ast.expr]] = []
-        if isinstance(child, ast.Dict):
-            elements = list(zip(child.keys, child.values, strict=True))
-        elif isinstance(child, ast.Tuple) and len(child.elts) == 2:
-            elements = [(child.elts[0], child.elts[1])]
-        for key, value in elements:
-            if (
-                isinstance(key, ast.Constant)
-                and isinstance(value, ast.Constant)
-                and str(value.value).endswith("Config")
-            ):
-                yield str(key.value), str(value.value)
+def _mapping_statements(path: Path) -> Iterator[str]:
+    if path.exists():
+        for statement in read_source(path).of_kind("constant", "other"):
+            if re.match(r"CONFIG_MAPPING_NAMES\b", statement.text):
+                yield statement.text

@@ -1,7 +1,7 @@
 """The `__init__.py` of a folder of generated families: what it exports, and their registration with transformers."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from transformers.models.auto.modeling_auto import {autos}
 
 def register() -> None:
     """Tell the Auto classes about every family; calling it again changes nothing."""
-    for config in ({configs},):
+    for config in ({configs}):
         AutoConfig.register(config.model_type, config, exist_ok=True)
 {models}
 
@@ -78,10 +78,15 @@ def render_package(families: Iterable[Family], folder: str) -> str:
         folder=folder,
         autos=", ".join(sorted(autos)),
         imports="\n".join(imports),
-        configs=", ".join(name for name in names if name.endswith("Config")),
+        configs=_elements([name for name in names if name.endswith("Config")]),
         models="".join(lines),
         exported=", ".join(f'"{name}"' for name in [*names, "register"]),
     )
+
+
+def _elements(names: Sequence[str]) -> str:
+    """The inside of a tuple."""
+    return f"{names[0]}," if len(names) == 1 else ", ".join(names)
 
 
 def auto_class(name: str) -> str:

@@ -12,6 +12,7 @@ from .layout import FIRST, Output, lay_out
 from .resolve import installed_folder
 from .shard import Shard
 from .shard import exports as exports  # other commands look for it here
+from .shard_checks import check_shard
 
 
 _SIREN_LINE = "#" + " " * 16 + "\N{POLICE CARS REVOLVING LIGHT}" * 48
@@ -24,6 +25,7 @@ def expand_shard(shard: Shard) -> dict[Path, str]:
     if exported is None:
         return {}
     outputs = lay_out(shard)
+    shard.problems.extend(check_shard(shard, outputs))
     banner = _inside_banner(shard) if shard.home.inside else _outside_banner(shard, outputs)
     found = {}
     for kind, output in sorted(outputs.items()):

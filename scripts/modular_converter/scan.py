@@ -23,7 +23,7 @@ TOKEN = re.compile(
 )
 OPAQUE = rf"\#[^\n]*|(?P<fstring>{_FSTRING})|{_STRING}"  # what is not code, f-strings included
 _OPAQUE = re.compile(OPAQUE, re.DOTALL)
-_NAME = re.compile(r"[^\W\d]\w*")
+_NAME = re.compile(r"\b[^\W\d]\w*")
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 

@@ -103,8 +103,12 @@ def exports(source: SourceFile) -> list[str] | None:
     """The names in a shard's `__all__`; None for a helper shard, which has none."""
     for statement in source.of_kind("__all__"):
         node = ast.parse(statement.text).body[0]
-        assert isinstance(node, ast.Assign)
-        return [str(name) for name in ast.literal_eval(node.value)]
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        names = [element.value for element in getattr(value, "elts", ()) if isinstance(element, ast.Constant)]
+        if not isinstance(value, ast.List | ast.Tuple) or len(names) != len(value.elts):
+            message = "`__all__` must be a list of string literals, each of which goes to the file of its kind"
+            raise ShardError([Diagnostic(source.path, statement.line, 1, message)])
+        return [str(name) for name in names]
     return None
 
 
@@ -115,18 +119,27 @@ def model_of(path: Path) -> str:
 
 def read_shard(path: Path) -> Shard:
     """Read a shard and its parents."""
+    _refuse_name(path)
     source, home = read_source(path), home_of(path)
     names = model_names(home)
     model = model_of(path)
-    imports = [s.node for s in source.of_kind("import") if isinstance(s.node, ast.ImportFrom)]
+    imports = _from_imports(source)
     _refuse_imports(path, imports)
     bases = {s.name: s.bases for s in source.of_kind("class")}
     parents = _parents(imports, home, names, names.cased(model), bases)
     helpers, borrowed = _helpers(imports, home)
     entries = _entries([*borrowed, *((s, False) for s in source.definitions.values())])
-    shard = Shard(source, home, names, model, names.cased(model), tuple(parents), helpers, entries, bases)
+    shard = Shard(
+        source, home, names, model, names.cased(model), tuple(parents), tuple(helpers.values()), entries, bases
+    )
     _refuse_two_parents(shard)
     return shard
+
+
+def _refuse_name(path: Path) -> None:
+    if not path.stem.startswith("modular_"):
+        message = f"a shard is called modular_<name>.py, so that its outputs can take its name; this is {path.name}"
+        raise ShardError([Diagnostic(path, 1, 1, message)])
 
 
 def model_names(home: Home) -> ModelNames:
@@ -225,21 +238,36 @@ def _parent(
     return Parent(source, module, kind[0], kind[1], tuple(wanted), model_renaming(names, kind[1], prefix))
 
 
-def _helpers(nodes: Iterable[ast.ImportFrom], home: Home) -> tuple[tuple[SourceFile, ...], list[tuple[Statement, bool]]]:
-    """The helper shards that are imported, and the statements taken from them."""
-    helpers: dict[Path, SourceFile] = {}
-    taken: list[tuple[Statement, bool]] = []
-    for node in nodes:
+Helpers = dict[Path, SourceFile]
+Borrowed = list[tuple[Statement, bool]]
+
+
+def _helpers(imports: Iterable[ast.ImportFrom], home: Home, path: tuple[Path, ...] = ()) -> tuple[Helpers, Borrowed]:
+    """The helper shards that are imported, directly or by one another, and the statements taken from them."""
+    helpers: Helpers = {}
+    taken: Borrowed = []
+    for node in imports:
         if is_helper_import(node):
             helper = read_source(module_file(node, home))
-            inner = [n for s in helper.of_kind("import") if isinstance(n := s.node, ast.ImportFrom)]
-            deeper, statements = _helpers(inner, home_of(helper.path))
-            helpers |= {source.path: source for source in (*deeper, helper)}
-            taken += [*statements, *((s, True) for s in helper.definitions.values())]
+            _refuse_cycle(node, helper.path, (*path, home.shard))
+            deeper, statements = _helpers(_from_imports(helper), home_of(helper.path), (*path, home.shard))
+            helpers |= deeper | {helper.path: helper}
+            taken += [*statements, *((statement, True) for statement in helper.definitions.values())]
             problems = list(_unknown_names(node, helper.path, [alias.name for alias in node.names], home.shard))
             if problems:
                 raise ShardError(problems)
-    return tuple(helpers.values()), taken
+    return helpers, taken
+
+
+def _refuse_cycle(node: ast.ImportFrom, helper: Path, path: tuple[Path, ...]) -> None:
+    if helper in path:
+        cycle = " -> ".join(file.name for file in [*path[path.index(helper) :], helper])
+        message = f"shards import one another in a circle: {cycle}; move what they share into a third one"
+        raise ShardError([Diagnostic(path[-1], node.lineno, node.col_offset + 1, message)])
+
+
+def _from_imports(source: SourceFile) -> list[ast.ImportFrom]:
+    return [statement.node for statement in source.of_kind("import") if isinstance(statement.node, ast.ImportFrom)]
 
 
 def _entries(statements: Iterable[tuple[Statement, bool]]) -> dict[str, Entry]:

@@ -3,7 +3,6 @@
 Only for shards outside transformers: its own are expanded as the files beside them were.
 """
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 
@@ -47,7 +46,9 @@ def _unknown_exports(shard: Shard, outputs: Mapping[str, Output]) -> Iterator[Di
     line = next(shard.source.of_kind("__all__")).line
     for name in shard.exported or ():
         if name not in emitted:
-            yield Diagnostic(shard.path, line, 1, f"`__all__` lists {name}, which nothing defines{nearest(name, emitted)}")
+            yield Diagnostic(
+                shard.path, line, 1, f"`__all__` lists {name}, which nothing defines{nearest(name, emitted)}"
+            )
 
 
 def _module_bases(shard: Shard) -> Iterator[Diagnostic]:
@@ -58,12 +59,3 @@ def _module_bases(shard: Shard) -> Iterator[Diagnostic]:
                 line = shard.source.definitions[name].line
                 message = f"the base {base} is not recognised as a parent: import {base.rpartition('.')[2]} by name"
                 yield Diagnostic(shard.path, line, 1, message)
-
-
-def check_siblings(shard: Shard, texts: Mapping[str, str], present: frozenset[str]) -> Iterator[Diagnostic]:
-    """Relative imports of an output that neither this run writes nor the folder holds."""
-    for name, text in texts.items():
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ImportFrom) and node.level == 1 and f"{node.module}.py" not in present:
-                message = f"the output {name} imports from .{node.module}, which is neither generated nor in its folder"
-                yield Diagnostic(shard.path, 1, 1, message)

@@ -68,7 +68,11 @@ class SourceFile:
 @cache
 def read_source(path: Path) -> SourceFile:
     """Read and split a file; each file is read once in a process."""
-    return parse_source(path, path.read_text(encoding="utf-8"))
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\n") + "\n"
+    except (OSError, UnicodeDecodeError) as error:
+        raise ShardError([Diagnostic(path, 1, 1, f"cannot be read: {error}")]) from error
+    return parse_source(path, text)
 
 
 def parse_source(path: Path, text: str) -> SourceFile:
@@ -150,8 +154,8 @@ def _classify(node: ast.stmt) -> tuple[str, str]:
             return "guard", ""
         case ast.Expr(value=ast.Constant()):
             return "docstring", ""
-        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
-            return "constant", name
+        case ast.AnnAssign(target=ast.Name() as target, value=value) if value is not None:
+            return _classify_assignment(target)
         case _:
             return "other", ""
 

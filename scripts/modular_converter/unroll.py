@@ -1,14 +1,12 @@
 """Replacing a `super().method(...)` statement by the body of the parent's method."""
 
 import ast
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from .diagnostics import Report, nearest
 from .scan import without_comments
 from .source import Chunk
-
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,9 @@ def unroll(before: list[Chunk], call: Chunk, after: list[Chunk], pasted: list[Ch
     earlier = list(scope.remembered or ())
     if scope.remembered is not None:
         scope.remembered.extend(after)
-    pasted = _delete_targets(pasted[len(first) :], earlier, None)
-    pasted = _delete_targets(pasted, after, scope.report)
+    pasted = _delete_targets(pasted[len(first) :], earlier)
+    _check_deletions(pasted, after, scope)
+    pasted = _delete_targets(pasted, after)
     after = [chunk for chunk in after if not isinstance(chunk.node, ast.Delete)]
     merged = merge_statements(pasted, earlier, after)
     if not [*first, *before, *merged]:
@@ -80,16 +79,26 @@ def assigned_target(node: ast.stmt) -> str | None:
     return None
 
 
-def _delete_targets(pasted: list[Chunk], after: Iterable[Chunk], report: Report | None) -> list[Chunk]:
+def _delete_targets(pasted: Iterable[Chunk], after: Iterable[Chunk]) -> list[Chunk]:
     """Drop the parent's assignments to what the child deletes."""
+    deleted = {name for _, _, name in _deletions(after)}
+    return [chunk for chunk in pasted if assigned_target(chunk.node) not in deleted]
+
+
+def _check_deletions(pasted: Iterable[Chunk], after: Iterable[Chunk], scope: Scope) -> None:
+    assigned = {assigned_target(chunk.node) or "" for chunk in pasted}
+    for line, column, name in _deletions(after):
+        if name not in assigned:
+            hint = nearest(name, assigned)
+            message = f"`del {name}` deletes nothing: the parent's method never assigns it{hint}"
+            scope.report(line, column, message, warning=scope.exact)
+
+
+def _deletions(after: Iterable[Chunk]) -> Iterator[tuple[int, int, str]]:
+    """Line, column and text of what `del` statements name."""
     for chunk in after:
         for target in chunk.node.targets if isinstance(chunk.node, ast.Delete) else ():
-            name = ast.unparse(target)
-            kept = [statement for statement in pasted if assigned_target(statement.node) != name]
-            if report and len(kept) == len(pasted):
-                report(chunk.line, target.col_offset + 1, f"`del {name}` deletes nothing: the parent never assigns it")
-            pasted = kept
-    return pasted
+            yield chunk.line, target.col_offset + 1, ast.unparse(target)
 
 
 def _indent_of(text: str) -> str:

@@ -132,6 +132,21 @@ def test_decoding_step_by_step_is_one_forward(fields, make_cache, tokens):
     torch.testing.assert_close(logits, expected, atol=2e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("make_cache", CACHES.values(), ids=CACHES.keys())
+@kinds()
+def test_generation_goes_on_from_a_cache(fields, make_cache, tokens):
+    model = build(fields, attn_implementation="sdpa")
+    expected = greedy(model, tokens, use_cache=False)
+    prefix = make_cache(model.config)
+    with torch.no_grad():
+        model(tokens[:, :6], past_key_values=prefix, use_cache=True)
+    assert torch.equal(greedy(model, tokens, past_key_values=prefix), expected)
+    fresh = make_cache(model.config)
+    begun = model.generate(tokens, past_key_values=fresh, max_new_tokens=5, do_sample=False, eos_token_id=None)
+    on = model.generate(begun, past_key_values=fresh, max_new_tokens=11, do_sample=False, eos_token_id=None)
+    assert torch.equal(on, expected)
+
+
 def test_layers_without_attention_take_no_cache_memory(mixed, tokens):
     cache = mixed(tokens, use_cache=True).past_key_values
     shapes = [None if layer.keys is None else tuple(layer.keys.shape) for layer in cache.layers]
@@ -163,8 +178,20 @@ def test_every_mode_of_generation_gives_the_greedy_tokens(fields, tokens):
     assert torch.equal(greedy(model, tokens, prefill_chunk_size=4), expected)
     assert torch.equal(greedy(model, one, assistant_model=copy.deepcopy(model)), one_expected)
     assert torch.equal(greedy(model, one, prompt_lookup_num_tokens=3), one_expected)
+    assert torch.equal(greedy(model, one, assistant_early_exit=3), one_expected)
     beams = {"num_beams": 3, "num_return_sequences": 3}
     assert torch.equal(greedy(model, tokens, **beams), greedy(model, tokens, use_cache=False, **beams))
+
+
+def test_early_exit_before_any_attention_is_refused(mixed, tokens):
+    with pytest.raises(ValueError, match="assistant_early_exit = 1: no layer before it attends, 2 is the least"):
+        greedy(mixed, tokens[:1], assistant_early_exit=1)
+    assert mixed.config.num_hidden_layers == 8
+
+
+def test_a_dict_of_masks_must_have_them_all(mixed, tokens):
+    with pytest.raises(KeyError, match="sliding_attention_5"):
+        mixed(tokens, attention_mask={"full_attention": None})
 
 
 @kinds("mixed", "thinned")
@@ -203,6 +230,9 @@ def test_continuous_batching_gives_the_greedy_tokens(fields, tokens):
 
 
 def test_continuous_batching_refuses_what_upstream_cannot_hold(mixed, tokens):
+    query_heads = build({**UNIFORM, "num_attention_heads": [4, 2, 4, 2]})
+    with pytest.raises(ValueError, match=r"num_attention_heads = \[4, 2, 4, 2\]"):
+        query_heads.generate_batch(inputs=tokens.tolist())
     with pytest.raises(ValueError, match=r"num_key_value_heads = \[None, 4, 2.*sliding_window = .*Use `generate`"):
         mixed.generate_batch(inputs=tokens.tolist())
 

@@ -75,6 +75,7 @@ def test_super_49b():
     assert (config.num_key_value_heads, config.head_dim) == (8, 128)
     assert config.rope_parameters["rope_type"] == "llama3" and config.rope_parameters["rope_theta"] == 500000.0
     assert not hasattr(config, "auto_map") and not hasattr(config, "block_configs")
+    assert config.model_type == "heterogeneous_llama"
 
 
 def test_decilm_7b():
@@ -176,7 +177,10 @@ REFUSED = {
     "moe": (block(ffn={"moe": {"num_local_experts": 8}}), r"block_configs\[1\].ffn: moe"),
     "parallel_blocks": (block(parallel_blocks=[block()]), r"block_configs\[1\]: parallel_blocks"),
     "not_gated": (block(ffn={"gated": False}), r"block_configs\[1\].ffn: gated = False"),
-    "other_activation": (block(ffn={"hidden_act": "gelu"}), r"hidden_act differs between layers: \['gelu', 'silu'\]"),
+    "other_activation": (
+        block(ffn={"hidden_act": "gelu"}),
+        r"block_configs\[1\].ffn: hidden_act = 'gelu', of other layers 'silu'",
+    ),
     "precision": (block({"weights_precision": "fp8"}), r"block_configs\[1\].attention: weights_precision = 'fp8'"),
     "future_field": (block({"rotary_base": 7}), r"block_configs\[1\].attention: rotary_base = 7"),
     "group_size": (
@@ -185,7 +189,12 @@ REFUSED = {
     ),
     "no_group": (block({"n_heads_in_group": None}), r"block_configs\[1\].attention: needs n_heads_in_group"),
     "no_width": (block(ffn={"ffn_mult": None}), r"block_configs\[1\].ffn: needs ffn_mult"),
-    "no_ffn": ({"attention": {"no_op": True}}, r"block_configs\[1\].ffn is missing"),
+    "no_block": (None, r"block_configs\[1\] = None: an object with attention and ffn"),
+    "text_for_a_number": (block(ffn={"ffn_mult": "2"}), r"block_configs\[1\].ffn: ffn_mult = '2': a positive number"),
+    "infinite_width": (block(ffn={"ffn_mult": float("inf")}), r"block_configs\[1\].ffn: ffn_mult = inf: a positive"),
+    "negative_group": (block({"n_heads_in_group": -2}), r"attention: n_heads_in_group = -2: a positive integer"),
+    "no_window": (block({"window_length": 0}), r"attention: window_length = 0: a positive integer"),
+    "no_ffn": ({"attention": {"no_op": True}}, r"block_configs\[1\].ffn = None: an object is needed"),
 }
 
 
@@ -193,6 +202,14 @@ REFUSED = {
 def test_what_cannot_be_expressed_is_refused_by_name(bad, message):
     with pytest.raises(ValueError, match=message):
         read(block(), bad)
+
+
+def test_a_nemotron_config_without_blocks_says_so(tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({**SMALL, "model_type": "nemotron-nas", "intermediate_size": None})
+    )
+    with pytest.raises(ValueError, match="block_configs is missing"):
+        AutoConfig.from_pretrained(tmp_path)
 
 
 def test_all_errors_come_together():

@@ -1,0 +1,145 @@
+"""What was expanded before, remembered by content: that of the shard, and that of what was used of its parents.
+
+One file a shard in a folder that may be deleted at any time. Processes share it: a file is replaced whole or not at all,
+and one that cannot be read counts as not there.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from .resolve import installed_folder
+from .shard import Shard
+from .source import SourceFile, read_source
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """A file that an expansion read: the digest of its content, and of those definitions of it that were used."""
+
+    path: str
+    content: str
+    used: str
+    names: tuple[str, ...]
+
+    def unchanged(self) -> bool:
+        """Whether expanding again would find the same there."""
+        path = Path(self.path)
+        if not path.is_file():
+            return False
+        return file_digest(path) == self.content or (
+            bool(self.names) and used_digest(read_source(path), self.names) == self.used
+        )
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The formatted files of a shard by name, and what the package needs to know of it."""
+
+    files: Mapping[str, str]
+    modules: Mapping[str, tuple[str, ...]]
+    config: str
+
+
+def cache_folder() -> Path:
+    """Where expansions are remembered."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "transformers-heterogeneous" / "modular"
+
+
+def recall(shard: Path) -> Remembered | None:
+    """The expansion of a shard, if it was remembered and nothing it depends on has changed since."""
+    try:
+        record = json.loads(record_path(shard).read_text(encoding="utf-8"))
+        dependencies = [Dependency(**{**each, "names": tuple(each["names"])}) for each in record["dependencies"]]
+        if record["generator"] != generator_digest() or not all(each.unchanged() for each in dependencies):
+            return None
+        modules = {module: tuple(names) for module, names in record["modules"].items()}
+        return Remembered(record["files"], modules, record["config"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def remember(shard: Shard, used: Iterable[tuple[int, str]], remembered: Remembered) -> None:
+    """Keep an expansion. A folder that cannot be written to is no reason to fail: the next run expands again."""
+    record = {
+        "generator": generator_digest(),
+        "dependencies": [asdict(each) for each in dependencies_of(shard, used)],
+        **asdict(remembered),
+    }
+    target = record_path(shard.path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
+            json.dump(record, file)
+        os.replace(file.name, target)
+    except OSError:
+        return
+
+
+def record_path(shard: Path) -> Path:
+    return cache_folder() / f"{hashlib.sha256(str(shard).encode()).hexdigest()[:32]}.json"
+
+
+def dependencies_of(shard: Shard, used: Iterable[tuple[int, str]]) -> list[Dependency]:
+    """Everything an expansion read: whole files of our own, of parents what was used."""
+    names: dict[int, list[str]] = {index: [] for index in range(len(shard.parents))}
+    for index, name in used:
+        names[index].append(name)
+    parents = [dependency(shard.parents[index].source.path, sorted(found)) for index, found in names.items()]
+    own = [
+        dependency(path, [])
+        for path in (shard.path, *(helper.path for helper in shard.helpers), *package_files(shard))
+    ]
+    return own + parents
+
+
+def package_files(shard: Shard) -> list[Path]:
+    """The files that say which models there are, and the parents' versions."""
+    root = shard.home.root or installed_folder("transformers")
+    mappings = (
+        []
+        if root is None
+        else [root / "models" / "auto" / name for name in ("auto_mappings.py", "configuration_auto.py")]
+    )
+    packages = {parent.module.partition(".")[0] for parent in shard.parents if not parent.module.startswith(".")}
+    folders = [folder for package in sorted(packages) if (folder := installed_folder(package))]
+    return [path for path in (*mappings, *(folder / "__init__.py" for folder in folders)) if path.is_file()]
+
+
+def dependency(path: Path, names: list[str]) -> Dependency:
+    used = used_digest(read_source(path), names) if names else ""
+    return Dependency(str(path), file_digest(path), used, tuple(names))
+
+
+@cache
+def file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def used_digest(source: SourceFile, names: Iterable[str]) -> str:
+    """Digest of the used definitions with the comments above them, of all imports, and of the names that there are:
+    what a definition brings along depends on these."""
+    digest = hashlib.sha256()
+    for statement in source.statements:
+        text = statement.text if statement.kind in ("import", "guard") else ""
+        digest.update(f"{statement.kind}:{statement.name}:{text}\n".encode())
+    for name in names:
+        statement = source.definitions[name]
+        digest.update(f"{statement.lead}{statement.text}\n".encode())
+    return digest.hexdigest()
+
+
+@cache
+def generator_digest() -> str:
+    """Digest of the generator's own code and of the formatter's version."""
+    digest = hashlib.sha256(version("ruff").encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

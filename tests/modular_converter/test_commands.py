@@ -1,0 +1,87 @@
+"""`hetero generate` and `hetero check`: exit codes, what is written and what is said."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toybox import Toy
+
+from transformers_heterogeneous.scripts.generate import check_command, generate_command
+
+
+SHARD = 'from toy.modeling_zz import ZzModel\n\n\nclass NewModel(ZzModel):\n    pass\n\n\n__all__ = ["NewModel"]\n'
+
+
+@pytest.fixture
+def shard(toy: Toy) -> Path:
+    toy.parent("modeling_zz", "class ZzPart:\n    pass\n\n\nclass ZzModel:\n    part = ZzPart()\n")
+    return toy.shard("new", SHARD)
+
+
+def test_generate_then_check(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check_command([shard], None, as_json=False) == 1  # nothing there yet
+    assert generate_command([shard], None) == 0
+    assert check_command([shard], None, as_json=False) == 0
+    assert "1 shards, 1 files, 1 identical" in capsys.readouterr().out
+
+
+def test_one_character_differs(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generate_command([shard], None)
+    output = shard.parent / "modeling_new.py"
+    output.write_text(output.read_text().replace("NewPart()", "NewPart( )"))
+    capsys.readouterr()
+    assert check_command([shard], None, as_json=False) == 1
+    assert "-    part = NewPart( )\n+    part = NewPart()\n" in capsys.readouterr().out
+    assert check_command([shard], None, as_json=True) == 1
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["shards"], summary["files"], summary["identical"]) == (1, 1, 0)
+    assert summary["differing"] == [str(output)]
+
+
+def test_output_folder(shard: Path, tmp_path: Path) -> None:
+    assert generate_command([shard], tmp_path / "elsewhere") == 0
+    assert (tmp_path / "elsewhere" / "modeling_new.py").exists()
+    assert not (shard.parent / "modeling_new.py").exists()
+
+
+def test_nothing_is_written_when_one_shard_fails(shard: Path, toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = toy.shard("broken", SHARD.replace("ZzModel", "ZzModle"))
+    assert generate_command([shard, broken], None) == 2
+    assert sorted(path.name for path in shard.parent.iterdir()) == ["modular_broken.py", "modular_new.py"]
+    assert "modular_broken.py:1:1: toy.modeling_zz defines no ZzModle" in capsys.readouterr().err
+
+
+def test_missing_shard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate_command([tmp_path / "modular_none.py"], None) == 2
+    assert "there is no such shard" in capsys.readouterr().err
+
+
+def test_a_crash_is_reported_and_fails(
+    shard: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers_heterogeneous.scripts.modular_converter import run
+
+    def crash(path: Path) -> None:
+        raise KeyError("inside")
+
+    monkeypatch.setattr(run, "read_shard", crash)
+    assert check_command([shard], None, as_json=False) == 2
+    assert "modular_new.py:1:1: the generator crashed here" in capsys.readouterr().err
+
+
+def test_our_own_families_are_current() -> None:
+    assert check_command(None, None, as_json=False) == 0
+
+
+@pytest.mark.slow
+def test_same_bytes_under_any_hash_seed(tmp_path: Path) -> None:
+    texts = set()
+    for seed in ("0", "1", "2"):
+        out = tmp_path / seed
+        command = [sys.executable, "-m", "hetero", "generate", "--out", str(out)]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
+        texts.add("".join(path.read_text() for path in sorted(out.iterdir())))
+    assert len(texts) == 1
