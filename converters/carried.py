@@ -66,6 +66,15 @@ def file_reason(path: Path) -> str | None:
             return reason
     if not path.is_file():
         return "not a file that can be read: a broken link or a special file"
+    if path.is_symlink() and not is_own(path):
+        return f"a link to a file outside the checkpoint: {path.resolve()}"
     if path.stat().st_size > MAX_CARRIED_BYTES:
         return f"{path.stat().st_size:,} bytes, more than the {MAX_CARRIED_BYTES:,} that accompany weights"
     return None
+
+
+def is_own(link: Path) -> bool:
+    """Whether a link leads to a file of its own folder, or, in a hub cache, to the `blobs` of the same repository."""
+    target = link.resolve()
+    roots = [link.parent.resolve(), *(parent / "blobs" for parent in link.parent.resolve().parents)]
+    return any(target.is_relative_to(root) for root in roots)

@@ -1,7 +1,7 @@
 """What the converters know of a model family: its config class and the names and shapes of its tensors."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ class Family:
         layer_shapes: `(config, layer_idx)` -> names and shapes of one layer's tensors.
         model_shapes: `config` -> names and shapes of the tensors outside the layers.
         optional: `config` -> tensors that a checkpoint may hold beside these (copies of tied weights).
+        problems: `config` -> what its class accepts and the models do not know, one message each.
     """
 
     architecture: str
@@ -27,6 +28,7 @@ class Family:
     layer_shapes: Callable[[Any, int], Mapping[str, Shape]]
     model_shapes: Callable[[Any], Mapping[str, Shape]]
     optional: Callable[[Any], Mapping[str, Shape]]
+    problems: Callable[[Any], Iterable[str]]
 
     def num_parameters(self, config: Any) -> int:
         """How many parameters the model described by `config` has, tied ones counted once."""

@@ -1,6 +1,6 @@
 """Which format a checkpoint is in, and its config."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,15 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 
 from . import deci, heterogeneous_llama, llama, nemotron_nas
-from .errors import CheckpointError
+from .errors import CheckpointError, refuse
 from .family import PublishedFormat
 from .json_objects import read_object
 
 
 # The first that recognises a config reads it: the `llama` of DeciLM fine-tunes is `deci`
 FORMATS = (heterogeneous_llama.FORMAT, nemotron_nas.FORMAT, deci.FORMAT, llama.FORMAT)
+# Names that weights may have as their dtype
+DTYPES = ("bfloat16", "float16", "float32", "float64")
 # What a config says of the file it came from and not of the model
 PROVENANCE = ("_name_or_path", "architectures", "auto_map", "model_type", "transformers_version")
 # What transformers raises at values that a config cannot have; of wrong types it does not always know
@@ -67,10 +69,20 @@ def family_config(published: PublishedFormat, config_dict: Mapping[str, Any], so
         CheckpointError: names the layers and fields that are wrong or that the family cannot express.
     """
     members = {name: value for name, value in config_dict.items() if name not in PROVENANCE}
+    refuse(source, dtype_problems(members))
     try:
         config = published.family.config_class.from_dict(deepcopy(members))
     except UNREADABLE as error:
         reason = str(error.__cause__ or error) or type(error).__name__
         raise CheckpointError(f"{source}: cannot be read as {published.name}:", reason.splitlines()) from error
+    refuse(f"{source}: holds values that no model can be built with", published.family.problems(config))
     config.architectures = [published.family.architecture]
     return config
+
+
+def dtype_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
+    """Fields that name the dtype of the weights and name none."""
+    for name in ("dtype", "torch_dtype"):
+        value = config_dict.get(name)
+        if value is not None and value not in DTYPES:
+            yield f"{name} = {value!r}: one of {', '.join(DTYPES)} is needed"

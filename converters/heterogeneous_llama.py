@@ -1,8 +1,11 @@
 """Our own family `heterogeneous_llama`: the names and shapes of its tensors, and its checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
+from transformers.activations import ACT2FN
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
 from .family import Family, PublishedFormat, Shape
@@ -80,12 +83,28 @@ def tied_shapes(config: Any) -> dict[str, Shape]:
     return {"lm_head.weight": (config.vocab_size, config.hidden_size)} if config.tie_word_embeddings else {}
 
 
+def problems(config: Any) -> Iterator[str]:
+    """Names of functions that transformers does not have."""
+    if config.hidden_act not in ACT2FN:
+        yield f"hidden_act = {config.hidden_act!r}: transformers has no such activation{nearest(config.hidden_act, ACT2FN)}"
+    rope_type, known = config.rope_parameters["rope_type"], {"default", *ROPE_INIT_FUNCTIONS}
+    if rope_type not in known:
+        yield f"rope_scaling has the type {rope_type!r}, known are {sorted(known)}"
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """A hint at the closest known name, where one is close."""
+    found = get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
 FAMILY = Family(
     architecture="HeterogeneousLlamaForCausalLM",
     config_class=HeterogeneousLlamaConfig,
     layer_shapes=layer_shapes,
     model_shapes=model_shapes,
     optional=tied_shapes,
+    problems=problems,
 )
 FORMAT = PublishedFormat(
     name="heterogeneous_llama",

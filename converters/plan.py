@@ -11,6 +11,10 @@ from .headers import Header, TensorEntry, make_header
 from .weights import Weights
 
 
+# The dtypes of weights that are not quantised, as safetensors names them
+FLOATS = ("F16", "BF16", "F32", "F64")
+
+
 @dataclass(frozen=True)
 class Span:
     """Bytes of a source file: `size` of them from offset `start` of the file."""
@@ -125,6 +129,11 @@ def check_tensors(
         entry.name: (file_name, entry.shape) for file_name, entry in weights.tensors() if entry.name not in left_out
     }
     refuse(
+        f"{weights.folder}: quantised tensors cannot be converted",
+        dtype_problems(weights),
+        remedy="Convert the checkpoint that this one was made from.",
+    )
+    refuse(
         f"{weights.folder}: the tensors are not those that config.json describes",
         tensor_problems(found, expected, optional),
     )
@@ -142,3 +151,10 @@ def tensor_problems(
             yield f"{tensor!r} in {file_name} is unexpected: the model has no such tensor (shape {list(shape)})"
         elif allowed[tensor] != shape:
             yield f"{tensor!r} in {file_name} has shape {list(shape)}, expected {list(allowed[tensor])}"
+
+
+def dtype_problems(weights: Weights) -> Iterator[str]:
+    """Tensors that are stored in other numbers than floating point of 16 bits and more: quantised ones."""
+    for file_name, entry in weights.tensors():
+        if entry.dtype not in FLOATS:
+            yield f"{entry.name!r} in {file_name} has dtype {entry.dtype}, allowed are {', '.join(FLOATS)}"

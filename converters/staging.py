@@ -29,7 +29,10 @@ def staged_folder(target: Path) -> Iterator[Path]:
     target = target.resolve()
     beside = next(parent for parent in target.parents if parent.exists())
     staging = beside / f".{target.name}.{secrets.token_hex(4)}.partial"
-    staging.mkdir()
+    try:
+        staging.mkdir()
+    except OSError as error:
+        raise CheckpointError(f"{target}: cannot be made in {beside}: {error.strerror}") from error
     try:
         yield staging
         flush_folders(staging)

@@ -21,7 +21,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED_CONFIG = ROOT / "tests/data/nvidia--Llama-3_3-Nemotron-Super-49B-v1.json"
 FOLDER = ROOT / "demo"
-SCALE = 16  # hidden size, vocabulary and token ids are divided by it; the table of layers is the published one
+# Hidden size, vocabulary and token ids are divided by it. The table of layers is the published one, and MLP widths
+# follow from it by NVIDIA's formula, which rounds them up to a multiple of 256.
+SCALE = 16
 LAYERS_PER_SHARD = 20
 PROMPT = "Layers that are not there cost nothing."
 REMOTE_CODE = "raise RuntimeError('remote code was executed')\n"
@@ -151,7 +153,9 @@ def generate(folder: Path) -> tuple[torch.Tensor, torch.Tensor, str]:
 def main() -> int:
     shutil.rmtree(FOLDER, ignore_errors=True)
     published, converted = FOLDER / "nemotron-nas", FOLDER / "heterogeneous_llama"
-    console.print(f"[bold]Writing a checkpoint in NVIDIA's layout, 1/{SCALE} of the width of Super-49B[/]")
+    console.print(
+        f"[bold]Writing a checkpoint in NVIDIA's layout: Super-49B with hidden size and vocabulary / {SCALE}[/]"
+    )
     write_checkpoint(published)
     hetero("inspect", published, "--plot", FOLDER / "layers.png")
     hetero("convert", published, converted)

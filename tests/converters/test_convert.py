@@ -371,3 +371,26 @@ def test_no_modeling_code_is_imported(source, target):
     assert done.stdout.splitlines()[-1] == "[]"
     assert not done.stderr
     assert (target / "config.json").exists()
+
+
+def test_a_link_that_leads_outside_is_not_followed(source, target, tmp_path):
+    write_checkpoint(source)
+    (tmp_path / "secret.txt").write_text("mine")
+    (source / "notes.txt").symlink_to(tmp_path / "secret.txt")
+    (source / "LICENSE").write_text("text")
+    (source / "LICENSE.txt").symlink_to("LICENSE")
+    report = convert(source, target)
+    assert not (target / "notes.txt").exists() and (target / "LICENSE.txt").read_text() == "text"
+    assert [(left.name, left.reason.split(":")[0]) for left in report.not_carried if left.name == "notes.txt"] == [
+        ("notes.txt", "a link to a file outside the checkpoint")
+    ]
+
+
+def test_other_files_of_a_hub_cache_are_followed(tmp_path, target):
+    snapshot, blobs = tmp_path / "models--x/snapshots/abc", tmp_path / "models--x/blobs"
+    write_checkpoint(snapshot)
+    blobs.mkdir()
+    (blobs / "123").write_text("hello")
+    (snapshot / "chat_template.jinja").symlink_to("../../blobs/123")
+    convert(snapshot, target)
+    assert (target / "chat_template.jinja").read_text() == "hello"

@@ -154,6 +154,22 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda folder: change_block(folder, 0, "attention", num_sink_tokens=4),
         ["block_configs[0].attention", "num_sink_tokens"],
     ),
+    "activation that does not exist": (
+        lambda folder: [change_block(folder, 0, "ffn", hidden_act=None), configure(folder, hidden_act="silly")],
+        ["config.json", "hidden_act = 'silly'", "did you mean 'silu'?"],
+    ),
+    "rope that does not exist": (
+        lambda folder: configure(folder, rope_scaling={"type": "foo", "factor": 2.0}),
+        ["config.json", "rope_scaling", "'foo'", "llama3"],
+    ),
+    "dtype that does not exist": (
+        lambda folder: configure(folder, torch_dtype="foo"),
+        ["torch_dtype = 'foo'", "bfloat16"],
+    ),
+    "quantised tensor": (
+        lambda folder: rewrite(folder, {EMBEDDING: torch.zeros(96, 64, dtype=torch.float8_e4m3fn)}),
+        [EMBEDDING, "F8_E4M3", "BF16"],
+    ),
     "no attention": (no_attention, ["attention", "at least one layer"]),
     "quantised": (
         lambda folder: configure(folder, quantization_config={"quant_method": "modelopt"}),

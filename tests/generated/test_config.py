@@ -5,8 +5,8 @@ import json
 import pickle
 
 import pytest
-from conftest import BASE, MIXED, THINNED
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
+from small import BASE, MIXED, THINNED
 
 from transformers import AutoConfig, LlamaConfig
 from transformers.cache_utils import get_layer_types_and_kwargs

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import BASE, MIXED, THINNED, build
+from small import BASE, MIXED, THINNED, build
 from stock import StockModel
 
 from transformers import (
