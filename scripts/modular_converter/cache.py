@@ -40,11 +40,12 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Remembered:
-    """The formatted files of a shard by name, and what the package needs to know of it."""
+    """The formatted files of a shard by name, what the package needs to know of it, and its warnings (line, column, text)."""
 
     files: Mapping[str, str]
     modules: Mapping[str, tuple[str, ...]]
     config: str
+    warnings: tuple[tuple[int, int, str], ...] = ()
 
 
 def cache_folder() -> Path:
@@ -61,16 +62,17 @@ def recall(shard: Path) -> Remembered | None:
         if record["generator"] != generator_digest() or not all(each.unchanged() for each in dependencies):
             return None
         modules = {module: tuple(names) for module, names in record["modules"].items()}
-        return Remembered(record["files"], modules, record["config"])
+        warnings = tuple((line, column, message) for line, column, message in record["warnings"])
+        return Remembered(record["files"], modules, record["config"], warnings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def remember(shard: Shard, used: Iterable[tuple[int, str]], remembered: Remembered) -> None:
+def remember(shard: Shard, remembered: Remembered) -> None:
     """Keep an expansion. A folder that cannot be written to is no reason to fail: the next run expands again."""
     record = {
         "generator": generator_digest(),
-        "dependencies": [asdict(each) for each in dependencies_of(shard, used)],
+        "dependencies": [asdict(each) for each in dependencies_of(shard)],
         **asdict(remembered),
     }
     target = record_path(shard.path)
@@ -87,10 +89,10 @@ def record_path(shard: Path) -> Path:
     return cache_folder() / f"{hashlib.sha256(str(shard).encode()).hexdigest()[:32]}.json"
 
 
-def dependencies_of(shard: Shard, used: Iterable[tuple[int, str]]) -> list[Dependency]:
+def dependencies_of(shard: Shard) -> list[Dependency]:
     """Everything an expansion read: whole files of our own, of parents what was used."""
     names: dict[int, list[str]] = {index: [] for index in range(len(shard.parents))}
-    for index, name in used:
+    for index, name in shard.used:
         names[index].append(name)
     parents = [dependency(shard.parents[index].source.path, sorted(found)) for index, found in names.items()]
     own = [
@@ -118,8 +120,14 @@ def dependency(path: Path, names: list[str]) -> Dependency:
     return Dependency(str(path), file_digest(path), used, tuple(names))
 
 
-@cache
 def file_digest(path: Path) -> str:
+    status = path.stat()
+    return _digest(path, status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _digest(path: Path, modified: int, size: int) -> str:
+    """Many shards have the same parents: each version of a file is hashed once in a process."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

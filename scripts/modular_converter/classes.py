@@ -47,7 +47,7 @@ def merge_class(child_source: Source, parent_source: Source, base: str, names: M
     if _is_indented_otherwise(child) or _is_indented_otherwise(original):
         message = f"{child.name} and its parent must both be indented by four spaces a level, as they become one class"
         scope.report(child.line, 1, message)
-        return child_source.lead + child_source.text
+        return f"class {child.name}:\n    pass\n"
     bases = merged_bases(original.bases, [name for name in child.bases if name != base])
     parent = _fix_words(original, child.name, names)
     if not scope.exact and "#" in child.lead:

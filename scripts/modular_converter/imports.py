@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from .diagnostics import Diagnostic, ShardError
 from .layout import Output, from_outside
 from .rename import Renaming
 from .resolve import is_helper_import, is_parent_import
@@ -29,7 +30,13 @@ class Candidate:
 
 def render_imports(shard: Shard, output: Output) -> str:
     """The imports that `output` needs, plain ones first."""
-    wanted = used_names("".join(output.body.values()) + output.ending) - output.body.keys()
+    try:
+        wanted = used_names("".join(output.body.values()) + output.ending) - output.body.keys()
+    except SyntaxError as error:
+        message = (
+            f"the merged code of the {output.type} file is not valid Python: {error.msg}: {error.text or ''}".rstrip()
+        )
+        raise ShardError([Diagnostic(shard.path, 1, 1, message)]) from error
     candidates = _unique(_candidates(shard, output))
     wanted |= {name for candidate in candidates if candidate.guard for name in _tested(candidate.text)}
     taken = set(output.body)

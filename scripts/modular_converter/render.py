@@ -25,6 +25,7 @@ def expand_shard(shard: Shard) -> dict[Path, str]:
     if exported is None:
         return {}
     outputs = lay_out(shard)
+    shard.used.update(pair for output in outputs.values() for pair in output.used)
     shard.problems.extend(check_shard(shard, outputs))
     banner = _inside_banner(shard) if shard.home.inside else _outside_banner(shard, outputs)
     found = {}

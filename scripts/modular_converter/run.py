@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .cache import Remembered, recall, remember
 from .diagnostics import Diagnostic, ShardError
 from .formatting import Finding, format_files
 from .package import Family, family, render_package
@@ -19,10 +20,11 @@ _SIBLING = re.compile(r"(?m)^\s*from \.(\w+) import")
 
 @dataclass
 class Run:
-    """The files of a run by their place, and what went wrong."""
+    """The files of a run by their place, the shard that each comes from, and what went wrong."""
 
     shards: int = 0
     files: dict[Path, str] = field(default_factory=dict)
+    origin: dict[Path, Path] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
 
@@ -38,28 +40,44 @@ class Run:
 
 @dataclass
 class _Draft:
-    """The unformatted files of a run, and the shard that each comes from."""
+    """What a run has to format, the shards that it comes from, and the families of each folder."""
 
     texts: dict[Path, str] = field(default_factory=dict)
     origin: dict[Path, Shard] = field(default_factory=dict)
+    shards: list[Shard] = field(default_factory=list)
     families: dict[Path, list[Family]] = field(default_factory=dict)
 
 
 def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool = False) -> Run:
-    """Expand shards; `place` says into which folder the files of a shard go. Nothing is written.
+    """Expand shards; `place` says into which folder the files of a shard go. Nothing is written but what is remembered.
 
     With `package`, each folder also gets the `__init__.py` that registers its families, and `py.typed`.
     """
     run, draft = Run(), _Draft()
     for path in shards:
-        _add(path, place(path), run, draft)
+        if known := recall(path):
+            _add_remembered(path, known, place(path), run, draft)
+        else:
+            _add(path, place(path), run, draft)
     for folder, families in draft.families.items() if package else ():
         draft.texts[folder / "__init__.py"] = render_package(families, shards[0].parent.name)
         run.files[folder / "py.typed"] = ""
     formatted, findings = format_files(draft.texts)
-    run.files = formatted | run.files
-    run.problems += [*_undefined(findings, draft.origin), *_missing_siblings(run.files, draft.origin)]
+    run.files |= formatted
+    undefined = list(_undefined(findings, draft.origin))
+    run.problems += [*undefined, *_missing_siblings(run)]
+    _remember(draft, formatted, {problem.path for problem in undefined})
     return run
+
+
+def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft: _Draft) -> None:
+    """Take over what a shard expanded to the last time."""
+    run.shards += bool(known.files)
+    run.problems += [Diagnostic(path, line, column, message, True) for line, column, message in known.warnings]
+    run.files |= {folder / name: text for name, text in known.files.items()}
+    run.origin |= {folder / name: path for name in known.files}
+    if known.files:
+        draft.families.setdefault(folder, []).append(Family(known.modules, known.config))
 
 
 def _add(path: Path, folder: Path, run: Run, draft: _Draft) -> None:
@@ -75,10 +93,24 @@ def _add(path: Path, folder: Path, run: Run, draft: _Draft) -> None:
         return
     run.shards += bool(texts)
     run.problems += shard.problems
+    run.origin |= {folder / name: path for name in texts}
     draft.texts |= {folder / name: text for name, text in texts.items()}
     draft.origin |= {folder / name: shard for name in texts}
+    draft.shards.append(shard)
     if texts:
         draft.families.setdefault(folder, []).append(family(shard, texts))
+
+
+def _remember(draft: _Draft, formatted: Mapping[Path, str], failed: set[Path]) -> None:
+    """Keep the expansions in which nothing is wrong, warnings aside."""
+    for shard in draft.shards:
+        if shard.path in failed or any(not problem.warning for problem in shard.problems):
+            continue
+        files = {path.name: formatted[path] for path, origin in draft.origin.items() if origin is shard}
+        texts = {Path(name): text for name, text in files.items()}
+        found = family(shard, texts)
+        warnings = tuple((problem.line, problem.column, problem.message) for problem in shard.problems)
+        remember(shard, Remembered(files, found.modules, found.config, warnings))
 
 
 def _undefined(findings: Iterable[Finding], origin: dict[Path, Shard]) -> Iterator[Diagnostic]:
@@ -104,11 +136,11 @@ def _locate(name: str, text: str) -> tuple[int, int]:
     return 1, 1
 
 
-def _missing_siblings(files: Mapping[Path, str], origin: Mapping[Path, Shard]) -> Iterator[Diagnostic]:
+def _missing_siblings(run: Run) -> Iterator[Diagnostic]:
     """Relative imports of an output that neither this run writes nor its folder holds."""
-    for path, shard in origin.items():
-        for name in dict.fromkeys(_SIBLING.findall(files[path])):
+    for path, shard in run.origin.items():
+        for name in dict.fromkeys(_SIBLING.findall(run.files[path])):
             sibling = path.parent / f"{name}.py"
-            if sibling not in files and not sibling.exists():
+            if sibling not in run.files and not sibling.exists():
                 message = f"the output {path.name} imports from .{name}, which is neither generated nor in its folder"
-                yield Diagnostic(shard.path, 1, 1, message)
+                yield Diagnostic(shard, 1, 1, message)

@@ -75,6 +75,7 @@ class Shard:
     entries: Mapping[str, Entry]
     bases: Mapping[str, tuple[str, ...]]
     problems: list[Diagnostic] = field(default_factory=list)
+    used: set[tuple[int, str]] = field(default_factory=set)
 
     @property
     def path(self) -> Path:

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 from toybox import Toy
 
-from transformers_heterogeneous.scripts.modular_converter import resolve
+from transformers_heterogeneous.scripts.modular_converter import resolve, source
+
+
+@pytest.fixture(autouse=True)
+def no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test expands for itself: what earlier runs remembered is out of sight."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source.read_source.cache_clear()
 
 
 @pytest.fixture

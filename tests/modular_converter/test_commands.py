@@ -82,6 +82,7 @@ def test_same_bytes_under_any_hash_seed(tmp_path: Path) -> None:
     for seed in ("0", "1", "2"):
         out = tmp_path / seed
         command = [sys.executable, "-m", "hetero", "generate", "--out", str(out)]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
+        memory = str(tmp_path / f"cache-{seed}")
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed, "XDG_CACHE_HOME": memory})
         texts.add("".join(path.read_text() for path in sorted(out.iterdir())))
     assert len(texts) == 1

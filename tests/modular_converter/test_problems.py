@@ -113,6 +113,29 @@ def test_problem(zz: Toy, old: str, new: str, problem: str) -> None:
     assert any(line.startswith(f"modular_new.py:{problem}") for line in found), found
 
 
+def test_other_indentation(zz: Toy) -> None:
+    shard = zz.shard("new", SHARD.replace("    pass", "  def forward(self, x):\n    return 1"))
+    assert zz.problems(shard) == [
+        "modular_new.py:4:1: NewModel and its parent must both be indented by four spaces a level, "
+        "as they become one class"
+    ]
+
+
+def test_exports_must_be_literal(zz: Toy) -> None:
+    shard = zz.shard("new", SHARD.replace('["NewModel"]', "[name for name in dir()]"))
+    assert zz.problems(shard) == [
+        "modular_new.py:8:1: `__all__` must be a list of string literals, each of which goes to the file of its kind"
+    ]
+
+
+def test_unmatched_deletions_of_transformers_are_warnings(toy: Toy) -> None:
+    toy.inside_parent("zz", "class ZzModel:\n    def run(self):\n        self.x = 1\n")
+    text = "from ..zz.modeling_zz import ZzModel\n\n\nclass NewModel(ZzModel):\n    def run(self):\n        super().run()\n"
+    run = toy.run(toy.inside_shard("new", f'{text}        del self.y\n\n\n__all__ = ["NewModel"]\n'))
+    assert not run.failed
+    assert [problem.line for problem in run.problems if problem.warning] == [7]
+
+
 def test_all_problems_of_a_run_are_told_together(zz: Toy) -> None:
     first = zz.shard("one", SHARD.replace("modeling_zz", "modeling_zy"))
     second = zz.shard(

@@ -1,0 +1,116 @@
+"""What is remembered of an expansion: used when nothing that matters changed, and never else."""
+
+from pathlib import Path
+
+import pytest
+from toybox import Toy
+
+from transformers_heterogeneous.scripts.modular_converter import cache, run, source
+
+
+PARENT = """\
+class ZzPart:
+    size = 1
+
+
+class ZzUnused:
+    size = 2
+
+
+class ZzModel:
+    part = ZzPart()
+"""
+SHARD = """\
+from toy.modeling_zz import ZzModel
+
+
+class NewModel(ZzModel):
+    pass
+
+
+__all__ = ["NewModel"]
+"""
+
+
+@pytest.fixture
+def shard(toy: Toy) -> Path:
+    toy.parent("modeling_zz", PARENT)
+    return toy.shard("new", SHARD)
+
+
+def expand(shard: Path) -> tuple[str, bool]:
+    """The output of a shard, as a new process would make it, and whether it was expanded anew."""
+    source.read_source.cache_clear()
+    reads: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        read_shard = run.read_shard
+        patch.setattr(run, "read_shard", lambda path: (reads.append(path), read_shard(path))[1])
+        done = run.expand([shard], lambda path: path.parent)
+    assert not done.failed, done.messages()
+    return "".join(done.files.values()), bool(reads)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_an_unchanged_shard_is_not_expanded_again(shard):
+    first, expanded = expand(shard)
+    assert expanded
+    assert expand(shard) == (first, False)
+
+
+def test_a_change_in_what_is_used_is_seen(shard, toy):
+    expand(shard)
+    edit(toy.root / "toy/modeling_zz.py", "size = 1", "size = 10")
+    text, expanded = expand(shard)
+    assert expanded and "size = 10" in text
+
+
+def test_a_change_in_what_is_not_used_is_none(shard, toy):
+    first, _ = expand(shard)
+    edit(toy.root / "toy/modeling_zz.py", "size = 2", "size = 20")
+    assert expand(shard) == (first, False)
+
+
+def test_a_new_import_of_the_parent_is_seen(shard, toy):
+    expand(shard)
+    edit(toy.root / "toy/modeling_zz.py", "class ZzPart:", "import os\n\n\nclass ZzPart:")
+    assert expand(shard)[1]
+
+
+def test_a_change_in_the_shard_is_seen(shard):
+    expand(shard)
+    edit(shard, "    pass", "    extra = 3")
+    text, expanded = expand(shard)
+    assert expanded and "extra = 3" in text
+
+
+def test_another_generator_does_not_trust_it(shard, monkeypatch):
+    expand(shard)
+    monkeypatch.setattr(cache, "generator_digest", lambda: "another")
+    assert expand(shard)[1]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"generator": 1}'])
+def test_a_damaged_record_counts_as_none(shard, content):
+    first, _ = expand(shard)
+    record = cache.record_path(shard)
+    record.write_text(content)
+    assert expand(shard) == (first, True)
+    assert expand(shard) == (first, False)
+
+
+def test_a_folder_that_cannot_be_made_is_no_reason_to_fail(shard, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert expand(shard)[1] and expand(shard)[1]
+
+
+def test_a_shard_with_an_error_is_not_remembered(shard):
+    edit(shard, "    pass", "    def forward(self):\n        return undefined_name")
+    for _ in range(2):
+        done = run.expand([shard], lambda path: path.parent)
+        assert done.failed and "undefined_name" in done.messages()[0]
