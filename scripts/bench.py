@@ -164,11 +164,12 @@ def main() -> int:
         for rows in (uniform_rows, thinned_rows, loading_rows):
             for row in rows():
                 table.add_row(*row)
-    Console().print(table)
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
     costs = Table("generator", "CPU seconds", "peak MB", "ratio to the floor")
     for costs_row in bench_generator.rows():
         costs.add_row(*costs_row)
-    Console().print(costs)
+    console.print(costs)
     return 0
 
 

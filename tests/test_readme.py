@@ -1,11 +1,17 @@
 """The README's Python is run, and prints what the README says."""
 
 import contextlib
+import importlib
 import io
 import re
 from pathlib import Path
 
 import pytest
+import torch
+from typer.testing import CliRunner
+
+from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers_heterogeneous.scripts.cli import app
 
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
@@ -22,3 +28,39 @@ def test_examples_print_what_is_shown(code, expected):
 
 def test_there_are_examples():
     assert EXAMPLES
+
+
+def test_the_example_shard_expands_and_does_what_it_says(tmp_path, monkeypatch):
+    name, shard = re.findall(r"<!-- (modular_\w+\.py) -->\n```python\n(.*?)```", README, flags=re.DOTALL)[0]
+    package = tmp_path / "example"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / name).write_text(shard)
+    assert CliRunner().invoke(app, ["generate", str(package / name)]).exit_code == 0
+    monkeypatch.syspath_prepend(tmp_path)
+    modeling = importlib.import_module("example.modeling_scaled_qwen3")
+    small = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    small |= {"intermediate_size": 48, "vocab_size": 64}
+    parent = Qwen3ForCausalLM(Qwen3Config(**small)).eval()
+    tokens = torch.arange(9)[None]
+    for scale, equal in ((1.0, True), (0.5, False)):
+        ours = modeling.ScaledQwen3ForCausalLM(modeling.ScaledQwen3Config(**small, mlp_scale=scale)).eval()
+        ours.load_state_dict(parent.state_dict(), strict=True)
+        assert torch.equal(ours(tokens).logits, parent(tokens).logits) is equal
+
+
+def test_line_counts_are_those_of_the_files():
+    root = Path(__file__).resolve().parent.parent
+    rows = re.findall(r"^ *(\d+) ((?:modular|generated)/\w+\.py)$", README, flags=re.MULTILINE)
+    files = sorted(
+        path.relative_to(root).as_posix() for name in ("modular", "generated") for path in (root / name).glob("*.py")
+    )
+    assert sorted(path for _, path in rows) == files
+    for count, path in rows:
+        assert len((root / path).read_text().splitlines()) == int(count), path
