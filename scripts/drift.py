@@ -92,7 +92,7 @@ def change_text(change: Change) -> str:
 def expand_into(shard: Path, out: Path, release: Path | None = None) -> str:
     """Expand one shard in a process of its own, whose first `transformers` is that of the release; its errors."""
     out.mkdir(parents=True)
-    environment = dict(os.environ)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(out.parent / "cache")}
     if release is not None:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(release), environment.get("PYTHONPATH"))))
     command = [sys.executable, "-c", LAUNCH, "generate", str(shard.resolve()), "--out", str(out)]

@@ -40,12 +40,13 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Remembered:
-    """The formatted files of a shard by name, what the package needs to know of it, and its warnings (line, column, text)."""
+    """The formatted files of a shard by name, what the package needs to know of it, and its warnings (file, line,
+    column, text)."""
 
     files: Mapping[str, str]
     modules: Mapping[str, tuple[str, ...]]
     config: str
-    warnings: tuple[tuple[int, int, str], ...] = ()
+    warnings: tuple[tuple[str, int, int, str], ...] = ()
 
 
 def cache_folder() -> Path:
@@ -59,10 +60,12 @@ def recall(shard: Path) -> Remembered | None:
     try:
         record = json.loads(record_path(shard).read_text(encoding="utf-8"))
         dependencies = [Dependency(**{**each, "names": tuple(each["names"])}) for each in record["dependencies"]]
-        if record["generator"] != generator_digest() or not all(each.unchanged() for each in dependencies):
+        if record["generator"] != generator_digest() or record["packages"] != found_packages(record["packages"]):
+            return None
+        if not all(each.unchanged() for each in dependencies):
             return None
         modules = {module: tuple(names) for module, names in record["modules"].items()}
-        warnings = tuple((line, column, message) for line, column, message in record["warnings"])
+        warnings = tuple((file, line, column, message) for file, line, column, message in record["warnings"])
         return Remembered(record["files"], modules, record["config"], warnings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -72,6 +75,7 @@ def remember(shard: Shard, remembered: Remembered) -> None:
     """Keep an expansion. A folder that cannot be written to is no reason to fail: the next run expands again."""
     record = {
         "generator": generator_digest(),
+        "packages": found_packages(parent_packages(shard)),
         "dependencies": [asdict(each) for each in dependencies_of(shard)],
         **asdict(remembered),
     }
@@ -110,9 +114,19 @@ def package_files(shard: Shard) -> list[Path]:
         if root is None
         else [root / "models" / "auto" / name for name in ("auto_mappings.py", "configuration_auto.py")]
     )
-    packages = {parent.module.partition(".")[0] for parent in shard.parents if not parent.module.startswith(".")}
-    folders = [folder for package in sorted(packages) if (folder := installed_folder(package))]
+    folders = [folder for package in parent_packages(shard) if (folder := installed_folder(package))]
     return [path for path in (*mappings, *(folder / "__init__.py" for folder in folders)) if path.is_file()]
+
+
+def parent_packages(shard: Shard) -> list[str]:
+    """The top-level packages that the parents are imported from."""
+    modules = {parent.module for parent in shard.parents if not parent.module.startswith(".")}
+    return sorted({"transformers", *(module.partition(".")[0] for module in modules)})
+
+
+def found_packages(names: Iterable[str]) -> dict[str, str]:
+    """Where packages are imported from now: another environment may have another release."""
+    return {name: str(installed_folder(name)) for name in names}
 
 
 def dependency(path: Path, names: list[str]) -> Dependency:

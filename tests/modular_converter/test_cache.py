@@ -1,11 +1,12 @@
 """What is remembered of an expansion: used when nothing that matters changed, and never else."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from toybox import Toy
 
-from transformers_heterogeneous.scripts.modular_converter import cache, run, source
+from transformers_heterogeneous.scripts.modular_converter import cache, resolve, run, source
 
 
 PARENT = """\
@@ -86,6 +87,16 @@ def test_a_change_in_the_shard_is_seen(shard):
     edit(shard, "    pass", "    extra = 3")
     text, expanded = expand(shard)
     assert expanded and "extra = 3" in text
+
+
+def test_a_parent_from_another_place_is_seen(shard, toy, tmp_path, monkeypatch):
+    expand(shard)
+    shutil.copytree(toy.root / "toy", tmp_path / "first" / "toy")
+    edit(tmp_path / "first/toy/modeling_zz.py", "size = 1", "size = 100")
+    monkeypatch.syspath_prepend(str(tmp_path / "first"))
+    resolve.installed_folder.cache_clear()
+    text, expanded = expand(shard)
+    assert expanded and "size = 100" in text
 
 
 def test_another_generator_does_not_trust_it(shard, monkeypatch):
