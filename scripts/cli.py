@@ -15,14 +15,25 @@ app = typer.Typer(
 
 Shards = Annotated[list[Path] | None, typer.Argument(metavar="[SHARD]...", help="Shards; none: all of modular/.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder of the expanded files.")]
+Strict = Annotated[
+    bool | None,
+    typer.Option("--strict/--no-strict", help="Take warnings for errors; the default where no shard is named."),
+]
+Format = Annotated[
+    Literal["text", "github"],
+    typer.Option("--format", help="How problems are told. github: annotations of a pull request."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON summary.")]
 
 
 @app.command()
-def generate(shards: Shards = None, out: Out = None) -> None:
+def generate(
+    shards: Shards = None, out: Out = None, as_json: AsJson = False, strict: Strict = None, format: Format = "text"
+) -> None:
     """Expand shards into the files that are imported."""
     from .generate import generate_command
 
-    raise typer.Exit(generate_command(shards, out))
+    raise typer.Exit(generate_command(shards, out, as_json, strict, format))
 
 
 @app.command()
@@ -30,11 +41,13 @@ def check(
     shards: Shards = None,
     out: Out = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary instead of the diff.")] = False,
+    strict: Strict = None,
+    format: Format = "text",
 ) -> None:
     """Expand shards in memory and compare with what is on disk; exit 1 when anything differs."""
     from .generate import check_command
 
-    raise typer.Exit(check_command(shards, out, as_json))
+    raise typer.Exit(check_command(shards, out, as_json, strict, format))
 
 
 @app.command()

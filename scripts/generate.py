@@ -8,52 +8,76 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from .modular_converter.diagnostics import Diagnostic
 from .modular_converter.run import Run, expand
+from .problems import Format, Telling, make_strict, structured, tell
 
 
 HOUSE = Path(__file__).resolve().parents[1]
 FIRST_LINES = 12
 
 
-def generate_command(shards: list[Path] | None, out: Path | None) -> int:
+def generate_command(
+    shards: list[Path] | None,
+    out: Path | None,
+    as_json: bool = False,
+    strict: bool | None = None,
+    format: Format = "text",
+) -> int:
     """Expand shards and write all their files, or none when one of them has a problem."""
-    run = _expand(shards, out)
-    if _report(run):
-        return 2
-    write_files(run.files)
-    print(f"{run.shards} shards, {len(run.files)} files written")
-    return 0
+    telling = Telling(strict, format, as_json)
+    run = _expand(shards, out, telling)
+    tell(run, (), telling)
+    if not run.failed:
+        write_files(run.files)
+    if as_json:
+        print(json.dumps(written(run), indent=2))
+    elif not run.failed:
+        print(f"{run.shards} shards, {len(run.files)} files written")
+    return 2 if run.failed else 0
 
 
-def check_command(shards: list[Path] | None, out: Path | None, as_json: bool) -> int:
+def check_command(
+    shards: list[Path] | None,
+    out: Path | None,
+    as_json: bool,
+    strict: bool | None = None,
+    format: Format = "text",
+) -> int:
     """Expand shards in memory and compare with what is on disk."""
-    run = _expand(shards, out)
+    telling = Telling(strict, format, as_json)
+    run = _expand(shards, out, telling)
     differing = {path: diff_lines(path, text) for path, text in sorted(run.files.items()) if read(path) != text}
-    failed = _report(run)
+    tell(run, differing, telling)
     if as_json:
         print(json.dumps(summary(run, differing), indent=2))
     else:
         print_diffs(differing)
         print(f"{run.shards} shards, {len(run.files)} files, {len(run.files) - len(differing)} identical")
-    return 2 if failed else int(bool(differing))
+    return 2 if run.failed else int(bool(differing))
 
 
-def _expand(shards: list[Path] | None, out: Path | None) -> Run:
+def _expand(shards: list[Path] | None, out: Path | None, telling: Telling) -> Run:
+    run = _expand_leniently(shards, out)
+    strict = not shards if telling.strict is None else telling.strict
+    return make_strict(run) if strict else run
+
+
+def _expand_leniently(shards: list[Path] | None, out: Path | None) -> Run:
     if shards:
         paths = [shard.resolve() for shard in shards]
         missing = [path for path in paths if not path.is_file()]
         if missing:
-            return Run(crashes=[f"{path}: there is no such shard" for path in missing])
+            return Run(problems=[Diagnostic(path, 1, 1, "there is no such shard") for path in missing])
         return expand(paths, lambda path: out or path.parent)
     folder = out or (HOUSE / "generated" if (HOUSE / "generated").exists() else HOUSE)
     return expand(sorted((HOUSE / "modular").glob("modular_*.py")), lambda path: folder, package=True)
 
 
-def _report(run: Run) -> bool:
-    """Print every problem on stderr; whether one of them stops the run."""
-    for message in run.messages():
-        print(message, file=sys.stderr)
-    return run.failed
+def written(run: Run) -> dict[str, object]:
+    """The numbers of a generation, what was written, and what is wrong."""
+    files = [] if run.failed else [str(path) for path in sorted(run.files)]
+    return {"shards": run.shards, "files": len(run.files), "written": files, "errors": structured(run)}
 
 
 def summary(run: Run, differing: Mapping[Path, list[str]]) -> dict[str, object]:
@@ -65,6 +89,7 @@ def summary(run: Run, differing: Mapping[Path, list[str]]) -> dict[str, object]:
         "differing": [str(path) for path in differing],
         "first_lines": {str(path): "".join(lines[:FIRST_LINES]) for path, lines in differing.items()},
         "problems": run.messages(),
+        "errors": structured(run),
     }
 
 

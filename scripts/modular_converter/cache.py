@@ -15,7 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .resolve import installed_folder
-from .shard import Shard
+from .shard import Parent, Shard
+from .siblings import Siblings
 from .source import SourceFile, read_source
 
 
@@ -55,12 +56,14 @@ def cache_folder() -> Path:
     return Path(base) / "transformers-heterogeneous" / "modular"
 
 
-def recall(shard: Path) -> Remembered | None:
+def recall(shard: Path, siblings: Siblings) -> Remembered | None:
     """The expansion of a shard, if it was remembered and nothing it depends on has changed since."""
     try:
         record = json.loads(record_path(shard).read_text(encoding="utf-8"))
         dependencies = [Dependency(**{**each, "names": tuple(each["names"])}) for each in record["dependencies"]]
         if record["generator"] != generator_digest() or record["packages"] != found_packages(record["packages"]):
+            return None
+        if any(siblings.digest(module) != digest for module, digest in record["siblings"].items()):
             return None
         if not all(each.unchanged() for each in dependencies):
             return None
@@ -76,6 +79,7 @@ def remember(shard: Shard, remembered: Remembered) -> None:
     record = {
         "generator": generator_digest(),
         "packages": found_packages(parent_packages(shard)),
+        "siblings": {each.source.path.stem: shard.siblings.digest(each.source.path.stem) for each in siblings(shard)},
         "dependencies": [asdict(each) for each in dependencies_of(shard)],
         **asdict(remembered),
     }
@@ -89,6 +93,11 @@ def remember(shard: Shard, remembered: Remembered) -> None:
         return
 
 
+def siblings(shard: Shard) -> list[Parent]:
+    """The parents that other shards of the same folder expand to."""
+    return [parent for parent in shard.parents if parent.is_sibling]
+
+
 def record_path(shard: Path) -> Path:
     return cache_folder() / f"{hashlib.sha256(str(shard).encode()).hexdigest()[:32]}.json"
 
@@ -98,7 +107,11 @@ def dependencies_of(shard: Shard) -> list[Dependency]:
     names: dict[int, list[str]] = {index: [] for index in range(len(shard.parents))}
     for index, name in shard.used:
         names[index].append(name)
-    parents = [dependency(shard.parents[index].source.path, sorted(found)) for index, found in names.items()]
+    parents = [
+        dependency(shard.parents[index].source.path, sorted(found))
+        for index, found in names.items()
+        if not shard.parents[index].is_sibling
+    ]
     own = [
         dependency(path, [])
         for path in (shard.path, *(helper.path for helper in shard.helpers), *package_files(shard))

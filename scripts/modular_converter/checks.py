@@ -3,8 +3,10 @@
 import ast
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 
 from .blocks import Function, parameter_list
+from .diagnostics import nearest
 from .source import Chunk
 from .unroll import Scope, assigned_target, merge_statements
 
@@ -14,6 +16,8 @@ def check_unrolled(
 ) -> None:
     """Report where pasting the parent's body in the place of `call` would not mean what the child says."""
     _check_arguments(call, parent, scope)
+    if scope.exact:
+        return
     after = [chunk for chunk in after if not isinstance(chunk.node, ast.Delete)]
     _check_targets(after, pasted, scope)
     merged = merge_statements(list(pasted), (), after)
@@ -22,7 +26,7 @@ def check_unrolled(
 
 
 def check_other_super_calls(statements: Iterable[Chunk], scope: Scope) -> None:
-    """Report calls on `super()` that stay calls, of methods that the flattened parent no longer offers."""
+    """Report calls on `super()` that stay calls, of methods that the flattened parent no longer offers, or never did."""
     for chunk in statements:
         for node in ast.walk(chunk.node):
             name = _called_on_super(node)
@@ -33,6 +37,19 @@ def check_other_super_calls(statements: Iterable[Chunk], scope: Scope) -> None:
                     "what it does"
                 )
                 scope.report(_line(chunk, node), _column(node), message)
+            elif name and (message := _unknown_method(name, scope)):
+                scope.report(_line(chunk, node), _column(node), message)
+
+
+def _unknown_method(name: str, scope: Scope) -> str:
+    """What is wrong with calling a method that no base defines. Where some base is not known, only what looks like a
+    method of the parent misspelt is refused."""
+    offer = scope.inherited()
+    known = offer.names | scope.parent_methods if offer.complete else scope.parent_methods
+    close = [each for each in get_close_matches(name, known, n=1, cutoff=0.8) if each.strip("_") != name.strip("_")]
+    if name in offer.names or not (offer.complete or close):
+        return ""
+    return f"`super().{name}(...)` calls what neither the parent nor its bases define{nearest(name, known)}"
 
 
 def _called_on_super(node: ast.AST) -> str | None:
@@ -51,16 +68,19 @@ def _column(node: ast.AST) -> int:
 
 
 def _check_arguments(call: Chunk, parent: Function, scope: Scope) -> None:
-    """The parent's body is pasted with its own parameter names, so arguments must have these names."""
+    """The parent's body is pasted with its own parameter names, so arguments must have these names.
+
+    In transformers' own shards others are ignored, which is worth a warning.
+    """
     assert isinstance(call.node, ast.Expr | ast.Return) and isinstance(call.node.value, ast.Call)
     for name, value in _bindings(call.node.value, parent):
         if not (isinstance(value, ast.Name) and value.id == name):
             text = ast.unparse(value)
             message = (
-                f"the argument `{text}` would be ignored: the parent's body is pasted with its own name `{name}`; "
+                f"the argument `{text}` {'is' if scope.exact else 'would be'} ignored: the parent's body is pasted with its own name `{name}`; "
                 f"write `{name} = {text}` before the call"
             )
-            scope.report(_line(call, value), _column(value), message)
+            scope.report(_line(call, value), _column(value), message, warning=scope.exact)
 
 
 def _bindings(call: ast.Call, parent: Function) -> Iterator[tuple[str, ast.expr]]:

@@ -50,10 +50,21 @@ def merge_class(child_source: Source, parent_source: Source, base: str, names: M
         return f"class {child.name}:\n    pass\n"
     bases = merged_bases(original.bases, [name for name in child.bases if name != base])
     parent = _fix_words(original, child.name, names)
-    if not scope.exact and "#" in child.lead:
+    if scope.exact:
+        _warn_of_lost_comment(child_source, parent.lead, scope)
+    elif "#" in child.lead:
         parent = replace(parent, lead=child.lead)
     members = _merge_members(child, parent, replace(scope, bases=tuple(bases)))
     return _render(child, parent, bases, members)
+
+
+def _warn_of_lost_comment(child: Source, kept: str, scope: Scope) -> None:
+    """Transformers' own shards lose the comment above an inheriting class: the parent's takes its place."""
+    lines = child.lead.splitlines()
+    for number, line in enumerate(lines, child.line - len(lines)):
+        if line.startswith("#") and line not in kept.splitlines():
+            message = "this comment is lost: the comment above a class that inherits comes from the parent"
+            return scope.report(number, 1, f"{message}; move it into the class", warning=True)
 
 
 def _is_indented_otherwise(parsed: Class) -> bool:

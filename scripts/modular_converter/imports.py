@@ -106,13 +106,21 @@ def used_names(text: str) -> set[str]:
 def _candidates(shard: Shard, output: Output) -> Iterator[Candidate]:
     for source in (shard.source, *shard.helpers):
         for statement in source.of_kind("import", "guard"):
-            if not _is_ours(statement.node):
+            if source is shard.source and statement.line in shard.siblings_at:
+                yield from _from_siblings(shard, statement.line)
+            elif not _is_ours(statement.node):
                 yield Candidate(statement.lead, statement.text, statement.kind == "guard")
     for parent in shard.parents:
         for statement in parent.source.of_kind("import", "guard"):
             yield from _from_parent(shard, parent, statement)
     for kind, names in output.siblings.items():
         yield Candidate("", f"from .{kind}_{shard.model} import {', '.join(names)}\n")
+
+
+def _from_siblings(shard: Shard, line: int) -> Iterator[Candidate]:
+    """What is imported from a sibling and neither inherited nor copied stays an import."""
+    for node in shard.siblings_at[line]:
+        yield Candidate("", ast.unparse(node) + "\n")
 
 
 def _is_ours(node: ast.stmt | None) -> bool:

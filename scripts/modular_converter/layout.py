@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .ancestry import Offer, offer_of
 from .classes import Source, merge_class
 from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
@@ -96,7 +97,11 @@ class Layout:
             shard.problems.append(Diagnostic(shard.path, line, column, message, warning))
 
         exact = shard.home.inside
-        scope = Scope(report, exact, remembered=[] if exact else None)
+
+        def inherited() -> Offer:
+            return offer_of(shard.bases[entry.name], shard.source)
+
+        scope = Scope(report, exact, remembered=[] if exact else None, inherited=inherited)
         child = Source(entry.lead, entry.text, entry.statement.line)
         text = from_outside(shard, shard.parents[index], parent.text)
         return merge_class(child, Source(parent.lead, text), base, shard.names, scope)
@@ -200,7 +205,7 @@ def _is_block(text: str) -> bool:
 
 def from_outside(shard: Shard, parent: Parent, text: str) -> str:
     """Relative imports of a parent's code, as a file outside its package writes them; renamed files stay siblings."""
-    if shard.home.inside:
+    if shard.home.inside or parent.is_sibling:
         return text
     package = parent.module.split(".")[:-1]
 

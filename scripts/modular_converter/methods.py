@@ -57,7 +57,7 @@ def _merged_body(child: Function, parent: Function, scope: Scope) -> list[Chunk]
     call, after = statements[position], statements[position + 1 :]
     if not scope.exact:
         after = [rewrite_base_calls(chunk, scope.bases) for chunk in after]
-        check_unrolled(call, after, _statements(parent), parent, scope)
+    check_unrolled(call, after, _statements(parent), parent, scope)
     _check_rest([*before, *after], scope)
     return [*docstring, *unroll(before, call, after, _statements(parent), scope)]
 

@@ -13,13 +13,18 @@ def infer_prefix(
     pairs: Sequence[tuple[str, str]], default: str, parent_cased: str, parent_classes: Iterable[str]
 ) -> str:
     """The prefix for one parent file, from the (child, parent) class names that the shard pairs."""
-    votes = [_vote(child, parent, default, parent_cased) for child, parent in pairs]
+    votes = prefix_votes(pairs, default, parent_cased)
     if not votes:
         return default
     winner = _most_frequent(votes, default)
     if winner != default and _collides(winner.replace(default, parent_cased), parent_classes):
         return default
     return winner
+
+
+def prefix_votes(pairs: Iterable[tuple[str, str]], default: str, parent_cased: str) -> list[str]:
+    """The prefix that each (child, parent) pair of class names asks for."""
+    return [_vote(child, parent, default, parent_cased) for child, parent in pairs]
 
 
 def _vote(child: str, parent: str, default: str, parent_cased: str) -> str:

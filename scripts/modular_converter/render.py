@@ -93,7 +93,8 @@ def _outside_banner(shard: Shard, outputs: Mapping[str, Output]) -> str:
     packages = sorted(
         {parent.module.partition(".")[0] for parent in shard.parents if not parent.module.startswith(".")}
     )
-    versions = ", ".join(f"{package} {installed_version(package)}" for package in packages)
+    siblings = [parent.source.path.name for parent in shard.parents if parent.is_sibling]
+    versions = ", ".join([*(f"{package} {installed_version(package)}" for package in packages), *siblings])
     parents = (
         f"# Parents: {versions}; the code used of them: sha256 {parent_hash(shard, outputs)}\n" if versions else ""
     )

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from .cache import Remembered, recall, remember
 from .diagnostics import Diagnostic, ShardError
-from .formatting import Finding, format_files
+from .formatting import FATAL_RULES, Finding, format_files
 from .package import Family, family, render_package
 from .render import expand_shard
 from .shard import Shard, read_shard
+from .siblings import Siblings, in_order, siblings_of
+from .source import compile_error
 
 
-FATAL = ("F821", "syntax", "invalid-syntax")
+FATAL = (*FATAL_RULES, "syntax", "invalid-syntax")
 _SIBLING = re.compile(r"(?m)^\s*from \.(\w+) import")
 
 
@@ -26,7 +28,7 @@ class Run:
     files: dict[Path, str] = field(default_factory=dict)
     origin: dict[Path, Path] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
-    crashes: list[str] = field(default_factory=list)
+    crashes: list[Diagnostic] = field(default_factory=list)
 
     @property
     def failed(self) -> bool:
@@ -35,7 +37,11 @@ class Run:
 
     def messages(self) -> list[str]:
         """Every problem and warning, by place."""
-        return [*map(str, sorted(set(self.problems))), *self.crashes]
+        return list(map(str, self.diagnostics()))
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """Every problem and warning, by place, and then the crashes."""
+        return [*sorted(set(self.problems)), *self.crashes]
 
 
 @dataclass
@@ -46,6 +52,7 @@ class _Draft:
     origin: dict[Path, Shard] = field(default_factory=dict)
     shards: list[Shard] = field(default_factory=list)
     families: dict[Path, list[Family]] = field(default_factory=dict)
+    fresh: dict[Path, str] = field(default_factory=dict)
 
 
 def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool = False) -> Run:
@@ -54,17 +61,22 @@ def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool 
     With `package`, each folder also gets the `__init__.py` that registers its families, and `py.typed`.
     """
     run, draft = Run(), _Draft()
-    for path in shards:
-        if known := recall(path):
+    ordered, needed, circles = in_order(shards)
+    run.problems += circles
+    for path in ordered:
+        siblings = siblings_of(path, place, draft.fresh)
+        if known := recall(path, siblings):
             _add_remembered(path, known, place(path), run, draft)
         else:
-            _add(path, place(path), run, draft)
+            _add(path, place(path), siblings, run, draft)
+        if path in needed:
+            draft.fresh |= _finished(path, run, draft)
     for folder, families in draft.families.items() if package else ():
         draft.texts[folder / "__init__.py"] = render_package(families, shards[0].parent.name)
         run.files[folder / "py.typed"] = ""
     formatted, findings = format_files(draft.texts)
     run.files |= formatted
-    undefined = list(_undefined(findings, draft.origin))
+    undefined = list(_undefined(findings, draft.origin)) or list(_uncompilable(formatted, draft.origin))
     run.problems += [*undefined, *_missing_siblings(run)]
     _remember(draft, formatted, {problem.path for problem in undefined})
     return run
@@ -73,23 +85,26 @@ def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool 
 def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft: _Draft) -> None:
     """Take over what a shard expanded to the last time."""
     run.shards += bool(known.files)
-    run.problems += [Diagnostic(path, line, column, message, True) for line, column, message in known.warnings]
+    run.problems += [
+        Diagnostic(Path(file), line, column, message, True) for file, line, column, message in known.warnings
+    ]
     run.files |= {folder / name: text for name, text in known.files.items()}
     run.origin |= {folder / name: path for name in known.files}
     if known.files:
         draft.families.setdefault(folder, []).append(Family(known.modules, known.config))
 
 
-def _add(path: Path, folder: Path, run: Run, draft: _Draft) -> None:
+def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) -> None:
     """Expand one shard; whatever is wrong with it, the others still have their turn."""
     try:
-        shard = read_shard(path)
+        shard = read_shard(path, siblings)
         texts = expand_shard(shard)
     except ShardError as error:
         run.problems += error.diagnostics
         return
     except Exception:  # reported, and fails the run
-        run.crashes.append(f"{path}:1:1: the generator crashed here; please report it\n{traceback.format_exc()}")
+        message = f"the generator crashed here; please report it\n{traceback.format_exc()}"
+        run.crashes.append(Diagnostic(path, 1, 1, message))
         return
     run.shards += bool(texts)
     run.problems += shard.problems
@@ -101,6 +116,13 @@ def _add(path: Path, folder: Path, run: Run, draft: _Draft) -> None:
         draft.families.setdefault(folder, []).append(family(shard, texts))
 
 
+def _finished(path: Path, run: Run, draft: _Draft) -> dict[Path, str]:
+    """The formatted files of a shard that others inherit from."""
+    files = [file for file, origin in run.origin.items() if origin == path]
+    formatted, _ = format_files({file: draft.texts[file] for file in files if file in draft.texts})
+    return {file: formatted.get(file) or run.files[file] for file in files}
+
+
 def _remember(draft: _Draft, formatted: Mapping[Path, str], failed: set[Path]) -> None:
     """Keep the expansions in which nothing is wrong, warnings aside."""
     for shard in draft.shards:
@@ -109,7 +131,7 @@ def _remember(draft: _Draft, formatted: Mapping[Path, str], failed: set[Path]) -
         files = {path.name: formatted[path] for path, origin in draft.origin.items() if origin is shard}
         texts = {Path(name): text for name, text in files.items()}
         found = family(shard, texts)
-        warnings = tuple((problem.line, problem.column, problem.message) for problem in shard.problems)
+        warnings = tuple((str(each.path), each.line, each.column, each.message) for each in shard.problems)
         remember(shard, Remembered(files, found.modules, found.config, warnings))
 
 
@@ -120,11 +142,18 @@ def _undefined(findings: Iterable[Finding], origin: dict[Path, Shard]) -> Iterat
         if shard and finding.code in FATAL:
             quoted = re.search(r"`(\w+)`", finding.message)
             line, column = _locate(quoted[1], shard.source.text) if quoted else (1, 1)
-            message = (
-                f"{finding.message} in the output {finding.key.name} (line {finding.line}): "
-                "define it in the shard, or import it from the module that defines it"
-            )
+            remedy = "define it in the shard, or import it from the module that defines it"
+            message = f"{finding.message} in the output {finding.key.name} (line {finding.line})"
+            message += f": {remedy}" if finding.code == "F821" else ""
             yield Diagnostic(shard.path, line, column, message)
+
+
+def _uncompilable(texts: Mapping[Path, str], origin: Mapping[Path, Shard]) -> Iterator[Diagnostic]:
+    """Outputs that Python refuses although the formatter read them."""
+    for path, shard in origin.items():
+        if error := compile_error(texts[path]):
+            message = f"the output {path.name} (line {error.lineno}) is not valid Python: {error.msg}"
+            yield Diagnostic(shard.path, 1, 1, message)
 
 
 def _locate(name: str, text: str) -> tuple[int, int]:

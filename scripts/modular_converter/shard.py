@@ -11,7 +11,8 @@ from .names import ModelNames, read_model_names
 from .prefix import infer_prefix
 from .rename import Renaming, model_renaming
 from .resolve import Home, home_of, installed_folder, is_helper_import, is_parent_import, module_file, parent_model
-from .source import SourceFile, Statement, read_source
+from .siblings import Siblings, inherits_here, is_shard, resolve_sibling
+from .source import SourceFile, Statement, compile_error, read_source
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Parent:
     model: str
     imported: tuple[str, ...]
     renaming: Renaming
+
+    @property
+    def is_sibling(self) -> bool:
+        """Whether another shard of the same folder expands to this file."""
+        return self.module.startswith(".") and not self.module.startswith("..")
 
     @cached_property
     def classes(self) -> frozenset[str]:
@@ -76,6 +82,8 @@ class Shard:
     bases: Mapping[str, tuple[str, ...]]
     problems: list[Diagnostic] = field(default_factory=list)
     used: set[tuple[int, str]] = field(default_factory=set)
+    siblings: Siblings = field(default_factory=Siblings)
+    siblings_at: Mapping[int, list[ast.ImportFrom]] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -118,23 +126,58 @@ def model_of(path: Path) -> str:
     return path.stem.partition("modular_")[2]
 
 
-def read_shard(path: Path) -> Shard:
+def read_shard(path: Path, siblings: Siblings | None = None) -> Shard:
     """Read a shard and its parents."""
+    siblings = siblings or Siblings((path.parent,))
     _refuse_name(path)
     source, home = read_source(path), home_of(path)
+    _refuse_uncompilable(source)
     names = model_names(home)
     model = model_of(path)
-    imports = _from_imports(source)
-    _refuse_imports(path, imports)
     bases = {s.name: s.bases for s in source.of_kind("class")}
-    parents = _parents(imports, home, names, names.cased(model), bases)
+    resolved = _resolve_siblings(_from_imports(source), home, bases, siblings)
+    imports = [each for node in _from_imports(source) for each in resolved.get(node.lineno, [node])]
+    _refuse_imports(path, imports)
+    parents = _parents(imports, home, names, names.cased(model), bases, siblings)
     helpers, borrowed = _helpers(imports, home)
     entries = _entries([*borrowed, *((s, False) for s in source.definitions.values())])
     shard = Shard(
-        source, home, names, model, names.cased(model), tuple(parents), tuple(helpers.values()), entries, bases
+        source,
+        home,
+        names,
+        model,
+        names.cased(model),
+        tuple(parents),
+        tuple(helpers.values()),
+        entries,
+        bases,
+        siblings=siblings,
+        siblings_at=resolved,
     )
     _refuse_two_parents(shard)
     return shard
+
+
+def _resolve_siblings(
+    nodes: Iterable[ast.ImportFrom], home: Home, bases: Mapping[str, tuple[str, ...]], siblings: Siblings
+) -> dict[int, list[ast.ImportFrom]]:
+    """The imports that name a sibling shard, by line, as imports of the files that it expands to."""
+    inherited = {base for its in bases.values() for base in its}
+    found: dict[int, list[ast.ImportFrom]] = {}
+    for node in nodes:
+        helper = is_helper_import(node)
+        shard = helper and is_shard(home.shard.with_name(f"{node.module}.py"))
+        file = not helper and parent_model(node.module or "") is not None and inherits_here(node, inherited)
+        if not home.inside and (shard or file):
+            found[node.lineno] = list(resolve_sibling(node, home.shard, siblings))
+    return found
+
+
+def _refuse_uncompilable(source: SourceFile) -> None:
+    """Some of what can be parsed cannot be compiled, such as a starred expression on its own."""
+    if error := compile_error(source.text):
+        message = f"invalid syntax: {error.msg}"
+        raise ShardError([Diagnostic(source.path, error.lineno or 1, error.offset or 1, message)]) from error
 
 
 def _refuse_name(path: Path) -> None:
@@ -181,31 +224,38 @@ def _refusals(node: ast.ImportFrom) -> Iterator[str]:
 
 
 def _parents(
-    nodes: Iterable[ast.ImportFrom], home: Home, names: ModelNames, default: str, bases: Mapping[str, tuple[str, ...]]
+    nodes: Iterable[ast.ImportFrom],
+    home: Home,
+    names: ModelNames,
+    default: str,
+    bases: Mapping[str, tuple[str, ...]],
+    siblings: Siblings,
 ) -> Iterator[Parent]:
-    imported: dict[Path, tuple[ast.ImportFrom, list[str]]] = {}
+    imported: dict[Path, tuple[ast.ImportFrom, SourceFile, list[str]]] = {}
     problems: list[Diagnostic] = []
+    inherited = {base for its in bases.values() for base in its}
     for node in nodes:
-        if not is_parent_import(node):
+        sibling = not home.inside and parent_model(node.module or "") is not None and inherits_here(node, inherited)
+        if not (sibling or is_parent_import(node)):
             continue
         try:
-            file = module_file(node, home)
+            file = (siblings.source(node.module or "") if sibling else None) or read_source(module_file(node, home))
         except ShardError as error:
             problems += error.diagnostics
             continue
         wanted = [alias.name for alias in node.names]
-        inherited = {base for its in bases.values() for base in its}
         checked = [name for name in wanted if name in inherited or not home.inside]
         problems += _unknown_names(node, file, checked, home.shard)
-        imported.setdefault(file, (node, []))[1].extend(wanted)
+        imported.setdefault(file.path, (node, file, []))[2].extend(wanted)
     if problems:
         raise ShardError(problems)
-    for file, (node, wanted) in imported.items():
-        yield _parent(read_source(file), node, wanted, names, default, bases)
+    for node, file, wanted in imported.values():
+        yield _parent(file, node, wanted, names, default, bases)
 
 
-def _unknown_names(node: ast.ImportFrom, file: Path, wanted: Iterable[str], shard: Path) -> Iterator[Diagnostic]:
-    source = read_source(file)
+def _unknown_names(
+    node: ast.ImportFrom, source: SourceFile, wanted: Iterable[str], shard: Path
+) -> Iterator[Diagnostic]:
     imported = {bound for statement in source.of_kind("import", "guard") for bound in bound_names(statement.node)}
     for name in wanted:
         if name not in source.definitions and name not in imported:
@@ -230,7 +280,7 @@ def _parent(
     default: str,
     bases: Mapping[str, tuple[str, ...]],
 ) -> Parent:
-    module = node.module or ""
+    module = "." * node.level + (node.module or "")
     kind = parent_model(module)
     assert kind is not None
     pairs = [(child, base) for child, its in bases.items() for base in its if base in wanted]
@@ -254,7 +304,7 @@ def _helpers(imports: Iterable[ast.ImportFrom], home: Home, path: tuple[Path, ..
             deeper, statements = _helpers(_from_imports(helper), home_of(helper.path), (*path, home.shard))
             helpers |= deeper | {helper.path: helper}
             taken += [*statements, *((statement, True) for statement in helper.definitions.values())]
-            problems = list(_unknown_names(node, helper.path, [alias.name for alias in node.names], home.shard))
+            problems = list(_unknown_names(node, helper, [alias.name for alias in node.names], home.shard))
             if problems:
                 raise ShardError(problems)
     return helpers, taken

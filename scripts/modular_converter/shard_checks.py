@@ -1,6 +1,6 @@
 """What the expansion of a shard would leave out, told at its place in the shard.
 
-Only for shards outside transformers: its own are expanded as the files beside them were.
+Errors are only for shards outside transformers: its own are expanded as the files beside them were, with a warning.
 """
 
 import re
@@ -8,27 +8,62 @@ from collections.abc import Iterator, Mapping
 
 from .diagnostics import Diagnostic, nearest
 from .layout import FIRST, Output
-from .shard import Shard
+from .prefix import prefix_votes
+from .shard import Parent, Shard
 from .source import SourceFile
 
 
 def check_shard(shard: Shard, outputs: Mapping[str, Output]) -> list[Diagnostic]:
     """Every statement of the shard that reaches no output, and every base that names no parent."""
-    if shard.home.inside or shard.exported is None:
+    if shard.exported is None:
         return []
-    found = [problem for source in (shard.source, *shard.helpers) for problem in _dropped_statements(source)]
+    inside = shard.home.inside
+    sources = (shard.source, *shard.helpers)
+    found = [problem for source in sources for problem in _dropped_statements(source, warning=inside)]
+    found += [*_dropped_docstrings(shard.source), *_other_prefixes(shard)]
+    if inside:
+        return found
     return [*found, *_unused(shard, outputs), *_unknown_exports(shard, outputs), *_module_bases(shard)]
 
 
-def _dropped_statements(source: SourceFile) -> Iterator[Diagnostic]:
+def _dropped_statements(source: SourceFile, warning: bool) -> Iterator[Diagnostic]:
     """Statements that no class can depend on by name."""
     for statement in source.of_kind("other", "attachment"):
         if statement.kind == "other" or statement.name not in source.definitions:
             message = (
-                "this top-level statement would be left out: only imports, classes, functions and `NAME = value` "
+                f"this top-level statement {'is' if warning else 'would be'} left out: only imports, classes, functions and `NAME = value` "
                 "are carried over; move it into a function or a class"
             )
-            yield Diagnostic(source.path, statement.line, 1, message)
+            yield Diagnostic(source.path, statement.line, 1, message, warning)
+
+
+def _dropped_docstrings(source: SourceFile) -> Iterator[Diagnostic]:
+    """Docstrings of a module: an output has none."""
+    for statement in source.of_kind("docstring"):
+        message = "this docstring reaches no output: write it as a comment above the first statement, or into a class"
+        yield Diagnostic(source.path, statement.line, 1, message, warning=True)
+
+
+def _other_prefixes(shard: Shard) -> Iterator[Diagnostic]:
+    """Classes whose name asks for another prefix than the one that their parent's file is renamed to."""
+    for parent in shard.parents:
+        pairs = [(child, base) for child, bases in shard.bases.items() for base in bases if base in parent.classes]
+        votes = prefix_votes(pairs, shard.cased, shard.names.cased(parent.model))
+        for (child, _), vote in zip(pairs, votes, strict=True):
+            if len(set(votes)) > 1 and shard.names.spelling(vote).cased != _prefix(shard, parent):
+                yield _other_prefix(shard, parent, child, vote)
+
+
+def _prefix(shard: Shard, parent: Parent) -> str:
+    return parent.renaming.new.cased if parent.renaming.new else shard.cased
+
+
+def _other_prefix(shard: Shard, parent: Parent, child: str, vote: str) -> Diagnostic:
+    message = (
+        f"{child} asks for the prefix {vote}, but what comes from {parent.source.path.name} is called "
+        f"{_prefix(shard, parent)}: one parent file has one prefix; name the class after it, or define what it needs"
+    )
+    return Diagnostic(shard.path, shard.source.definitions[child].line, 1, message, warning=True)
 
 
 def _unused(shard: Shard, outputs: Mapping[str, Output]) -> Iterator[Diagnostic]:

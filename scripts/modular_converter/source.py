@@ -6,6 +6,7 @@ few statements that are needed, so comments and layout survive and most of a par
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -90,6 +91,17 @@ def parse_source(path: Path, text: str) -> SourceFile:
     header = chunks[0].lead
     chunks[0] = Chunk("", chunks[0].text, chunks[0].line, chunks[0].node)
     return SourceFile(path, header, tuple(_statement(chunk) for chunk in chunks), text)
+
+
+def compile_error(text: str) -> SyntaxError | None:
+    """Why Python refuses to compile a text, None when it does not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, "<text>", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        return error
+    return None
 
 
 def lines_of(text: str) -> list[str]:

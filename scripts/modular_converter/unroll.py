@@ -1,9 +1,10 @@
 """Replacing a `super().method(...)` statement by the body of the parent's method."""
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from .ancestry import Offer
 from .diagnostics import Report, nearest
 from .scan import without_comments
 from .source import Chunk
@@ -23,6 +24,7 @@ class Scope:
     bases: tuple[str, ...] = ()
     parent_methods: frozenset[str] = frozenset()
     remembered: list[Chunk] | None = None
+    inherited: Callable[[], Offer] = Offer
 
 
 def super_position(statements: Sequence[Chunk], method: str) -> int | None:

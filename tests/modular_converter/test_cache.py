@@ -45,7 +45,7 @@ def expand(shard: Path) -> tuple[str, bool]:
     reads: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
         read_shard = run.read_shard
-        patch.setattr(run, "read_shard", lambda path: (reads.append(path), read_shard(path))[1])
+        patch.setattr(run, "read_shard", lambda path, siblings: (reads.append(path), read_shard(path, siblings))[1])
         done = run.expand([shard], lambda path: path.parent)
     assert not done.failed, done.messages()
     return "".join(done.files.values()), bool(reads)

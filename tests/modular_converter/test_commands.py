@@ -64,7 +64,7 @@ def test_a_crash_is_reported_and_fails(
 ) -> None:
     from transformers_heterogeneous.scripts.modular_converter import run
 
-    def crash(path: Path) -> None:
+    def crash(path: Path, siblings: object) -> None:
         raise KeyError("inside")
 
     monkeypatch.setattr(run, "read_shard", crash)

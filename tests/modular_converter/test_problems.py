@@ -90,6 +90,10 @@ def zz(toy: Toy) -> Toy:
         ),
         pytest.param("class NewModel(ZzModel):", "class NewModel(ZzModel:", "4:23: invalid syntax", id="syntax"),
         pytest.param(
+            "    pass", "    *size", "5:5: invalid syntax: can't use starred expression here", id="uncompilable"
+        ),
+        pytest.param("    pass", "    return 1", "5:5: invalid syntax: 'return' outside function", id="return"),
+        pytest.param(
             "\n\nclass",
             "\nfrom .modular_shared import x\n\n\nclass",
             "3:1: the parent module .modular_shared does not exist",
@@ -159,3 +163,50 @@ def test_unfit_names(zz: Toy) -> None:
     assert zz.problems(path) == [
         "shard.py:1:1: a shard is called modular_<name>.py, so that its outputs can take its name; this is shard.py"
     ]
+
+
+BASES = """\
+from toy.base import Known
+from elsewhere import Unknown
+
+
+class ZzBase(Known):
+    def reset(self):
+        pass
+
+
+class ZzKnown(ZzBase):
+    def forward(self, x):
+        return x
+
+
+class ZzUnknown(Unknown):
+    def forward(self, x):
+        return x
+
+    def _init(self):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("parent", "called", "problem"),
+    [
+        pytest.param("ZzKnown", "forwardd", "; did you mean forward?", id="misspelt"),
+        pytest.param("ZzKnown", "run", "", id="no base has it"),
+        pytest.param("ZzKnown", "reset", None, id="of a base"),
+        pytest.param("ZzKnown", "build", None, id="of a base in another file"),
+        pytest.param("ZzKnown", "__repr__", None, id="of object"),
+        pytest.param("ZzUnknown", "forwardd", "; did you mean forward?", id="misspelt, with an unknown base"),
+        pytest.param("ZzUnknown", "run", None, id="perhaps of an unknown base"),
+        pytest.param("ZzUnknown", "init", None, id="perhaps public in an unknown base"),
+    ],
+)
+def test_super_call_of_an_unknown_method(toy: Toy, parent: str, called: str, problem: str | None) -> None:
+    toy.parent("base", "class Known:\n    def build(self):\n        pass\n")
+    toy.parent("modeling_zz", BASES)
+    method = f"    def {called}(self, x):\n        return super().{called}(x)"
+    name = parent.replace("Zz", "New")
+    shard = SHARD.replace("ZzModel", parent).replace("NewModel", name).replace("    pass", method)
+    message = f"modular_new.py:6:16: `super().{called}(...)` calls what neither the parent nor its bases define"
+    assert toy.problems(toy.shard("new", shard)) == ([] if problem is None else [message + problem])

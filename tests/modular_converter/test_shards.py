@@ -54,7 +54,6 @@ CONFIG = """
 """
 SHARD = """
     # Licence of the shard
-    \"\"\"Docstring of the shard.\"\"\"
 
     from toy.configuration_zz import ZzConfig
     from toy.modeling_zz import ZzModel
@@ -117,7 +116,7 @@ def test_header_of_the_shard_and_banner(zz: Toy) -> None:
     text = zz.run(zz.shard("new", SHARD)).files[zz.shards / "modeling_new.py"]
     assert text.startswith("# Generated from shards/modular_new.py by `hetero generate`.")
     assert "# Licence of the shard\n" in text
-    assert "Copyright of the parent" not in text and "Docstring of the shard" not in text
+    assert "Copyright of the parent" not in text
 
 
 def test_the_banner_hashes_the_code_that_was_used(zz: Toy) -> None:

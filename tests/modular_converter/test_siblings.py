@@ -1,0 +1,177 @@
+"""Parents that another shard of the same folder expands to."""
+
+from pathlib import Path
+
+import pytest
+from toybox import Toy, body, clean
+
+from transformers_heterogeneous.scripts.generate import generate_command
+
+
+PARENT = """
+    def scale(x):
+        return x
+
+
+    class ZzConfig:
+        model_type = "zz"
+
+
+    class ZzMLP:
+        def __init__(self, size):
+            self.size = size
+
+        def forward(self, x):
+            return scale(x)
+
+
+    class ZzAttention:
+        pass
+"""
+OTHER = """
+    from toy.modeling_zz import ZzAttention, ZzMLP
+
+
+    class OtherConfig:
+        model_type = "other"
+
+
+    class OtherMLP(ZzMLP):
+        def __init__(self, size):
+            super().__init__(size)
+            self.extra = [
+                1, 2]
+
+
+    class OtherAttention(ZzAttention):
+        pass
+
+
+    __all__ = ["OtherConfig", "OtherMLP", "OtherAttention"]
+"""
+NEW = """
+    from .modular_other import OtherMLP
+
+
+    class NewMLP(OtherMLP):
+        def __init__(self, size):
+            super().__init__(size)
+            self.more = 2
+
+
+    __all__ = ["NewMLP"]
+"""
+EXPANDED = """
+    def scale(x):
+        return x
+
+
+    class NewMLP:
+        def __init__(self, size):
+            self.size = size
+            self.extra = [1, 2]
+            self.more = 2
+
+        def forward(self, x):
+            return scale(x)
+
+
+    __all__ = ["NewMLP"]
+"""
+
+
+@pytest.fixture
+def zz(toy: Toy) -> Toy:
+    toy.parent("modeling_zz", PARENT)
+    toy.shard("other", OTHER)
+    return toy
+
+
+@pytest.mark.parametrize("module", ["modular_other", "modeling_other"])
+@pytest.mark.parametrize("first", ["new", "other"])
+def test_a_sibling_is_flattened_like_any_parent(zz: Toy, module: str, first: str) -> None:
+    new = zz.shard("new", NEW.replace("modular_other", module))
+    other = zz.shards / "modular_other.py"
+    shards = [new, other] if first == "new" else [other, new]
+    expected = zz.texts(*shards)
+    assert expected["modeling_new.py"] == clean(EXPANDED)
+    assert zz.texts(*shards) == expected  # as remembered
+
+
+def test_the_same_from_the_file_on_disk(zz: Toy) -> None:
+    new, other = zz.shard("new", NEW), zz.shards / "modular_other.py"
+    together = zz.run(new, other)
+    assert generate_command([other], None) == 0
+    assert zz.run(new).files[zz.shards / "modeling_new.py"] == together.files[zz.shards / "modeling_new.py"]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_change_of_the_sibling_is_seen(zz: Toy, alone: bool) -> None:
+    new, other = zz.shard("new", NEW), zz.shards / "modular_other.py"
+    shards = [new] if alone else [new, other]
+    generate_command([other], None)
+    zz.run(*shards)
+    zz.shard("other", OTHER.replace("1, 2]", "1, 3]"))
+    forget_sources()
+    generate_command([other], None)
+    forget_sources()
+    assert "self.extra = [1, 3]" in zz.run(*shards).files[zz.shards / "modeling_new.py"]
+
+
+def forget_sources() -> None:
+    """What a new process would not know."""
+    from transformers_heterogeneous.scripts.modular_converter.source import read_source
+
+    read_source.cache_clear()
+
+
+def test_what_is_not_inherited_stays_an_import(zz: Toy) -> None:
+    shard = NEW.replace("import OtherMLP", "import OtherAttention, OtherConfig, OtherMLP").replace(
+        "self.more = 2", "self.more = OtherAttention(), OtherConfig()"
+    )
+    text = zz.texts(zz.shards / "modular_other.py", zz.shard("new", shard))["modeling_new.py"]
+    assert "from .configuration_other import OtherConfig\nfrom .modeling_other import OtherAttention\n" in text
+
+
+def test_outputs_elsewhere(zz: Toy, tmp_path: Path) -> None:
+    new, out = zz.shard("new", NEW), tmp_path / "out"
+    assert generate_command([zz.shards / "modular_other.py"], out) == 0
+    assert generate_command([new], out) == 0
+    assert body((out / "modeling_new.py").read_text()) == clean(EXPANDED)
+
+
+def test_three_generations(zz: Toy) -> None:
+    last = zz.shard("last", NEW.replace("Other", "New").replace("other", "new").replace("NewMLP(", "LastMLP(", 1))
+    zz.write(last, last.read_text().replace("class NewMLP", "class LastMLP").replace('["NewMLP"]', '["LastMLP"]'))
+    text = zz.texts(last, zz.shard("new", NEW), zz.shards / "modular_other.py")["modeling_last.py"]
+    assert "class LastMLP:\n" in text and "self.size = size\n" in text
+
+
+@pytest.mark.parametrize(
+    ("module", "problem"),
+    [
+        pytest.param("modular_other", "generate modular_other.py first", id="shard"),
+        pytest.param("modeling_other", "generate modular_other.py first", id="file"),
+        pytest.param("modular_none", "the parent module .modular_none does not exist", id="no such shard"),
+    ],
+)
+def test_a_sibling_that_is_not_there(zz: Toy, module: str, problem: str) -> None:
+    found = zz.problems(zz.shard("new", NEW.replace("modular_other", module)))
+    assert len(found) == 1 and found[0].startswith("modular_new.py:1:1:") and problem in found[0], found
+
+
+def test_an_unknown_class_of_a_sibling(zz: Toy) -> None:
+    new = zz.shard("new", NEW.replace("OtherMLP", "OtherMLX"))
+    assert zz.problems(new, zz.shards / "modular_other.py") == [
+        "modular_new.py:1:1: modeling_other defines no OtherMLX; did you mean OtherMLP?"
+    ]
+
+
+def test_shards_in_a_circle(zz: Toy) -> None:
+    new = zz.shard("new", NEW)
+    other = zz.shard("other", "from .modular_new import NewMLP\n" + clean(OTHER))
+    assert zz.problems(new, other) == [
+        f"{name}:1:1: shards inherit from one another in a circle: modular_new.py -> modular_other.py -> modular_new.py; "
+        "move what they share into a third one"
+        for name in ("modular_new.py", "modular_other.py")
+    ]
