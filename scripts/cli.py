@@ -1,5 +1,6 @@
 """The `hetero` command. Every command ends with 0 (done), 1 (found something) or 2 (could not do it, reason on stderr)."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,11 +27,19 @@ Format = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON summary.")]
 
 
+def need_formatter() -> None:
+    """Stop where expansions cannot be formatted: the generator is an extra."""
+    if find_spec("ruff") is None:
+        typer.echo("hetero: ruff is missing: pip install 'transformers-heterogeneous[generator]'", err=True)
+        raise typer.Exit(2)
+
+
 @app.command()
 def generate(
     shards: Shards = None, out: Out = None, as_json: AsJson = False, strict: Strict = None, format: Format = "text"
 ) -> None:
     """Expand shards into the files that are imported."""
+    need_formatter()
     from .generate import generate_command
 
     raise typer.Exit(generate_command(shards, out, as_json, strict, format))
@@ -45,6 +54,7 @@ def check(
     format: Format = "text",
 ) -> None:
     """Expand shards in memory and compare with what is on disk; exit 1 when anything differs."""
+    need_formatter()
     from .generate import check_command
 
     raise typer.Exit(check_command(shards, out, as_json, strict, format))
@@ -106,6 +116,7 @@ def drift(
     ] = None,
 ) -> None:
     """Say what another release of transformers would change in the families; exit 1 when something does."""
+    need_formatter()
     from .drift import drift_command
 
     raise typer.Exit(drift_command(against, shards))
@@ -117,6 +128,7 @@ def explain(
     shards: Shards = None,
 ) -> None:
     """Say where each piece of a generated method came from: parent or shard, lines, rule."""
+    need_formatter()
     from .explain import explain_command
 
     raise typer.Exit(explain_command(name, shards))

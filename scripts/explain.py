@@ -76,7 +76,10 @@ def explain(name: str, paths: list[Path]) -> str:
 def generated_methods(paths: list[Path]) -> dict[str, tuple[Path, Method]]:
     """`Class.method` -> its file and syntax tree, for everything that the shards expand to."""
     found: dict[str, tuple[Path, Method]] = {}
-    for file, text in expand(paths, lambda path: path.parent).files.items():
+    run = expand(paths, lambda path: path.parent)
+    if run.failed:
+        raise LookupError("\n".join(run.messages()))
+    for file, text in run.files.items():
         for statement in ast.parse(text).body:
             if isinstance(statement, ast.ClassDef):
                 found |= {f"{statement.name}.{key}": (file, node) for key, node in methods_of(statement).items()}

@@ -3,6 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
+from transformers_heterogeneous.scripts import cli
 from transformers_heterogeneous.scripts.cli import app
 
 
@@ -80,3 +81,10 @@ def test_a_method_of_a_class_that_was_copied_along(shard):
 def test_an_unknown_method_gets_the_nearest_name(shard):
     result = CliRunner().invoke(app, ["explain", "NewLayer.forwards", str(shard)])
     assert result.exit_code == 2 and "did you mean NewLayer.forward?" in result.stderr
+
+
+def test_without_the_formatter_the_command_says_what_to_install(shard, monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    for command in (["generate", str(shard)], ["check"], ["explain", "NewLayer.forward", str(shard)], ["drift"]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 2 and "transformers-heterogeneous[generator]" in result.stderr
