@@ -4,6 +4,7 @@ Wall-clock ratios are the median over rounds in which both sides run one after t
 both. Python calls are counted beside them: they do not jitter.
 """
 
+import gc
 import statistics
 import subprocess
 import sys
@@ -38,9 +39,15 @@ IMPORTS = ("import transformers_heterogeneous", "from transformers import LlamaF
 
 
 def seconds(side: Side) -> float:
-    start = time.perf_counter()
-    side()
-    return time.perf_counter() - start
+    """One run without the garbage collector, which would bill one side for what both left behind."""
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        side()
+        return time.perf_counter() - start
+    finally:
+        gc.enable()
 
 
 def time_ratio(ours: Side, theirs: Side, rounds: int = ROUNDS) -> float:

@@ -159,9 +159,9 @@ def _digest(path: Path, modified: int, size: int) -> str:
 
 
 def used_digest(source: SourceFile, names: Iterable[str]) -> str:
-    """Digest of the used definitions with the comments above them, of all imports, and of the names that there are:
-    what a definition brings along depends on these."""
-    digest = hashlib.sha256()
+    """Digest of the used definitions with the comments above them, of header and imports, and of the names that there
+    are: what a definition brings along depends on these."""
+    digest = hashlib.sha256(source.header.encode())
     for statement in source.statements:
         text = statement.text if statement.kind in ("import", "guard") else ""
         digest.update(f"{statement.kind}:{statement.name}:{text}\n".encode())

@@ -16,6 +16,7 @@ from .shard_checks import check_shard
 
 
 _SIREN_LINE = "#" + " " * 16 + "\N{POLICE CARS REVOLVING LIGHT}" * 48
+_COPYRIGHT = re.compile(r"(?m)^#\s*(Copyright .*)$")
 _VERSION = re.compile(r"^__version__\s*=\s*[\"']([^\"']+)", re.MULTILINE)
 
 
@@ -100,7 +101,16 @@ def _outside_banner(shard: Shard, outputs: Mapping[str, Output]) -> str:
     )
     return (
         f"# Generated from {folder}/{shard.path.name} by `hetero generate`. Do not edit: change the shard and generate again.\n"
-        f"{parents}#\n"
+        f"{parents}{notices(shard)}#\n"
+    )
+
+
+def notices(shard: Shard) -> str:
+    """The copyright lines of the parents' files that the shard's own header does not repeat: their code is copied."""
+    lines = [line for parent in shard.parents for line in _COPYRIGHT.findall(parent.source.header)]
+    missing = [line for line in dict.fromkeys(lines) if line not in shard.source.header]
+    return "# Code of the parents, under the Apache License 2.0:\n" * bool(missing) + "".join(
+        f"#   {line}\n" for line in missing
     )
 
 

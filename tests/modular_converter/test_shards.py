@@ -119,6 +119,15 @@ def test_header_of_the_shard_and_banner(zz: Toy) -> None:
     assert "Copyright of the parent" not in text
 
 
+def test_the_parents_copyright_comes_along(toy: Toy) -> None:
+    toy.parent("modeling_zz", "# Copyright 2020 The Zz team.\n#\n# Licence text.\n\nclass ZzModel:\n    pass\n")
+    code = 'from toy.modeling_zz import ZzModel\n\n\nclass NewModel(ZzModel):\n    pass\n\n\n__all__ = ["NewModel"]\n'
+    (text,) = toy.run(toy.shard("new", code)).files.values()
+    assert "#   Copyright 2020 The Zz team.\n" in text
+    (text,) = toy.run(toy.shard("other", "# Copyright 2020 The Zz team.\n" + code)).files.values()
+    assert text.count("Copyright 2020 The Zz team.") == 1
+
+
 def test_the_banner_hashes_the_code_that_was_used(zz: Toy) -> None:
     def banner() -> str:
         zz.write(zz.root / "toy" / "__init__.py", "")
