@@ -116,7 +116,7 @@ def test_header_of_the_shard_and_banner(zz: Toy) -> None:
     text = zz.run(zz.shard("new", SHARD)).files[zz.shards / "modeling_new.py"]
     assert text.startswith("# Generated from shards/modular_new.py by `hetero generate`.")
     assert "# Licence of the shard\n" in text
-    assert "Copyright of the parent" not in text
+    assert text.count("Copyright of the parent") == 1 and "#   Copyright of the parent\n" in text
 
 
 def test_the_parents_copyright_comes_along(toy: Toy) -> None:
