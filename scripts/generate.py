@@ -88,7 +88,6 @@ def summary(run: Run, differing: Mapping[Path, list[str]]) -> dict[str, object]:
         "identical": len(run.files) - len(differing),
         "differing": [str(path) for path in differing],
         "first_lines": {str(path): "".join(lines[:FIRST_LINES]) for path, lines in differing.items()},
-        "problems": run.messages(),
         "errors": structured(run),
     }
 
