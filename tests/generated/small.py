@@ -14,7 +14,7 @@ BASE = {
     "eos_token_id": 127,
     "pad_token_id": 0,
 }
-# One layer of each kind: three windows and full attention, four numbers of KV heads, two of query heads,
+# One layer of each kind: two windows and full attention, three numbers of KV heads, two of query heads,
 # linear replacements, single sub-blocks, a layer with nothing in it.
 MIXED = {
     **BASE,
