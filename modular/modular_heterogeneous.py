@@ -192,15 +192,22 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
         if overrides is None:
             return
-        lists = {name: self._as_list(name) for name in (*self.per_layer_sizes, "mixer_types", "mlp_types")}
-        errors = self._override_errors(overrides, lists)
-        for layer, attributes in overrides.items() if not errors else ():
+        before = {name: getattr(self, name) for name in (*self.per_layer_sizes, "mixer_types", "mlp_types")}
+        lists = {name: self._as_list(name) for name in before}
+        if errors := self._override_errors(overrides, lists):
+            raise ValueError("per_layer_config:\n" + "\n".join(errors))
+        for layer, attributes in overrides.items():
             changes = {name: value for name, value in attributes.items() if name != "skip"}
             changes |= {self.skippable[sub_block]: "none" for sub_block in attributes.get("skip", ())}
             for name, value in changes.items():
                 lists[name][int(layer)] = value
-        if errors:
-            raise ValueError("per_layer_config:\n" + "\n".join(errors))
+        try:
+            self._set_lists(lists)
+        except Exception:
+            self.__dict__.update(before)  # an override that is refused changes nothing
+            raise
+
+    def _set_lists(self, lists: dict[str, list]):
         for name, values in lists.items():
             setattr(self, name, values)
         self.simplify_sizes()
@@ -229,6 +236,13 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(known)}"
                 for name, value in attributes.items()
                 if name not in known and name != "skip"
+            ]
+            errors += [
+                f"layer {layer}: {name} = {attributes[name]!r}, but its entry of {types} is {known[types][int(layer)]!r}"
+                for name, (types, having) in self.per_layer_sizes.items()
+                if attributes.get(name) is not None
+                and types not in attributes
+                and known[types][int(layer)] not in having
             ]
         return errors
 

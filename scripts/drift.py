@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .modular_converter.render import exports
+from .modular_converter.shard import exports
 from .modular_converter.source import read_source
 
 

@@ -9,11 +9,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from .diagnostics import ShardError
 from .resolve import installed_folder
 from .shard import Parent, Shard
 from .siblings import Siblings
@@ -70,7 +72,7 @@ def recall(shard: Path, siblings: Siblings) -> Remembered | None:
         modules = {module: tuple(names) for module, names in record["modules"].items()}
         warnings = tuple((file, line, column, message) for file, line, column, message in record["warnings"])
         return Remembered(record["files"], modules, record["config"], warnings)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ShardError):
         return None
 
 
@@ -84,13 +86,12 @@ def remember(shard: Shard, remembered: Remembered) -> None:
         **asdict(remembered),
     }
     target = record_path(shard.path)
-    try:
+    with suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as file:
-            json.dump(record, file)
-        os.replace(file.name, target)
-    except OSError:
-        return
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            whole = Path(folder) / target.name
+            whole.write_text(json.dumps(record), encoding="utf-8")
+            os.replace(whole, target)
 
 
 def siblings(shard: Shard) -> list[Parent]:

@@ -11,7 +11,6 @@ from .imports import render_imports
 from .layout import FIRST, Output, lay_out
 from .resolve import installed_folder
 from .shard import Shard
-from .shard import exports as exports  # other commands look for it here
 from .shard_checks import check_shard
 
 

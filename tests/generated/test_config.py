@@ -153,6 +153,20 @@ def test_overrides_of_a_finished_config_are_validated():
         HeterogeneousLlamaConfig(**UNIFORM).per_layer_config = {1: {"num_key_value_heads": 3}}
 
 
+def test_a_refused_override_changes_nothing():
+    config = HeterogeneousLlamaConfig(**THINNED)
+    before = config.to_dict()
+    for overrides in ({0: {"num_key_value_heads": 3}}, {0: {"intermediate_size": "wide"}}, {9: {}}):
+        with pytest.raises((StrictDataclassClassValidationError, StrictDataclassFieldValidationError, ValueError)):
+            config.per_layer_config = overrides
+        assert config.to_dict() == before
+
+
+def test_a_size_of_what_a_layer_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="layer 1: num_key_value_heads = 2, but its entry of mixer_types is 'none'"):
+        HeterogeneousLlamaConfig(**THINNED, per_layer_config={1: {"num_key_value_heads": 2}})
+
+
 def test_a_scalar_holds_for_a_layer_that_attends_again():
     config = HeterogeneousLlamaConfig(**THINNED, per_layer_config={1: {"mixer_types": "attention"}})
     assert config.mixer_types[1] == "attention" and config.num_key_value_heads == 2

@@ -310,6 +310,17 @@ def test_device_map_with_disk_offload(tmp_path, tokens):
     assert torch.equal(loaded(tokens).logits, model(tokens).logits)
 
 
+def test_an_empty_layer_on_disk(tmp_path, tokens):
+    model = build(MIXED)
+    model.save_pretrained(tmp_path / "model")
+    places = dict.fromkeys(("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"), "cpu")
+    places |= {f"model.layers.{layer_idx}": "disk" if layer_idx in (4, 5) else "cpu" for layer_idx in range(8)}
+    loaded = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "model", device_map=places, offload_folder=tmp_path / "offload", attn_implementation="eager"
+    ).eval()
+    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+
+
 def test_layers_of_a_plain_llama_are_overridden_on_the_fly(llama_folder, tmp_path, tokens, caplog):
     loaded, report = HeterogeneousLlamaForCausalLM.from_pretrained(
         llama_folder,

@@ -99,6 +99,14 @@ def test_a_parent_from_another_place_is_seen(shard, toy, tmp_path, monkeypatch):
     assert expanded and "size = 100" in text
 
 
+def test_a_parent_that_no_longer_parses_is_an_error_not_a_crash(shard, toy):
+    expand(shard)
+    edit(toy.root / "toy/modeling_zz.py", "class ZzPart:", "class ZzPart(:")
+    source.read_source.cache_clear()
+    done = run.expand([shard], lambda path: path.parent)
+    assert done.failed and not done.crashes and "modeling_zz.py:1" in done.messages()[0]
+
+
 def test_another_generator_does_not_trust_it(shard, monkeypatch):
     expand(shard)
     monkeypatch.setattr(cache, "generator_digest", lambda: "another")
