@@ -1,12 +1,18 @@
-"""What the converters know of a model family: its config class and the names and shapes of its tensors."""
+"""What the converters know of a model family and of a published format: data, which the engine beneath reads."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 
 Shape = tuple[int, ...]
+
+
+def nothing(config: Any) -> dict[str, Any]:
+    """For families without such tensors."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,9 @@ class Family:
         model_shapes: `config` -> names and shapes of the tensors outside the layers.
         optional: `config` -> tensors that a checkpoint may hold beside these (copies of tied weights).
         problems: `config` -> what its class accepts and the models do not know, one message each.
+        stacked: `config` -> name of a tensor that may stand in the place of others -> the names of those, in the order
+            in which they are stacked along a new first dimension. `layer_shapes` gives the single ones.
+        buffers: Names, as a pattern, of tensors that are no parameters: on disk, but not counted.
     """
 
     architecture: str
@@ -29,10 +38,16 @@ class Family:
     model_shapes: Callable[[Any], Mapping[str, Shape]]
     optional: Callable[[Any], Mapping[str, Shape]]
     problems: Callable[[Any], Iterable[str]]
+    stacked: Callable[[Any], Mapping[str, tuple[str, ...]]] = nothing
+    buffers: str = ""
 
     def num_parameters(self, config: Any) -> int:
         """How many parameters the model described by `config` has, tied ones counted once."""
-        return sum(map(math.prod, self.tensor_shapes(config).values()))
+        return sum(
+            math.prod(shape)
+            for name, shape in self.tensor_shapes(config).items()
+            if not (self.buffers and fnmatchcase(name, self.buffers))
+        )
 
     def tensor_shapes(self, config: Any) -> dict[str, Shape]:
         """Names and shapes of all tensors that the model described by `config` has."""
@@ -48,15 +63,24 @@ class PublishedFormat:
     A form in which checkpoints are published.
 
     Attributes:
-        name: What reports call it.
+        name: What reports and `--to` call it.
         looks_like: How its config.json is recognised, in words.
         recognises: The same as a function of the config's dict.
         family: The family that it is converted to.
-        dropped: Pattern of tensor names -> why they are left out. All other names are those of the family.
+        dropped: Pattern of tensor names -> why they are left out.
+        unused: Pattern of tensor names -> why loading ignores them. They are kept: the way back needs them.
+        names: Beginnings of tensor names, published -> the family's. All other names are the same.
+        write_config: `config` -> the published config.json as a dict; raises a `CheckpointError` that names what the
+            format cannot express. `None` where the format cannot be written.
+        file_of: `(tensor name, config)` -> the file that a tensor lies in, where the format prescribes one.
     """
 
     name: str
     looks_like: str
     recognises: Callable[[Mapping[str, Any]], bool]
     family: Family
-    dropped: Mapping[str, str]
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    unused: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    write_config: Callable[[Any], dict[str, Any]] | None = None
+    file_of: Callable[[str, Any], str] | None = None

@@ -27,7 +27,7 @@ from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
 from transformers.integrations import use_kernel_forward_from_hub, use_kernelized_func
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
 from transformers.modeling_layers import (
     GenericForQuestionAnswering,
     GenericForSequenceClassification,
@@ -307,17 +307,17 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
 class HeterogeneousPreTrainedModel(PreTrainedModel):
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
-        One mask for each distinct (kind, window) of the layers' attention.
+        One mask for each distinct (kind, window) of the layers' mixers.
 
         Returns:
-            The name of each layer's mask (`None` where the layer does not attend), and for each name the first layer
+            The name of each layer's mask (`None` where the layer needs none), and for each name the first layer
             that uses it. The names are upstream's layer types; with several windows, the window is added to the name.
         """
         windows = config.layer_sizes("sliding_window")
         several = len({window for window in windows if window is not None}) > 1
         names, first_layers = [], {}
-        for layer_idx, (mixer_type, name) in enumerate(zip(config.mixer_types, config.layer_types)):
-            if mixer_type != "attention":
+        for layer_idx, (mode, name) in enumerate(zip(config.kv_sharing_modes, config.layer_types)):
+            if mode == "reuse":
                 names.append(None)
                 continue
             if several and name == "sliding_attention":
@@ -342,9 +342,9 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         for name, layer_idx in self.base_model.mask_layers.items():
             if layer_idx >= self.config.num_hidden_layers:
                 continue  # not reached: `assistant_early_exit` leaves the last layers out
-            windowed = name != "full_attention"
-            create_mask = create_sliding_window_causal_mask if windowed else create_causal_mask
-            masks[name] = create_mask(
+            layer_type = self.config.layer_types[layer_idx]
+            windowed = layer_type == "sliding_attention"
+            masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
                 config=self.config.per_layer_config[layer_idx] if windowed else self.config,
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
@@ -428,7 +428,7 @@ class HeterogeneousLlamaRotaryEmbedding(nn.Module):
 class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
     def __init__(self, config: HeterogeneousLlamaConfig):
         super().__init__(config)
-        config.validate_architecture()  # its lists may have been edited since it was made
+        config.check_layers()
         self.padding_idx = config.pad_token_id
         self.vocab_size = config.vocab_size
 
@@ -509,6 +509,12 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
 class HeterogeneousGenerationMixin(GenerationMixin):
     def init_continuous_batching(self, *args, **kwargs):
         """Refuses what upstream's paged cache cannot hold, for which it would return empty outputs."""
+        if "mamba" in self.config.mixer_types:
+            layers = [layer_idx for layer_idx, mixer in enumerate(self.config.mixer_types) if mixer == "mamba"]
+            raise ValueError(
+                f"Continuous batching has no cache for the state of mamba layers, here {layers}. "
+                "Use `generate`, which takes a batch of padded prompts."
+            )
         geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
         varying = sorted(geometry.intersection(self.config.per_layer_attributes or ()))
         if varying:

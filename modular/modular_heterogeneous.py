@@ -19,10 +19,19 @@ from typing import Any
 import torch
 
 from transformers.cache_utils import Cache
-from transformers.configuration_utils import PreTrainedConfig
+from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
 from transformers.generation import GenerationMixin
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
 from transformers.modeling_utils import PreTrainedModel
+
+
+# Upstream's word for a layer -> what mixes tokens in it; others, of layers without a mixer, are not here
+MIXERS_BY_LAYER_TYPE = {"full_attention": "attention", "sliding_attention": "attention", "linear_attention": "mamba"}
+# How two sizes of one layer may be bound to each other, and what a message says where they are not
+RELATIONS = {
+    "divides": (lambda size, other: other % size == 0, "does not divide"),
+    "is at most": (lambda size, other: size <= other, "is more than"),
+}
 
 
 class PerLayerConfigView(Sequence):
@@ -30,7 +39,9 @@ class PerLayerConfigView(Sequence):
 
     def __init__(self, config: "HeterogeneousPreTrainedConfig"):
         self.config = config
-        self.attributes = config.per_layer_attributes
+        self.attributes = config.per_layer_attributes or set()
+        if isinstance(config.__dict__.get("sliding_window"), int):
+            self.attributes |= {"sliding_window"}  # `layer_types` says where it holds
 
     def __len__(self) -> int:
         return self.config.num_hidden_layers
@@ -42,7 +53,7 @@ class PerLayerConfigView(Sequence):
             index = self.layer_of_type(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"layer {index} of a model with {len(self)} layers")
-        return self.config if self.attributes is None else self.layer_config(index % len(self))
+        return self.layer_config(index % len(self)) if self.attributes else self.config
 
     def layer_config(self, layer_idx: int) -> PreTrainedConfig:
         """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
@@ -50,18 +61,19 @@ class PerLayerConfigView(Sequence):
         fields = self.config.__dict__
         layer_fields = {"_model_config": self.config, "skip": self.config.skipped_sub_blocks(layer_idx)}
         for name in self.attributes - {"mixer_types", "mlp_types"}:
-            size = fields[name][layer_idx]
+            sizes = fields[name] if isinstance(fields[name], list) else self.config.layer_sizes(name)
+            size = sizes[layer_idx]
             if size is None and name not in self.config.optional_per_layer_sizes:
-                size = max([size for size in fields[name] if size is not None], default=None)
+                size = max([size for size in sizes if size is not None], default=None)
             layer_fields[name] = size
         config = object.__new__(type(self.config))  # no validation: the scalars come from lists that were validated
         config.__dict__.update(fields, **layer_fields)
         return config
 
     def layer_of_type(self, layer_type: str) -> int:
-        """The first attending layer of an entry of `layer_types`; a `ValueError` where such layers differ."""
-        kinds = zip(self.config.layer_types, self.config.mixer_types)
-        layers = [idx for idx, (kind, mixer) in enumerate(kinds) if kind == layer_type and mixer == "attention"]
+        """The first layer with a cache of an entry of `layer_types`; a `ValueError` where such layers differ."""
+        kinds = zip(self.config.layer_types, self.config.kv_sharing_modes)
+        layers = [idx for idx, (kind, mode) in enumerate(kinds) if kind == layer_type and mode != "reuse"]
         if not layers:
             raise ValueError(
                 f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
@@ -81,6 +93,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     `per_layer_sizes` is either a scalar, which holds for every layer that has the sub-block, or a list with one entry a
     layer, `None` where the layer has no such sub-block. When all entries that count are equal the scalar is stored.
     `per_layer_config[i]` is the config of layer `i`, computed when it is read, with scalars only.
+
+    `layer_types` follows from the lists. Only with a scalar `sliding_window` does it say more than they do: the window
+    holds for the layers of type `"sliding_attention"`, all that attend where it names none.
     """
 
     # Size -> the list that says whether a layer has it, and the entries of that list for which it does
@@ -91,6 +106,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     supported_mlp_types = ("dense", "linear", "none")
     # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
     skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # (size, relation, size) of one layer
+    related_sizes = (("num_key_value_heads", "divides", "num_attention_heads"),)
+    # What is split over ranks -> sizes that must be multiples of their number, in every layer
+    sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads")}
     # Checkpoints of these model types are read without a warning: the family is meant for them
     compatible_model_types = ()
     # A per-layer attribute that is read globally is its list; nothing raises
@@ -98,14 +117,21 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     mixer_types: list[str] | None = None
     mlp_types: list[str] | None = None
+    layer_types: list[str] | None = None
 
     def __post_init__(self, **kwargs):
+        if self.layer_types is not None:
+            self.layer_types = remap_legacy_layer_types(self.layer_types)
         if self.mixer_types is None:
-            self.mixer_types = ["attention"] * self.num_hidden_layers
+            layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
+            self.mixer_types = [MIXERS_BY_LAYER_TYPE.get(layer_type, "none") for layer_type in layer_types]
         if self.mlp_types is None:
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
-        if errors := self._list_errors():
+        if errors := self._list_errors() or self._window_errors():
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        if self.layer_types is not None and isinstance(getattr(self, "sliding_window", None), int) and not any(self.sliding_layers()):
+            self.sliding_window = None  # upstream's configs keep one beside layers that all attend to everything
+        self.layer_types = self._derived_layer_types()
         super().__post_init__(**kwargs)
         self.simplify_sizes()
 
@@ -133,24 +159,47 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
         """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
         checks them together. What all saved layers are made of, the new ones are too."""
-        names = ["num_hidden_layers", "mixer_types", "mlp_types", *cls.per_layer_sizes]
+        names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", *cls.per_layer_sizes]
         overrides = {name: kwargs[name] for name in names if name in kwargs}
-        for name in ("mixer_types", "mlp_types"):
+        for name in ("mixer_types", "mlp_types", "layer_types"):
             types = config_dict.get(name)
             if name not in overrides and types and len(set(types)) == 1:
                 overrides[name] = types[:1] * overrides["num_hidden_layers"]
         return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
 
     def simplify_sizes(self):
-        """Put `None` where a layer has no such sub-block, and the scalar where all other entries are equal."""
+        """Say what the layers are in upstream's words, put `None` where a layer has no such sub-block, and the scalar
+        where all other entries are equal."""
         if self._list_errors():
             return  # for `validate_architecture` to report
+        self.layer_types = self._derived_layer_types()
         for name in self.per_layer_sizes:
             if isinstance(sizes := getattr(self, name), list):
                 layers = list(zip(sizes, self.layers_with(name)))
                 distinct = {size for size, has in layers if has}
+                if name == "sliding_window" and len(distinct) > 1:
+                    distinct.discard(None)  # `layer_types` says where there is none
                 sizes = [size if has else None for size, has in layers]
                 setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
+
+    def _derived_layer_types(self) -> list[str]:
+        """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
+        with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
+        windows = getattr(self, "sliding_window", None)
+        slides = self.sliding_layers() if isinstance(windows, int) and self.layer_types else []
+        if isinstance(windows, list):
+            slides = [window is not None for window in windows]
+        elif not any(slides):
+            slides = [windows is not None] * self.num_hidden_layers
+        kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
+        layer_types = [kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(self.mixer_types, slides)]
+        default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
+        return [layer_type or default for layer_type in layer_types]
+
+    def sliding_layers(self) -> list[bool]:
+        """For each layer, whether it attends and is of the type that a scalar `sliding_window` holds for."""
+        layers = zip(self.mixer_types, self.layer_types)
+        return [mixer == "attention" and kind == "sliding_attention" for mixer, kind in layers]
 
     def layers_with(self, name: str) -> list[bool]:
         """For each layer, whether it has the sub-block that the size `name` belongs to."""
@@ -159,14 +208,19 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def layer_sizes(self, name: str) -> list[int | None]:
         """The size `name` of each layer, `None` where the layer has no such sub-block."""
-        sizes = getattr(self, name)
+        sizes = getattr(self, name, None)
         if isinstance(sizes, list):
             return list(sizes)
-        return [sizes if has else None for has in self.layers_with(name)]
+        if name == "sliding_window":
+            having = self.sliding_layers()
+        else:
+            having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
+        return [sizes if has else None for has in having]
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         """What upstream's `skip` says of a layer."""
-        return [name for name, types in self.skippable.items() if self.__dict__[types][layer_idx] == "none"]
+        names = {types: name for name, types in reversed(self.skippable.items())}  # the first of each list
+        return [name for types, name in reversed(names.items()) if self.__dict__[types][layer_idx] == "none"]
 
     @property
     def is_heterogeneous(self) -> bool:
@@ -179,7 +233,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         fields = self.__dict__  # not `getattr`, which costs a hundred times as much and is asked for at every layer
         if "_model_config" in fields:
             return None
-        names = {name for name in self.per_layer_sizes if isinstance(fields[name], list)}
+        names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
         names |= {name for name in ("mixer_types", "mlp_types") if len(set(fields[name])) > 1}
         return names or None
 
@@ -192,8 +246,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
         if overrides is None:
             return
-        before = {name: getattr(self, name) for name in (*self.per_layer_sizes, "mixer_types", "mlp_types")}
-        lists = {name: self._as_list(name) for name in before}
+        names = ("mixer_types", "mlp_types", *self.per_layer_sizes)
+        before = {name: getattr(self, name) for name in (*names, "layer_types")}
+        lists = {name: self._as_list(name) for name in names}
         if errors := self._override_errors(overrides, lists):
             raise ValueError("per_layer_config:\n" + "\n".join(errors))
         for layer, attributes in overrides.items():
@@ -215,7 +270,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             self.validate()
 
     def _as_list(self, name: str) -> list:
-        value = getattr(self, name)
+        value = self.layer_sizes(name) if name == "sliding_window" else getattr(self, name)
         return list(value) if isinstance(value, list) else [value] * self.num_hidden_layers
 
     def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
@@ -247,36 +302,45 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         return errors
 
     @property
-    def layer_types(self) -> list[str]:
-        """Each layer in upstream's vocabulary, for its caches and masks. A layer without attention counts as the first
-        one with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
-        if "_model_config" in self.__dict__:
-            return self._model_config.layer_types
-        windows = self.layer_sizes("sliding_window")
-        kinds = ["full_attention" if window is None else "sliding_attention" for window in windows]
-        attends = [mixer == "attention" for mixer in self.mixer_types]
-        default = kinds[attends.index(True)] if True in attends else "full_attention"
-        return [kind if attends[layer_idx] else default for layer_idx, kind in enumerate(kinds)]
-
-    @property
     def kv_sharing_modes(self) -> list[str | None]:
-        """Upstream's word for layers that keep no keys and values of their own: here those without attention."""
-        return [None if mixer == "attention" else "reuse" for mixer in self.mixer_types]
+        """Upstream's word for layers that keep no state of their own in the cache: here those without a mixer that has
+        one."""
+        return [None if mixer in ("attention", "mamba") else "reuse" for mixer in self.mixer_types]
+
+    def check_layers(self):
+        """Check once more, ahead of building a model: the lists may have been edited since the config was made, and how
+        the model is to be spread over devices is known now."""
+        self.simplify_sizes()
+        self.validate_architecture()
+        if errors := self._sharding_errors():
+            raise ValueError(f"{self.model_type} cannot be spread so:\n" + "\n".join(errors))
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Names every layer that is wrong."""
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
-        errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._head_errors()
+        errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._relation_errors()
         if errors:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
 
     def _list_errors(self) -> list[str]:
-        lists = {name: getattr(self, name) for name in ("mixer_types", "mlp_types", *self.per_layer_sizes)}
+        names = ("mixer_types", "mlp_types", "layer_types", *self.per_layer_sizes)
+        lists = {name: getattr(self, name) for name in names}
         return [
             f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
             for name, entries in lists.items()
             if isinstance(entries, list) and len(entries) != self.num_hidden_layers
+        ]
+
+    def _window_errors(self) -> list[str]:
+        windows = getattr(self, "sliding_window", None)
+        if not isinstance(windows, list) or self.layer_types is None:
+            return []
+        layers = enumerate(zip(self.mixer_types, self.layer_types, windows))
+        return [
+            f"layer_types[{layer_idx}] is {kind!r}, but sliding_window[{layer_idx}] is {window}: leave layer_types out"
+            for layer_idx, (mixer, kind, window) in layers
+            if mixer == "attention" and (kind == "sliding_attention") != (window is not None)
         ]
 
     def _type_errors(self) -> list[str]:
@@ -289,7 +353,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             for layer_idx, layer_type in enumerate(getattr(self, name))
             if layer_type not in supported
         ]
-        if "attention" not in self.mixer_types:
+        if not {"attention", "mamba"}.intersection(self.mixer_types):
             errors.append(
                 "mixer_types has no 'attention': at least one layer must attend, since positions and caches follow it. "
                 "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves"
@@ -314,37 +378,50 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         layers = enumerate(zip(sizes, self.layers_with(name)))
         return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
-    def _head_errors(self) -> list[str]:
-        heads = zip(self.layer_sizes("num_attention_heads"), self.layer_sizes("num_key_value_heads"))
-        wrong = {
-            layer_idx: f"num_key_value_heads = {num_key_value_heads} does not divide num_attention_heads = {num_heads}"
-            for layer_idx, (num_heads, num_key_value_heads) in enumerate(heads)
-            if num_key_value_heads is not None and num_heads % num_key_value_heads
-        }
-        return [
-            f"layers {[layer_idx for layer_idx, found in wrong.items() if found == message]}: {message}"
-            for message in dict.fromkeys(wrong.values())
-        ]
+    def _relation_errors(self) -> list[str]:
+        errors = []
+        for name, relation, other_name in self.related_sizes:
+            holds, complaint = RELATIONS[relation]
+            wrong = {}
+            for layer_idx, (size, other) in enumerate(zip(self.layer_sizes(name), self.layer_sizes(other_name))):
+                if size is not None and other is not None and not holds(size, other):
+                    message = f"{name} = {size} {complaint} {other_name} = {other}"
+                    wrong.setdefault(message, []).append(layer_idx)
+            errors += [f"layers {layers}: {message}" for message, layers in wrong.items()]
+        return errors
+
+    def _sharding_errors(self) -> list[str]:
+        distributed_config = getattr(self, "distributed_config", None)
+        errors = []
+        for num_ranks, names in self.sharded_sizes.items():
+            num = getattr(distributed_config, num_ranks, None) or 1
+            for name in names:
+                wrong = {idx: size for idx, size in enumerate(self.layer_sizes(name)) if size and size % num}
+                if wrong:
+                    errors.append(f"{num_ranks} = {num} does not divide {name} of these layers: {wrong}")
+        return errors
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
-        # The lists are in the dict already
+        # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
         d.pop("_model_config", None)
+        if not isinstance(d.get("sliding_window"), int):
+            d.pop("layer_types", None)
 
 
 class HeterogeneousPreTrainedModel(PreTrainedModel):
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
-        One mask for each distinct (kind, window) of the layers' attention.
+        One mask for each distinct (kind, window) of the layers' mixers.
 
         Returns:
-            The name of each layer's mask (`None` where the layer does not attend), and for each name the first layer
+            The name of each layer's mask (`None` where the layer needs none), and for each name the first layer
             that uses it. The names are upstream's layer types; with several windows, the window is added to the name.
         """
         windows = config.layer_sizes("sliding_window")
         several = len({window for window in windows if window is not None}) > 1
         names, first_layers = [], {}
-        for layer_idx, (mixer_type, name) in enumerate(zip(config.mixer_types, config.layer_types)):
-            if mixer_type != "attention":
+        for layer_idx, (mode, name) in enumerate(zip(config.kv_sharing_modes, config.layer_types)):
+            if mode == "reuse":
                 names.append(None)
                 continue
             if several and name == "sliding_attention":
@@ -369,9 +446,9 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         for name, layer_idx in self.base_model.mask_layers.items():
             if layer_idx >= self.config.num_hidden_layers:
                 continue  # not reached: `assistant_early_exit` leaves the last layers out
-            windowed = name != "full_attention"
-            create_mask = create_sliding_window_causal_mask if windowed else create_causal_mask
-            masks[name] = create_mask(
+            layer_type = self.config.layer_types[layer_idx]
+            windowed = layer_type == "sliding_attention"
+            masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
                 config=self.config.per_layer_config[layer_idx] if windowed else self.config,
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
@@ -388,6 +465,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
 class HeterogeneousGenerationMixin(GenerationMixin):
     def init_continuous_batching(self, *args, **kwargs):
         """Refuses what upstream's paged cache cannot hold, for which it would return empty outputs."""
+        if "mamba" in self.config.mixer_types:
+            layers = [layer_idx for layer_idx, mixer in enumerate(self.config.mixer_types) if mixer == "mamba"]
+            raise ValueError(
+                f"Continuous batching has no cache for the state of mamba layers, here {layers}. "
+                "Use `generate`, which takes a batch of padded prompts."
+            )
         geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
         varying = sorted(geometry.intersection(self.config.per_layer_attributes or ()))
         if varying:

@@ -293,7 +293,7 @@ class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, HeterogeneousPreTr
 
 class HeterogeneousLlamaModel(LlamaModel):
     def __init__(self, config: HeterogeneousLlamaConfig):
-        config.validate_architecture()  # its lists may have been edited since it was made
+        config.check_layers()
         super().__init__(config)
         self.layer_masks, self.mask_layers = self.plan_masks(config)
 

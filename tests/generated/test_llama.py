@@ -29,7 +29,14 @@ from transformers_heterogeneous import (
 
 UNIFORM = {**BASE, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
 WINDOWED = {**THINNED, "sliding_window": 6}
-KINDS = {"uniform": UNIFORM, "thinned": THINNED, "windowed": WINDOWED, "mixed": MIXED}
+HALF_WINDOWED = {**THINNED, "sliding_window": [6, None, None, None, 6]}
+KINDS = {
+    "uniform": UNIFORM,
+    "thinned": THINNED,
+    "windowed": WINDOWED,
+    "half_windowed": HALF_WINDOWED,
+    "mixed": MIXED,
+}
 
 
 def kinds(*names: str):
@@ -215,7 +222,7 @@ def test_packed_sequences_do_not_see_each_other(mixed, tokens):
     torch.testing.assert_close(packed, torch.cat(alone), atol=2e-6, rtol=1e-5)
 
 
-@kinds("uniform", "thinned", "windowed")
+@kinds("uniform", "thinned", "windowed", "half_windowed")
 def test_continuous_batching_gives_the_greedy_tokens(fields, tokens):
     model = build(fields, attn_implementation="sdpa")
     expected = greedy(model, tokens)

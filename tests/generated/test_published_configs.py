@@ -102,7 +102,7 @@ def test_first_schema():
     assert config.mixer_types == ["attention", "attention", "none", "linear"]
     assert config.mlp_types == ["dense", "dense", "none", "linear"]
     assert config.num_key_value_heads == [2, 4, None, None]
-    assert config.sliding_window == [None, 8, None, None]
+    assert config.sliding_window == 8 and [layer.sliding_window for layer in config.per_layer_config][:2] == [None, 8]
     assert config.head_dim == 8
 
 
