@@ -16,6 +16,32 @@ def nothing(config: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class LayerFacts:
+    """
+    One layer in the words that all families share. Sizes are `None` where the layer has no such thing.
+
+    Attributes:
+        intermediate_size: Width of the dense MLP, or of one expert.
+        cached_elements_per_token: Of keys and values, in the cache.
+        conv_state_elements: That a mamba layer keeps for a sequence, in the cache's dtype.
+        recurrent_state_elements: The same, in float32.
+    """
+
+    num_attention_heads: int | None = None
+    num_key_value_heads: int | None = None
+    sliding_window: int | None = None
+    ssm_state_size: int | None = None
+    intermediate_size: int | None = None
+    num_experts: int | None = None
+    num_experts_per_tok: int | None = None
+    shared_intermediate_size: int | None = None
+    latent_size: int | None = None
+    cached_elements_per_token: int = 0
+    conv_state_elements: int = 0
+    recurrent_state_elements: int = 0
+
+
+@dataclass(frozen=True)
 class Family:
     """
     A family of models that checkpoints are converted to.
@@ -24,6 +50,7 @@ class Family:
         architecture: The class that `config.json` names, for causal language modeling.
         config_class: Reads every config that the family understands, with `from_dict`.
         layer_shapes: `(config, layer_idx)` -> names and shapes of one layer's tensors.
+        layer_facts: `(config, layer_idx)` -> what a reader of the model wants to know of the layer.
         model_shapes: `config` -> names and shapes of the tensors outside the layers.
         optional: `config` -> tensors that a checkpoint may hold beside these (copies of tied weights).
         problems: `config` -> what its class accepts and the models do not know, one message each.
@@ -35,6 +62,7 @@ class Family:
     architecture: str
     config_class: Any
     layer_shapes: Callable[[Any, int], Mapping[str, Shape]]
+    layer_facts: Callable[[Any, int], LayerFacts]
     model_shapes: Callable[[Any], Mapping[str, Shape]]
     optional: Callable[[Any], Mapping[str, Shape]]
     problems: Callable[[Any], Iterable[str]]
@@ -43,11 +71,12 @@ class Family:
 
     def num_parameters(self, config: Any) -> int:
         """How many parameters the model described by `config` has, tied ones counted once."""
-        return sum(
-            math.prod(shape)
-            for name, shape in self.tensor_shapes(config).items()
-            if not (self.buffers and fnmatchcase(name, self.buffers))
-        )
+        return self.count(self.tensor_shapes(config))
+
+    def count(self, shapes: Mapping[str, Shape]) -> int:
+        """How many of the elements of tensors are parameters."""
+        counted = (shape for name, shape in shapes.items() if not fnmatchcase(name, self.buffers))
+        return sum(map(math.prod, counted))
 
     def tensor_shapes(self, config: Any) -> dict[str, Shape]:
         """Names and shapes of all tensors that the model described by `config` has."""

@@ -1,6 +1,6 @@
 """What a config says about each layer and about the whole model, as numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
@@ -8,29 +8,45 @@ from typing import Any
 
 import torch
 
-from .family import Family
+from .family import Family, LayerFacts, Shape
 from .formats import family_config, read_config
+
+
+RECURRENT_STATE_BYTES = 4  # the recurrence of a mamba layer is kept in float32 whatever the model's dtype
 
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer. Heads, window (positions) and width are `None` where the layer has no such thing."""
+    """
+    One layer. Heads, window (positions), widths and numbers of experts are `None` where the layer has no such thing.
+    `intermediate_size` is the width of the dense MLP, or of one expert. Of the parameters, those of experts that a token
+    does not pass through are not active.
+    """
 
     mixer: str
     num_attention_heads: int | None
     num_key_value_heads: int | None
     sliding_window: int | None
+    ssm_state_size: int | None
     mlp: str
     intermediate_size: int | None
+    num_experts: int | None
+    num_experts_per_tok: int | None
+    shared_intermediate_size: int | None
+    latent_size: int | None
     num_parameters: int
+    num_active_parameters: int
     kv_cache_bytes_per_token: int
+    state_bytes: int
 
 
 @dataclass(frozen=True)
 class ModelSummary:
     """
     A model. Cache sizes are in bytes for one token of one sequence, in `cache_dtype`: the config's `dtype`, or bfloat16
-    where it has none. Past the windows only layers with full attention still grow.
+    where it has none. Past the windows only layers with full attention still grow. `state_bytes` is what mamba layers keep
+    for a sequence, however long. `num_active_parameters` leaves out the experts that a token does not pass through, and
+    counts everything else, embedding and head included.
     """
 
     source: str
@@ -43,8 +59,10 @@ class ModelSummary:
     dtype: str | None
     cache_dtype: str
     num_parameters: int
+    num_active_parameters: int
     kv_cache_bytes_per_token: int
     kv_cache_bytes_per_token_past_windows: int
+    state_bytes: int
     layers: tuple[LayerSummary, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,19 +82,23 @@ def summarise(path: str | Path) -> ModelSummary:
     cache_dtype = config.dtype or torch.bfloat16
     layers = tuple(layer_summaries(published.family, config, cache_dtype.itemsize))
     unbounded = (layer for layer in layers if layer.sliding_window is None)
+    num_parameters = published.family.num_parameters(config)
+    num_inactive = sum(layer.num_parameters - layer.num_active_parameters for layer in layers)
     return ModelSummary(
         source=str(path),
         format=published.name,
         model_type=config.model_type,
         num_hidden_layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
-        head_dim=config.head_dim,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         vocab_size=config.vocab_size,
         dtype=dtype_name(config.dtype),
         cache_dtype=str(dtype_name(cache_dtype)),
-        num_parameters=published.family.num_parameters(config),
+        num_parameters=num_parameters,
+        num_active_parameters=num_parameters - num_inactive,
         kv_cache_bytes_per_token=sum(layer.kv_cache_bytes_per_token for layer in layers),
         kv_cache_bytes_per_token_past_windows=sum(layer.kv_cache_bytes_per_token for layer in unbounded),
+        state_bytes=sum(layer.state_bytes for layer in layers),
         layers=layers,
     )
 
@@ -90,15 +112,40 @@ def layer_summaries(family: Family, config: Any, itemsize: int) -> Iterator[Laye
     The layers in their order.
 
     Args:
-        itemsize: Bytes of one element of the KV cache, which holds a key and a value per KV head.
+        itemsize: Bytes of one element of the cache.
     """
-    sizes = {name: config.layer_sizes(name) for name in config.per_layer_sizes}
     for layer_idx in range(config.num_hidden_layers):
-        layer = {name: values[layer_idx] for name, values in sizes.items()}
+        facts, shapes = family.layer_facts(config, layer_idx), family.layer_shapes(config, layer_idx)
+        num_parameters = family.count(shapes)
         yield LayerSummary(
             mixer=config.mixer_types[layer_idx],
+            num_attention_heads=facts.num_attention_heads,
+            num_key_value_heads=facts.num_key_value_heads,
+            sliding_window=facts.sliding_window,
+            ssm_state_size=facts.ssm_state_size,
             mlp=config.mlp_types[layer_idx],
-            num_parameters=sum(map(prod, family.layer_shapes(config, layer_idx).values())),
-            kv_cache_bytes_per_token=2 * (layer["num_key_value_heads"] or 0) * config.head_dim * itemsize,
-            **layer,
+            intermediate_size=facts.intermediate_size,
+            num_experts=facts.num_experts,
+            num_experts_per_tok=facts.num_experts_per_tok,
+            shared_intermediate_size=facts.shared_intermediate_size,
+            latent_size=facts.latent_size,
+            num_parameters=num_parameters,
+            num_active_parameters=num_parameters - num_idle_parameters(facts, shapes),
+            kv_cache_bytes_per_token=facts.cached_elements_per_token * itemsize,
+            state_bytes=facts.conv_state_elements * itemsize + facts.recurrent_state_elements * RECURRENT_STATE_BYTES,
         )
+
+
+def num_idle_parameters(facts: LayerFacts, shapes: Mapping[str, Shape]) -> int:
+    """Parameters of the routed experts that one token does not pass through."""
+    if facts.num_experts is None or facts.num_experts_per_tok is None:
+        return 0
+    of_experts = sum(prod(shape) for name, shape in shapes.items() if is_routed(name))
+    return of_experts // facts.num_experts * (facts.num_experts - facts.num_experts_per_tok)
+
+
+def is_routed(tensor: str) -> bool:
+    """Whether a tensor holds routed experts; Granite's names do not say "experts"."""
+    parts = tensor.split(".")
+    granite = "block_sparse_moe" in parts and parts[-2] in ("input_linear", "output_linear")
+    return "experts" in parts or granite

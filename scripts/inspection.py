@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -13,19 +13,27 @@ from rich.table import Table
 
 from transformers_heterogeneous.converters import CheckpointError, LayerSummary, ModelSummary, summarise
 
+from .plot import kinds_in_words, plot_layers
 
-# Title of each column -> how it is justified
-COLUMNS: dict[str, Literal["left", "right"]] = {
-    "layers": "left",
-    "mixer": "left",
-    "heads": "right",
-    "KV\nheads": "right",
-    "window": "right",
-    "MLP": "left",
-    "width": "right",
-    "parameters\nper layer": "right",
-    "KV cache\nbytes/token": "right",
+
+# Title of each column -> how it is justified, and the cell of a layer
+COLUMNS: dict[str, tuple[Literal["left", "right"], Callable[[LayerSummary], str]]] = {
+    "mixer": ("left", lambda layer: "-" if layer.mixer == "none" else layer.mixer),
+    "heads": ("right", lambda layer: number(layer.num_attention_heads)),
+    "KV\nheads": ("right", lambda layer: number(layer.num_key_value_heads)),
+    "window": ("right", lambda layer: window(layer)),
+    "state": ("right", lambda layer: number(layer.ssm_state_size)),
+    "MLP": ("left", lambda layer: "-" if layer.mlp == "none" else layer.mlp),
+    "experts": ("right", lambda layer: number(layer.num_experts)),
+    "top-k": ("right", lambda layer: number(layer.num_experts_per_tok)),
+    "width": ("right", lambda layer: number(layer.intermediate_size)),
+    "shared": ("right", lambda layer: number(layer.shared_intermediate_size)),
+    "latent": ("right", lambda layer: number(layer.latent_size)),
+    "parameters\nper layer": ("right", lambda layer: f"{layer.num_parameters:,}"),
+    "KV cache\nbytes/token": ("right", lambda layer: number(layer.kv_cache_bytes_per_token or None)),
 }
+# Columns that are left out of the table of a model in which no layer has such a thing
+OPTIONAL_COLUMNS = ("state", "experts", "top-k", "shared", "latent")
 
 
 def inspect_command(path: Path, as_json: bool, plot: Path | None) -> int:
@@ -33,8 +41,6 @@ def inspect_command(path: Path, as_json: bool, plot: Path | None) -> int:
     try:
         summary = summarise(path)
         if plot is not None:
-            from .plot import plot_layers
-
             plot_layers(summary, plot)
     except CheckpointError as error:
         print(error, file=sys.stderr)
@@ -58,10 +64,17 @@ def print_summary(summary: ModelSummary) -> None:
 def layer_table(summary: ModelSummary) -> Table:
     """One row for each run of equal layers."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for column, justify in COLUMNS.items():
-        table.add_column(column, justify=justify, no_wrap=True)
+    columns = [
+        (title, justify, cell)
+        for title, (justify, cell) in COLUMNS.items()
+        if title not in OPTIONAL_COLUMNS or any(cell(layer) != "-" for layer in summary.layers)
+    ]
+    table.add_column("layers", no_wrap=True)
+    for title, justify, _ in columns:
+        table.add_column(title, justify=justify, no_wrap=True)
     for indices, layer in folded(summary.layers):
-        table.add_row(*row(indices, layer), style="dim" if layer.num_parameters == 0 else "")
+        cells = [cell(layer) for _, _, cell in columns]
+        table.add_row(indices, *cells, style="dim" if layer.num_parameters == 0 else "")
     return table
 
 
@@ -72,20 +85,9 @@ def folded(layers: tuple[LayerSummary, ...]) -> Iterator[tuple[str, LayerSummary
         yield str(indices[0]) if len(indices) == 1 else f"{indices[0]}-{indices[-1]}", layer
 
 
-def row(indices: str, layer: LayerSummary) -> list[str]:
-    """The cells of one run; a dash where the layer has no such thing."""
-    window = "full" if layer.mixer == "attention" and layer.sliding_window is None else number(layer.sliding_window)
-    return [
-        indices,
-        "-" if layer.mixer == "none" else layer.mixer,
-        number(layer.num_attention_heads),
-        number(layer.num_key_value_heads),
-        window,
-        "-" if layer.mlp == "none" else layer.mlp,
-        number(layer.intermediate_size),
-        f"{layer.num_parameters:,}",
-        number(layer.kv_cache_bytes_per_token or None),
-    ]
+def window(layer: LayerSummary) -> str:
+    """How far a layer attends."""
+    return "full" if layer.mixer == "attention" and layer.sliding_window is None else number(layer.sliding_window)
 
 
 def number(value: int | None) -> str:
@@ -94,11 +96,13 @@ def number(value: int | None) -> str:
 
 def totals(summary: ModelSummary) -> Iterator[tuple[str, str]]:
     """Names and values of what holds for the whole model."""
-    attending = sum(layer.mixer == "attention" for layer in summary.layers)
-    feeding = sum(layer.mlp != "none" for layer in summary.layers)
-    yield "layers", f"{summary.num_hidden_layers}: {attending} with attention, {feeding} with an MLP"
+    yield "layers", f"{summary.num_hidden_layers}: {', '.join(kinds_in_words(summary))}"
     yield "parameters", f"{summary.num_parameters:,}"
+    if summary.num_active_parameters < summary.num_parameters:
+        yield "  active for a token", f"{summary.num_active_parameters:,}"
     yield "dtype", summary.dtype or f"not in the config; the cache is counted in {summary.cache_dtype}"
     yield "KV cache per token", f"{summary.kv_cache_bytes_per_token:,} bytes"
     if summary.kv_cache_bytes_per_token_past_windows < summary.kv_cache_bytes_per_token:
         yield "  past all windows", f"{summary.kv_cache_bytes_per_token_past_windows:,} bytes"
+    if summary.state_bytes:
+        yield "state per sequence", f"{summary.state_bytes:,} bytes"

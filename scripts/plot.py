@@ -1,6 +1,6 @@
 """A picture of a model's layers, the first on the left, the last on the right."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ INK, FAINT, GRID = "#222222", "#666666", "#DDDDDD"
 COLOURS = {
     "attention": "#0072B2",
     "attention in a window": "#56B4E9",
+    "mamba": "#CC79A7",
     "linear (one matrix)": "#E69F00",
     "MLP": "#009E73",
+    "experts": "#D55E00",
     "no such sub-block": "#E3E3E3",
 }
-WHOLE, WINDOWED, LINEAR, MLP, ABSENT = COLOURS
+WHOLE, WINDOWED, MAMBA, LINEAR, MLP, EXPERTS, ABSENT = COLOURS
 COLUMN = 0.84  # of the distance between two layers is coloured
 INCHES_PER_LAYER, NARROWEST, WIDEST = 0.12, 9.0, 16.0
 STRIP_HEIGHT, HEADS_HEIGHT, WIDTHS_HEIGHT = 0.5, 1.1, 2.6  # inches
@@ -55,12 +57,7 @@ def draw(summary: ModelSummary) -> Any:
     """The matplotlib figure."""
     from matplotlib.figure import Figure
 
-    panels: list[tuple[str, Reader, float]] = [
-        ("mixer", mixer_of, STRIP_HEIGHT),
-        ("MLP width", width_of, WIDTHS_HEIGHT),
-    ]
-    if len({layer.num_key_value_heads for layer in summary.layers} - {None}) > 1:
-        panels.insert(1, ("KV heads", heads_of, HEADS_HEIGHT))
+    panels = list(panels_of(summary))
     heights = [height for _, _, height in panels]
     width = min(max(INCHES_PER_LAYER * len(summary.layers) + 2, NARROWEST), WIDEST)
     figure = Figure(figsize=(width, sum(heights) + 1.9), layout="constrained")
@@ -75,9 +72,24 @@ def draw(summary: ModelSummary) -> Any:
     return figure
 
 
+def panels_of(summary: ModelSummary) -> Iterator[tuple[str, Reader, float]]:
+    """What is drawn: (label, reader, height in inches). Numbers that are the same in all layers need no panel."""
+    layers = summary.layers
+    yield "mixer", mixer_of, STRIP_HEIGHT
+    if len({layer.num_key_value_heads for layer in layers} - {None}) > 1:
+        yield "KV heads", heads_of, HEADS_HEIGHT
+    if len({layer.num_experts for layer in layers} - {None}) > 1:
+        yield "experts", experts_of, HEADS_HEIGHT
+    if len({layer.num_experts_per_tok for layer in layers} - {None}) > 1:
+        yield "experts\nof a token", top_k_of, HEADS_HEIGHT
+    routed = any(layer.mlp == "moe" for layer in layers)
+    yield "MLP width\nfor a token" if routed else "MLP width", width_of, WIDTHS_HEIGHT
+
+
 def mixer_of(layer: LayerSummary, hidden_size: int) -> tuple[str, int]:
     """What mixes tokens; all cells of the strip are equally high."""
-    kinds = {"attention": WINDOWED if layer.sliding_window else WHOLE, "linear": LINEAR, "none": ABSENT}
+    attention = WINDOWED if layer.sliding_window else WHOLE
+    kinds = {"attention": attention, "mamba": MAMBA, "linear": LINEAR, "none": ABSENT}
     return kinds[layer.mixer], 1
 
 
@@ -87,9 +99,22 @@ def heads_of(layer: LayerSummary, hidden_size: int) -> tuple[str, int]:
     return (kind, layer.num_key_value_heads) if layer.num_key_value_heads else (ABSENT, 0)
 
 
+def experts_of(layer: LayerSummary, hidden_size: int) -> tuple[str, int]:
+    """How many experts there are."""
+    return (EXPERTS, layer.num_experts) if layer.num_experts else (ABSENT, 0)
+
+
+def top_k_of(layer: LayerSummary, hidden_size: int) -> tuple[str, int]:
+    """How many experts a token passes through."""
+    return (EXPERTS, layer.num_experts_per_tok) if layer.num_experts_per_tok else (ABSENT, 0)
+
+
 def width_of(layer: LayerSummary, hidden_size: int) -> tuple[str, int]:
-    """The feed-forward block; one matrix in its place is as wide as the model."""
-    kinds = {"dense": (MLP, layer.intermediate_size or 0), "linear": (LINEAR, hidden_size), "none": (ABSENT, 0)}
+    """The feed-forward block: of experts those that a token passes through and the shared one, added up; one matrix in
+    its place is as wide as the model."""
+    width = layer.intermediate_size or 0
+    active = width * (layer.num_experts_per_tok or 0) + (layer.shared_intermediate_size or 0)
+    kinds = {"dense": (MLP, width), "moe": (EXPERTS, active), "linear": (LINEAR, hidden_size), "none": (ABSENT, 0)}
     return kinds[layer.mlp]
 
 
@@ -143,10 +168,21 @@ def span_in_words(values: set[int | None]) -> str:
 
 def subtitle(summary: ModelSummary) -> str:
     """How many layers have what, and what the cache takes."""
-    attending = sum(layer.mixer == "attention" for layer in summary.layers)
-    feeding = sum(layer.mlp != "none" for layer in summary.layers)
     heads = span_in_words({layer.num_key_value_heads for layer in summary.layers})
-    return (
-        f"{len(summary.layers)} layers, {attending} with attention ({heads} KV heads), {feeding} with an MLP. "
-        f"KV cache: {summary.kv_cache_bytes_per_token:,} bytes per token ({summary.cache_dtype})"
-    )
+    kinds = ", ".join(kinds_in_words(summary)).replace("with attention", f"with attention ({heads} KV heads)")
+    state = f", {summary.state_bytes:,} bytes per sequence" if summary.state_bytes else ""
+    cache = f"{summary.kv_cache_bytes_per_token:,} bytes per token{state} ({summary.cache_dtype})"
+    return f"{len(summary.layers)} layers: {kinds}. Cache: {cache}"
+
+
+def kinds_in_words(summary: ModelSummary) -> Iterator[str]:
+    """How many layers have which sub-block."""
+    mixers = [layer.mixer for layer in summary.layers]
+    mlps = [layer.mlp for layer in summary.layers]
+    yield f"{mixers.count('attention')} with attention"
+    if "mamba" in mixers:
+        yield f"{mixers.count('mamba')} with mamba"
+    if "moe" in mlps:
+        yield f"{mlps.count('moe')} with experts"
+    if num_dense := len(mlps) - mlps.count("moe") - mlps.count("none"):
+        yield f"{num_dense} with an MLP"

@@ -2,6 +2,7 @@
 
 import torch
 
+from transformers import LlamaConfig, LlamaForCausalLM
 from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
 
 
@@ -35,6 +36,18 @@ THINNED = {
     "num_key_value_heads": 2,
     "intermediate_size": [64, 96, 32, 96, 64],
 }
+UNIFORM = {**BASE, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
+WINDOWED = {**THINNED, "sliding_window": 6}
+HALF_WINDOWED = {**THINNED, "sliding_window": [6, None, None, None, 6]}
+KINDS = {
+    "uniform": UNIFORM,
+    "thinned": THINNED,
+    "windowed": WINDOWED,
+    "half_windowed": HALF_WINDOWED,
+    "mixed": MIXED,
+}
+CONFIG, CAUSAL = HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
+PARENT_CONFIG, PARENT = LlamaConfig, LlamaForCausalLM
 
 
 def build(fields: dict, model_class=HeterogeneousLlamaForCausalLM, attn_implementation: str = "eager"):

@@ -1,21 +1,17 @@
-"""heterogeneous_llama against its parent, against stock layers put together by hand, and in every mode of generation."""
-
-import copy
+"""What is particular to heterogeneous_llama; what holds for every family is in test_every_family.py."""
 
 import pytest
 import torch
-from small import BASE, MIXED, THINNED, build
+from small import KINDS, MIXED, THINNED, UNIFORM, build
 from stock import StockModel
 
 from transformers import (
     AutoModelForCausalLM,
     ContinuousBatchingConfig,
-    DynamicCache,
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     QuantizedCache,
-    StaticCache,
 )
 from transformers_heterogeneous import (
     HeterogeneousLlamaConfig,
@@ -23,20 +19,7 @@ from transformers_heterogeneous import (
     HeterogeneousLlamaForQuestionAnswering,
     HeterogeneousLlamaForSequenceClassification,
     HeterogeneousLlamaForTokenClassification,
-    HeterogeneousLlamaModel,
 )
-
-
-UNIFORM = {**BASE, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96}
-WINDOWED = {**THINNED, "sliding_window": 6}
-HALF_WINDOWED = {**THINNED, "sliding_window": [6, None, None, None, 6]}
-KINDS = {
-    "uniform": UNIFORM,
-    "thinned": THINNED,
-    "windowed": WINDOWED,
-    "half_windowed": HALF_WINDOWED,
-    "mixed": MIXED,
-}
 
 
 def kinds(*names: str):
@@ -55,41 +38,7 @@ def llama_folder(tmp_path):
     return tmp_path / "llama"
 
 
-# --- equal to the parent, equal to stock layers ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa", "flex_attention"])
-def test_uniform_logits_are_the_parents(llama_folder, tokens, attn_implementation):
-    llama = LlamaForCausalLM.from_pretrained(llama_folder, attn_implementation=attn_implementation).eval()
-    ours = HeterogeneousLlamaForCausalLM.from_pretrained(llama_folder, attn_implementation=attn_implementation).eval()
-    padding = torch.ones_like(tokens)
-    padding[0, :5] = 0
-    with torch.no_grad():
-        for mask in (None, padding):
-            assert torch.equal(ours(tokens, attention_mask=mask).logits, llama(tokens, attention_mask=mask).logits)
-
-
-@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
-@kinds()
-def test_logits_and_gradients_are_those_of_stock_layers(fields, tokens, attn_implementation):
-    ours, stock = build(fields, attn_implementation=attn_implementation), StockModel(fields, attn_implementation)
-    stock.load_state_dict(ours.state_dict(), strict=True)
-    padding = torch.ones_like(tokens)
-    padding[0, :5] = 0
-    for mask in (None, padding):
-        logits, expected = ours(tokens, attention_mask=mask).logits, stock(tokens, attention_mask=mask)
-        assert torch.equal(logits, expected)
-    logits.logsumexp(-1).sum().backward()
-    expected.logsumexp(-1).sum().backward()
-    expected_gradients = {name: parameter.grad for name, parameter in stock.named_parameters()}
-    for name, parameter in ours.named_parameters():
-        assert torch.equal(parameter.grad, expected_gradients[name]), name
-
-
-def test_flex_attention_agrees(tokens):
-    eager, flex = build(MIXED), build(MIXED, attn_implementation="flex_attention")
-    with torch.no_grad():
-        torch.testing.assert_close(flex(tokens).logits, eager(tokens).logits, atol=2e-6, rtol=1e-5)
+# --- what is built --------------------------------------------------------------------------------------------------
 
 
 def test_what_is_not_there_is_not_built(mixed):
@@ -120,39 +69,6 @@ def test_attention_implementation_can_be_changed(mixed, tokens):
 
 # --- caches ---------------------------------------------------------------------------------------------------------
 
-CACHES = {
-    "dynamic": lambda config: DynamicCache(config=config),
-    "dynamic_without_config": lambda config: DynamicCache(),
-    "static": lambda config: StaticCache(config=config, max_cache_len=32),
-}
-
-
-@pytest.mark.parametrize("make_cache", CACHES.values(), ids=CACHES.keys())
-@kinds()
-def test_decoding_step_by_step_is_one_forward(fields, make_cache, tokens):
-    model = build(fields, attn_implementation="sdpa")
-    cache = make_cache(model.config)
-    with torch.no_grad():
-        expected = model(tokens).logits
-        steps = [tokens[:, :6], *tokens[:, 6:].split(1, dim=1)]
-        logits = torch.cat([model(step, past_key_values=cache, use_cache=True).logits for step in steps], dim=1)
-    torch.testing.assert_close(logits, expected, atol=2e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("make_cache", CACHES.values(), ids=CACHES.keys())
-@kinds()
-def test_generation_goes_on_from_a_cache(fields, make_cache, tokens):
-    model = build(fields, attn_implementation="sdpa")
-    expected = greedy(model, tokens, use_cache=False)
-    prefix = make_cache(model.config)
-    with torch.no_grad():
-        model(tokens[:, :6], past_key_values=prefix, use_cache=True)
-    assert torch.equal(greedy(model, tokens, past_key_values=prefix), expected)
-    fresh = make_cache(model.config)
-    begun = model.generate(tokens, past_key_values=fresh, max_new_tokens=5, do_sample=False, eos_token_id=None)
-    on = model.generate(begun, past_key_values=fresh, max_new_tokens=11, do_sample=False, eos_token_id=None)
-    assert torch.equal(on, expected)
-
 
 def test_layers_without_attention_take_no_cache_memory(mixed, tokens):
     cache = mixed(tokens, use_cache=True).past_key_values
@@ -176,18 +92,10 @@ def test_quantized_cache(tokens):
 
 
 @kinds()
-def test_every_mode_of_generation_gives_the_greedy_tokens(fields, tokens):
+def test_early_exit_gives_the_greedy_tokens(fields, tokens):
     model = build(fields, attn_implementation="sdpa")
-    expected = greedy(model, tokens, use_cache=False)
-    one, one_expected = tokens[:1], expected[:1]
-    assert torch.equal(greedy(model, tokens), expected)
-    assert torch.equal(greedy(model, tokens, cache_implementation="static", disable_compile=True), expected)
-    assert torch.equal(greedy(model, tokens, prefill_chunk_size=4), expected)
-    assert torch.equal(greedy(model, one, assistant_model=copy.deepcopy(model)), one_expected)
-    assert torch.equal(greedy(model, one, prompt_lookup_num_tokens=3), one_expected)
-    assert torch.equal(greedy(model, one, assistant_early_exit=3), one_expected)
-    beams = {"num_beams": 3, "num_return_sequences": 3}
-    assert torch.equal(greedy(model, tokens, **beams), greedy(model, tokens, use_cache=False, **beams))
+    expected = greedy(model, tokens[:1])
+    assert torch.equal(greedy(model, tokens[:1], assistant_early_exit=3), expected)
 
 
 def test_early_exit_before_any_attention_is_refused(mixed, tokens):
@@ -199,19 +107,6 @@ def test_early_exit_before_any_attention_is_refused(mixed, tokens):
 def test_a_dict_of_masks_must_have_them_all(mixed, tokens):
     with pytest.raises(KeyError, match="sliding_attention_5"):
         mixed(tokens, attention_mask={"full_attention": None})
-
-
-@kinds("mixed", "thinned")
-def test_left_padding_changes_nothing(fields, tokens):
-    model = build(fields, attn_implementation="sdpa")
-    padded = torch.cat([torch.zeros(1, 5, dtype=torch.long), tokens[:1, :9]], dim=1)
-    batch = torch.cat([padded, tokens[1:]])
-    mask = torch.ones_like(batch)
-    mask[0, :5] = 0
-    for options in ({}, {"cache_implementation": "static", "disable_compile": True}):
-        generated = greedy(model, batch, attention_mask=mask, **options)
-        assert torch.equal(generated[0, 5:], greedy(model, tokens[:1, :9])[0])
-        assert torch.equal(generated[1], greedy(model, tokens[1:])[0])
 
 
 def test_packed_sequences_do_not_see_each_other(mixed, tokens):
@@ -247,28 +142,6 @@ def test_continuous_batching_refuses_what_upstream_cannot_hold(mixed, tokens):
 # --- compile, training ----------------------------------------------------------------------------------------------
 
 
-@kinds("mixed")
-def test_compiles_without_a_break(fields, tokens):
-    model = build(fields, attn_implementation="sdpa")
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(tokens).logits, model(tokens).logits, atol=1e-6, rtol=1e-5)
-    assert torch._dynamo.explain(model)(tokens).graph_break_count == 0
-    cached = greedy(model, tokens, cache_implementation="static", disable_compile=True)
-    model.forward = torch.compile(model.forward, fullgraph=True, backend="eager")
-    assert torch.equal(greedy(model, tokens, cache_implementation="static"), cached)
-
-
-@pytest.mark.parametrize("use_reentrant", [True, False])
-def test_gradient_checkpointing_gives_the_same_gradients(tokens, use_reentrant):
-    plain, checkpointed = build(MIXED).train(), build(MIXED).train()
-    checkpointed.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
-    checkpointed.enable_input_require_grads()
-    for model in (plain, checkpointed):
-        model(tokens, labels=tokens).loss.backward()
-    for (name, ours), other in zip(checkpointed.named_parameters(), plain.parameters(), strict=True):
-        assert torch.equal(ours.grad, other.grad), name
-
-
 def test_recorded_outputs(mixed, tokens):
     outputs = mixed(tokens, output_attentions=True, output_hidden_states=True)
     assert len(outputs.hidden_states) == 9
@@ -281,39 +154,12 @@ def test_recorded_outputs(mixed, tokens):
 # --- saving and loading ---------------------------------------------------------------------------------------------
 
 
-@kinds()
-def test_sharded_checkpoints_round_trip(fields, tmp_path, tokens):
-    model = build(fields)
-    model.save_pretrained(tmp_path, max_shard_size="40KB")
-    assert len(list(tmp_path.glob("*.safetensors"))) > 2
-    loaded, report = AutoModelForCausalLM.from_pretrained(
-        tmp_path, output_loading_info=True, attn_implementation="eager"
-    )
-    assert type(loaded) is HeterogeneousLlamaForCausalLM
-    assert not any(report.values()), report
-    assert torch.equal(loaded.eval()(tokens).logits, model(tokens).logits)
-
-
 def test_tied_embeddings(tmp_path, tokens):
     model = build({**MIXED, "tie_word_embeddings": True})
     assert model.lm_head.weight is model.model.embed_tokens.weight
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
-    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
-
-
-def test_device_map_with_disk_offload(tmp_path, tokens):
-    model = build(MIXED)
-    model.save_pretrained(tmp_path / "model")
-    loaded = AutoModelForCausalLM.from_pretrained(
-        tmp_path / "model",
-        device_map="auto",
-        max_memory={"cpu": 150_000},
-        offload_folder=tmp_path / "offload",
-        attn_implementation="eager",
-    ).eval()
-    assert "disk" in loaded.hf_device_map.values()
     assert torch.equal(loaded(tokens).logits, model(tokens).logits)
 
 
@@ -408,12 +254,3 @@ def test_heads_load_from_the_causal_checkpoint(model_class, shape, mixed, tmp_pa
     logits = outputs.start_logits if "start_logits" in outputs else outputs.logits
     assert tuple(logits.shape) == shape
     assert not [key for key in report["missing_keys"] if "layers" in key]
-
-
-def test_base_model_is_the_causal_models(mixed, tmp_path, tokens):
-    mixed.save_pretrained(tmp_path)
-    base, report = HeterogeneousLlamaModel.from_pretrained(
-        tmp_path, output_loading_info=True, attn_implementation="eager"
-    )
-    assert not report["missing_keys"]
-    assert torch.equal(base.eval()(tokens).last_hidden_state, mixed.model(tokens).last_hidden_state)
