@@ -1085,6 +1085,7 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel)
         "attentions": HeterogeneousGraniteMoeHybridAttention,
     }
     _is_stateful = True
+    _keep_in_fp32_modules_strict = ["A_log", "D"]  # diff with GraniteMoeHybrid: what is exponentiated and accumulated
 
     @torch.no_grad()
     def _init_weights(self, module):

@@ -1075,9 +1075,8 @@ class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
         "attentions": HeterogeneousNemotronHAttention,
         "router_logits": OutputRecorder(HeterogeneousNemotronHTopkRouter, index=0),
     }
-    _keep_in_fp32_modules_strict = [
-        "e_score_correction_bias",
-    ]
+    # diff with NemotronH, which rounds the parameters of the recurrence
+    _keep_in_fp32_modules_strict = ["e_score_correction_bias", "A_log", "D"]
     _keys_to_ignore_on_load_unexpected = [r"mtp.*"]
 
     @torch.no_grad()

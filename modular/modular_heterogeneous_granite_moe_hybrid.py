@@ -223,6 +223,8 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
 
 
 class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedModel, HeterogeneousPreTrainedModel):
+    _keep_in_fp32_modules_strict = ["A_log", "D"]  # diff with GraniteMoeHybrid: what is exponentiated and accumulated
+
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, *inputs, **kwargs):
         super().__init__(config, *inputs, **kwargs)
         # The experts' names in published checkpoints, which transformers translates for its own model types only

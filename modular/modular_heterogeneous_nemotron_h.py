@@ -169,6 +169,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
 
     num_hidden_layers: int | None = None
+    time_step_limit: list[int | float] | tuple[int | float, ...] = (0.0, float("inf"))
     num_key_value_heads: int | list[int | None] | None = 8
     head_dim: int | None = None
     layer_norm_epsilon: float | None = None
@@ -196,7 +197,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
-        self.time_step_limit = list(self.time_step_limit)
+        self.time_step_limit = [float(limit) for limit in self.time_step_limit]
         HeterogeneousPreTrainedConfig.__post_init__(self, **kwargs)
 
     @classmethod
@@ -460,6 +461,9 @@ class HeterogeneousNemotronHBlock(NemotronHBlock):
 
 
 class HeterogeneousNemotronHPreTrainedModel(NemotronHPreTrainedModel, HeterogeneousPreTrainedModel):
+    # diff with NemotronH, which rounds the parameters of the recurrence
+    _keep_in_fp32_modules_strict = ["e_score_correction_bias", "A_log", "D"]
+
     def __init__(self, config: HeterogeneousNemotronHConfig):
         super().__init__(config)
         # Outside transformers' own models, a mapping counts when it is registered
