@@ -13,6 +13,7 @@ from transformers import (
     LlamaForCausalLM,
     QuantizedCache,
 )
+from transformers.distributed import DistributedConfig
 from transformers_heterogeneous import (
     HeterogeneousLlamaConfig,
     HeterogeneousLlamaForCausalLM,
@@ -65,6 +66,17 @@ def test_attention_implementation_can_be_changed(mixed, tokens):
     mixed.set_attn_implementation("sdpa")
     assert {layer.self_attn.config._attn_implementation for layer in mixed.model.layers[5:8]} == {"sdpa"}
     torch.testing.assert_close(mixed(tokens).logits, before, atol=1e-6, rtol=1e-5)
+
+
+def test_ranks_that_do_not_divide_the_heads_are_refused():
+    config = HeterogeneousLlamaConfig(**{**UNIFORM, "num_key_value_heads": [2, 1, 4, 1]})
+    config.distributed_config = DistributedConfig(tp_size=2)
+    with pytest.raises(
+        ValueError, match=r"tp_size = 2 does not divide num_key_value_heads of these layers: \{1: 1, 3: 1\}"
+    ):
+        HeterogeneousLlamaForCausalLM(config)
+    config.distributed_config = DistributedConfig(tp_size=1)
+    HeterogeneousLlamaForCausalLM(config)
 
 
 # --- caches ---------------------------------------------------------------------------------------------------------
