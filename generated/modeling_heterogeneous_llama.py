@@ -18,6 +18,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import copy
 from collections.abc import Callable
 
 import torch
@@ -25,6 +26,8 @@ from torch import nn
 
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.generation import GenerationMixin
 from transformers.integrations import use_kernel_forward_from_hub, use_kernelized_func
 from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
@@ -80,6 +83,27 @@ class HeterogeneousLlamaMLP(nn.Module):
     def forward(self, x):
         down_proj = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
         return down_proj
+
+
+@use_kernel_forward_from_hub("NormMLP")
+class HeterogeneousLlamaNormMLP(HeterogeneousLlamaMLP):
+    """The MLP and the norm before it, which owns its weight here: what one kernel may compute."""
+
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(x))
+
+
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousLlamaAddRMSNorm(HeterogeneousLlamaRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
+
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
 
 
 class HeterogeneousLlamaLinearMLP(nn.Module):
@@ -260,17 +284,26 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
         super().__init__()
         self.hidden_size = config.hidden_size
         mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        self.has_mixer, self.has_mlp = mixer_type != "none", mlp_type != "none"
+        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
+        self.has_mixer, self.has_mlp, self.adds_in_norm = (
+            mixer_type != "none",
+            mlp_type != "none",
+            fused_block == "add_norm",
+        )
 
         # In the order of Llama's modules
         if self.has_mixer:
             self.self_attn = HETEROGENEOUS_LLAMA_MIXERS[mixer_type](config=config, layer_idx=layer_idx)
         if self.has_mlp:
-            self.mlp = HETEROGENEOUS_LLAMA_MLPS[mlp_type](config=config, layer_idx=layer_idx)
+            mlp_class = HeterogeneousLlamaNormMLP if fused_block == "norm_mlp" else HETEROGENEOUS_LLAMA_MLPS[mlp_type]
+            self.mlp = mlp_class(config=config, layer_idx=layer_idx)
         if self.has_mixer:
             self.input_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.has_mlp:
-            self.post_attention_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.has_mlp and fused_block == "norm_mlp":
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+        elif self.has_mlp:
+            norm_class = HeterogeneousLlamaAddRMSNorm if self.adds_in_norm else HeterogeneousLlamaRMSNorm
+            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -294,17 +327,59 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
                 position_embeddings=position_embeddings,
                 **kwargs,
             )
-            hidden_states = residual + hidden_states
+            if not self.adds_in_norm:
+                hidden_states = residual + hidden_states
 
         if self.has_mlp:
-            residual = hidden_states
-            hidden_states = self.post_attention_layernorm(hidden_states)
+            if self.adds_in_norm:
+                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+            else:
+                residual = hidden_states
+                hidden_states = self.post_attention_layernorm(hidden_states)
             hidden_states = self.mlp(hidden_states)
             hidden_states = residual + hidden_states
         return hidden_states
 
 
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # The norm that moves into the MLP where the two are fused
+    fused_norm = "post_attention_layernorm"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        super().__init__(config, *inputs, **kwargs)
+        self.register_renamings(config)
+
+    def register_renamings(self, config: HeterogeneousPreTrainedConfig):
+        """
+        Have the loader rename the norms of layers in which norm and MLP are fused, and `save_pretrained` name them back:
+        what is on disk is the same for every choice of `fused_blocks`. Where it is the fused layout, saved with
+        `save_original_format=False`, the norms of all other layers are named back as they are loaded.
+        """
+        fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
+        fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
+        others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        if fused:
+            norm, fused_norm = rf"layers.({fused}).{self.fused_norm}.weight", r"layers.\1.mlp.norm.weight"
+            renamings.append(WeightRenaming(norm, fused_norm))
+        if others and config.fusable:
+            fused_norm, norm = rf"layers.({others}).mlp.norm.weight", rf"layers.\1.{self.fused_norm}.weight"
+            renamings.append(LoadOnlyRenaming(fused_norm, norm))
+        # By class, and again for each model: another one of the class may be fused otherwise
+        register_checkpoint_conversion_mapping(type(self).__name__, renamings, overwrite=True)
+        self._weight_conversions = copy.deepcopy(renamings) or None
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.

@@ -13,6 +13,7 @@
 # limitations under the License.
 """What every family shares. No `__all__`: nothing is expanded from here, families copy what they import."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ import torch
 
 from transformers.cache_utils import Cache
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.generation import GenerationMixin
 from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
 from transformers.modeling_utils import PreTrainedModel
@@ -106,6 +109,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     supported_mlp_types = ("dense", "linear", "none")
     # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
     skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
+    fusable = {}
     # (size, relation, size) of one layer
     related_sizes = (("num_key_value_heads", "divides", "num_attention_heads"),)
     # What is split over ranks -> sizes that must be multiples of their number, in every layer
@@ -118,6 +123,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     mixer_types: list[str] | None = None
     mlp_types: list[str] | None = None
     layer_types: list[str] | None = None
+    fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
         if self.layer_types is not None:
@@ -129,7 +135,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
         if errors := self._list_errors() or self._window_errors():
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        if self.layer_types is not None and isinstance(getattr(self, "sliding_window", None), int) and not any(self.sliding_layers()):
+        if (
+            self.layer_types is not None
+            and isinstance(getattr(self, "sliding_window", None), int)
+            and not any(self.sliding_layers())
+        ):
             self.sliding_window = None  # upstream's configs keep one beside layers that all attend to everything
         self.layer_types = self._derived_layer_types()
         super().__post_init__(**kwargs)
@@ -159,7 +169,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
         """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
         checks them together. What all saved layers are made of, the new ones are too."""
-        names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", *cls.per_layer_sizes]
+        names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", "fused_blocks", *cls.per_layer_sizes]
         overrides = {name: kwargs[name] for name in names if name in kwargs}
         for name in ("mixer_types", "mlp_types", "layer_types"):
             types = config_dict.get(name)
@@ -173,6 +183,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if self._list_errors():
             return  # for `validate_architecture` to report
         self.layer_types = self._derived_layer_types()
+        if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable:
+            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
+            self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
+        if self.fused_blocks == "none" or self.fused_blocks == ["none"] * self.num_hidden_layers:
+            self.fused_blocks = None
         for name in self.per_layer_sizes:
             if isinstance(sizes := getattr(self, name), list):
                 layers = list(zip(sizes, self.layers_with(name)))
@@ -181,6 +196,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                     distinct.discard(None)  # `layer_types` says where there is none
                 sizes = [size if has else None for size, has in layers]
                 setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
+
+    def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
+        """Whether a layer has the sub-blocks that a fused one takes the place of."""
+        mixers, mlps = self.fusable[fused_block]
+        return self.mixer_types[layer_idx] in mixers and self.mlp_types[layer_idx] in mlps
 
     def _derived_layer_types(self) -> list[str]:
         """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
@@ -192,7 +212,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         elif not any(slides):
             slides = [windows is not None] * self.num_hidden_layers
         kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
-        layer_types = [kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(self.mixer_types, slides)]
+        layer_types = [
+            kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(self.mixer_types, slides)
+        ]
         default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
         return [layer_type or default for layer_type in layer_types]
 
@@ -319,12 +341,13 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation. Names every layer that is wrong."""
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
-        errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._relation_errors()
+        errors = self._list_errors() or [*self._type_errors(), *self._size_errors(), *self._fusion_errors()]
+        errors = errors or self._relation_errors()
         if errors:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
 
     def _list_errors(self) -> list[str]:
-        names = ("mixer_types", "mlp_types", "layer_types", *self.per_layer_sizes)
+        names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
         lists = {name: getattr(self, name) for name in names}
         return [
             f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
@@ -378,6 +401,24 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         layers = enumerate(zip(sizes, self.layers_with(name)))
         return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
+    def _fusion_errors(self) -> list[str]:
+        if self.fused_blocks is None:
+            return []
+        known = ["none", *self.fusable]
+        if isinstance(self.fused_blocks, str):
+            return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
+        errors = []
+        for layer_idx, fused_block in enumerate(self.fused_blocks):
+            if fused_block not in known:
+                errors.append(f"fused_blocks[{layer_idx}] is {fused_block!r}, allowed are {known}")
+            elif fused_block != "none" and not self.can_fuse(layer_idx, fused_block):
+                found = f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}"
+                needed = " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
+                errors.append(
+                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, needed are {needed}"
+                )
+        return errors
+
     def _relation_errors(self) -> list[str]:
         errors = []
         for name, relation, other_name in self.related_sizes:
@@ -406,9 +447,49 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         d.pop("_model_config", None)
         if not isinstance(d.get("sliding_window"), int):
             d.pop("layer_types", None)
+        if self.fused_blocks is None:
+            d.pop("fused_blocks", None)
+
+
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
 
 
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # The norm that moves into the MLP where the two are fused
+    fused_norm = "post_attention_layernorm"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        super().__init__(config, *inputs, **kwargs)
+        self.register_renamings(config)
+
+    def register_renamings(self, config: HeterogeneousPreTrainedConfig):
+        """
+        Have the loader rename the norms of layers in which norm and MLP are fused, and `save_pretrained` name them back:
+        what is on disk is the same for every choice of `fused_blocks`. Where it is the fused layout, saved with
+        `save_original_format=False`, the norms of all other layers are named back as they are loaded.
+        """
+        fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
+        fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
+        others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        if fused:
+            norm, fused_norm = rf"layers.({fused}).{self.fused_norm}.weight", r"layers.\1.mlp.norm.weight"
+            renamings.append(WeightRenaming(norm, fused_norm))
+        if others and config.fusable:
+            fused_norm, norm = rf"layers.({others}).mlp.norm.weight", rf"layers.\1.{self.fused_norm}.weight"
+            renamings.append(LoadOnlyRenaming(fused_norm, norm))
+        # By class, and again for each model: another one of the class may be fused otherwise
+        register_checkpoint_conversion_mapping(type(self).__name__, renamings, overwrite=True)
+        self._weight_conversions = copy.deepcopy(renamings) or None
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.
