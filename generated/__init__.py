@@ -9,8 +9,25 @@ from transformers.models.auto.modeling_auto import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
+from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
+from .configuration_heterogeneous_gpt_oss import GptOssPuzzleConfig, HeterogeneousGptOssConfig
+from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 from .configuration_heterogeneous_llama import DeciConfig, HeterogeneousLlamaConfig, NemotronNasConfig
+from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig, NemotronHPuzzleConfig
+from .modeling_heterogeneous_gpt_oss import (
+    HeterogeneousGptOssForCausalLM,
+    HeterogeneousGptOssForSequenceClassification,
+    HeterogeneousGptOssForTokenClassification,
+    HeterogeneousGptOssModel,
+    HeterogeneousGptOssMxfp4HfQuantizer,
+    HeterogeneousGptOssPreTrainedModel,
+)
+from .modeling_heterogeneous_granite_moe_hybrid import (
+    HeterogeneousGraniteMoeHybridForCausalLM,
+    HeterogeneousGraniteMoeHybridModel,
+    HeterogeneousGraniteMoeHybridPreTrainedModel,
+)
 from .modeling_heterogeneous_llama import (
     HeterogeneousLlamaForCausalLM,
     HeterogeneousLlamaForQuestionAnswering,
@@ -19,12 +36,38 @@ from .modeling_heterogeneous_llama import (
     HeterogeneousLlamaModel,
     HeterogeneousLlamaPreTrainedModel,
 )
+from .modeling_heterogeneous_nemotron_h import (
+    HeterogeneousNemotronHForCausalLM,
+    HeterogeneousNemotronHModel,
+    HeterogeneousNemotronHPreTrainedModel,
+)
 
 
 def register() -> None:
     """Tell the Auto classes about every family; calling it again changes nothing."""
-    for config in (DeciConfig, HeterogeneousLlamaConfig, NemotronNasConfig):
+    for config in (
+        DeciConfig,
+        GptOssPuzzleConfig,
+        HeterogeneousGptOssConfig,
+        HeterogeneousGraniteMoeHybridConfig,
+        HeterogeneousLlamaConfig,
+        HeterogeneousNemotronHConfig,
+        NemotronHPuzzleConfig,
+        NemotronNasConfig,
+    ):
         AutoConfig.register(config.model_type, config, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousGptOssConfig, HeterogeneousGptOssForCausalLM, exist_ok=True)
+    AutoModelForSequenceClassification.register(
+        HeterogeneousGptOssConfig, HeterogeneousGptOssForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousGptOssConfig, HeterogeneousGptOssForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousGptOssConfig, HeterogeneousGptOssModel, exist_ok=True)
+    AutoModelForCausalLM.register(
+        HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridForCausalLM, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridModel, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM, exist_ok=True)
     AutoModelForQuestionAnswering.register(
         HeterogeneousLlamaConfig, HeterogeneousLlamaForQuestionAnswering, exist_ok=True
@@ -36,6 +79,9 @@ def register() -> None:
         HeterogeneousLlamaConfig, HeterogeneousLlamaForTokenClassification, exist_ok=True
     )
     AutoModel.register(HeterogeneousLlamaConfig, HeterogeneousLlamaModel, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHForCausalLM, exist_ok=True)
+    AutoModel.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHModel, exist_ok=True)
+    AUTO_QUANTIZER_MAPPING[HeterogeneousGptOssMxfp4HfQuantizer.quant_method] = HeterogeneousGptOssMxfp4HfQuantizer
 
 
 register()
@@ -43,6 +89,18 @@ register()
 
 __all__ = [
     "DeciConfig",
+    "GptOssPuzzleConfig",
+    "HeterogeneousGptOssConfig",
+    "HeterogeneousGptOssForCausalLM",
+    "HeterogeneousGptOssForSequenceClassification",
+    "HeterogeneousGptOssForTokenClassification",
+    "HeterogeneousGptOssModel",
+    "HeterogeneousGptOssMxfp4HfQuantizer",
+    "HeterogeneousGptOssPreTrainedModel",
+    "HeterogeneousGraniteMoeHybridConfig",
+    "HeterogeneousGraniteMoeHybridForCausalLM",
+    "HeterogeneousGraniteMoeHybridModel",
+    "HeterogeneousGraniteMoeHybridPreTrainedModel",
     "HeterogeneousLlamaConfig",
     "HeterogeneousLlamaForCausalLM",
     "HeterogeneousLlamaForQuestionAnswering",
@@ -50,6 +108,11 @@ __all__ = [
     "HeterogeneousLlamaForTokenClassification",
     "HeterogeneousLlamaModel",
     "HeterogeneousLlamaPreTrainedModel",
+    "HeterogeneousNemotronHConfig",
+    "HeterogeneousNemotronHForCausalLM",
+    "HeterogeneousNemotronHModel",
+    "HeterogeneousNemotronHPreTrainedModel",
+    "NemotronHPuzzleConfig",
     "NemotronNasConfig",
     "register",
 ]

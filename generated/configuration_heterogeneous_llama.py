@@ -79,8 +79,14 @@ class PerLayerConfigView(Sequence):
         return layers[0]
 
 
-# Upstream's word for a layer -> what mixes tokens in it; others, of layers without a mixer, are not here
-MIXERS_BY_LAYER_TYPE = {"full_attention": "attention", "sliding_attention": "attention", "linear_attention": "mamba"}
+# Upstream's word for a layer -> what mixes tokens in it
+MIXERS_BY_LAYER_TYPE = {
+    "full_attention": "attention",
+    "sliding_attention": "attention",
+    "linear_attention": "mamba",
+    "mlp": "none",
+    "moe": "none",
+}
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
 RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
@@ -130,7 +136,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             self.layer_types = remap_legacy_layer_types(self.layer_types)
         if self.mixer_types is None:
             layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
-            self.mixer_types = [MIXERS_BY_LAYER_TYPE.get(layer_type, "none") for layer_type in layer_types]
+            self.mixer_types = [MIXERS_BY_LAYER_TYPE.get(kind, kind) for kind in layer_types]  # others are refused
         if self.mlp_types is None:
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
         if errors := self._list_errors() or self._window_errors():
@@ -156,6 +162,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         # Not kept as an attribute: the checkpoints of compatible types become this family's
         config_dict = {name: value for name, value in config_dict.items() if name != "model_type"}
+        layer_types = {cls.attribute_map.get(name, name): value for name, value in kwargs.items()}.get("layer_types")
         if "num_hidden_layers" in kwargs:
             config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)
         config = super().from_dict(config_dict, **kwargs)
@@ -163,7 +170,19 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         overridden = config[0] if isinstance(config, tuple) else config
         overridden.simplify_sizes()
         overridden.validate()
+        if layer_types is not None:
+            overridden.check_layer_types(layer_types)
         return config
+
+    def check_layer_types(self, layer_types: list[str]):
+        """Refuse an override of `layer_types` that says something else than the lists it follows from."""
+        layers = zip(self.mixer_types, remap_legacy_layer_types(layer_types), self.layer_types)
+        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if mixer != "none" and asked != kind}
+        if wrong:
+            raise ValueError(
+                f"layer_types cannot be {wrong}: they follow from mixer_types = {self.mixer_types} and the windows. "
+                "Override mixer_types"
+            )
 
     @classmethod
     def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
@@ -175,6 +194,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             types = config_dict.get(name)
             if name not in overrides and types and len(set(types)) == 1:
                 overrides[name] = types[:1] * overrides["num_hidden_layers"]
+            elif name == "layer_types" and name not in overrides and types:
+                # As upstream's models, which read no further
+                overrides[name] = types[: overrides["num_hidden_layers"]]
         return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
 
     def simplify_sizes(self):
@@ -271,11 +293,13 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         names = ("mixer_types", "mlp_types", *self.per_layer_sizes)
         before = {name: getattr(self, name) for name in (*names, "layer_types")}
         lists = {name: self._as_list(name) for name in names}
+        overrides = self._with_own_names(overrides)
         if errors := self._override_errors(overrides, lists):
             raise ValueError("per_layer_config:\n" + "\n".join(errors))
         for layer, attributes in overrides.items():
             changes = {name: value for name, value in attributes.items() if name != "skip"}
-            changes |= {self.skippable[sub_block]: "none" for sub_block in attributes.get("skip", ())}
+            for sub_block in attributes.get("skip", ()):
+                changes |= self.entries_without(sub_block, int(layer))
             for name, value in changes.items():
                 lists[name][int(layer)] = value
         try:
@@ -283,6 +307,21 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         except Exception:
             self.__dict__.update(before)  # an override that is refused changes nothing
             raise
+
+    def _with_own_names(self, overrides: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+        """Overrides with the attributes under their own names, where `attribute_map` has others for them."""
+        if not isinstance(overrides, dict):
+            return overrides
+        return {
+            layer: {self.attribute_map.get(name, name): value for name, value in attributes.items()}
+            if isinstance(attributes, dict)
+            else attributes
+            for layer, attributes in overrides.items()
+        }
+
+    def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
+        """The lists in which the entry of a layer becomes "none" when `skip` names the sub-block."""
+        return {self.skippable[sub_block]: "none"}
 
     def _set_lists(self, lists: dict[str, list]):
         for name, values in lists.items():

@@ -600,6 +600,14 @@ class HeterogeneousGenerationMixin(GenerationMixin):
             )
         return super().init_continuous_batching(*args, **kwargs)
 
+    def _prepare_cache_for_generation(self, generation_config, *args, **kwargs):
+        if "attention" not in self.config.mixer_types and generation_config.use_cache is not False:
+            raise ValueError(
+                "No layer attends, and only a layer that does counts the tokens in a cache. "
+                "Call `generate` with `use_cache=False`, or `forward` token by token, which keeps the mamba states."
+            )
+        return super()._prepare_cache_for_generation(generation_config, *args, **kwargs)
+
     def _get_candidate_generator(self, generation_config, *args, **kwargs):
         early_exit = generation_config.assistant_early_exit
         if early_exit is not None and "attention" not in self.config.mixer_types[:early_exit]:

@@ -28,6 +28,8 @@ for auto in (AutoModel, AutoModelForCausalLM, AutoModelForQuestionAnswering, Aut
              AutoModelForTokenClassification):
     print(type(auto.from_config(config)).__name__)
 print(AutoConfig.for_model("nemotron-nas").model_type, AutoConfig.for_model("deci").model_type)
+from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
+print(AUTO_QUANTIZER_MAPPING["mxfp4"].__name__)
 """
     assert run(code).split() == [
         "HeterogeneousLlamaModel",
@@ -37,6 +39,7 @@ print(AutoConfig.for_model("nemotron-nas").model_type, AutoConfig.for_model("dec
         "HeterogeneousLlamaForTokenClassification",
         "nemotron-nas",
         "deci",
+        "HeterogeneousGptOssMxfp4HfQuantizer",
     ]
 
 

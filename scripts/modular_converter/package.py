@@ -13,13 +13,14 @@ from .shard import Shard, exports
 _FAMILY_CONFIG = re.compile(r"^class \w*PreTrainedModel\b.*:\n(?:    .*\n|\n)*?    config: \"?(\w+)", re.MULTILINE)
 _AUTO_CLASS = re.compile(r"^class (AutoModel\w*)\(", re.MULTILINE)
 
+_QUANTIZER_MAPPING = "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING\n"
 _TEMPLATE = '''\
 # Generated from the shards in {folder}/ by `hetero generate`. Do not edit.
 """Model families for transformers whose layers differ. Importing the package registers them with the Auto classes."""
 
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import {autos}
-
+{quantizer_mapping}
 {imports}
 
 
@@ -27,7 +28,7 @@ def register() -> None:
     """Tell the Auto classes about every family; calling it again changes nothing."""
     for config in ({configs}):
         AutoConfig.register(config.model_type, config, exist_ok=True)
-{models}
+{models}{quantizers}
 
 register()
 
@@ -74,12 +75,15 @@ def render_package(families: Iterable[Family], folder: str) -> str:
         f"from .{module} import {', '.join(names)}" for each in families for module, names in each.modules.items()
     ]
     names = sorted(name for each in families for name in each.names)
+    quantizers = [name for name in names if name.endswith("HfQuantizer")]
     return _TEMPLATE.format(
         folder=folder,
         autos=", ".join(sorted(autos)),
         imports="\n".join(imports),
         configs=_elements([name for name in names if name.endswith("Config")]),
         models="".join(lines),
+        quantizer_mapping=_QUANTIZER_MAPPING if quantizers else "",
+        quantizers="".join(f"    AUTO_QUANTIZER_MAPPING[{name}.quant_method] = {name}\n" for name in quantizers),
         exported=", ".join(f'"{name}"' for name in [*names, "register"]),
     )
 

@@ -319,3 +319,15 @@ def test_torch_is_optional_in_feature_extractors(toy: Toy) -> None:
     )
     text = toy.run(shard).files[shard.parent / "feature_extraction_new.py"]
     assert "from ...utils import is_torch_available, logging\n\n\nif is_torch_available():\n    import torch\n" in text
+
+
+def test_quantizers_of_a_family_are_registered_for_their_method() -> None:
+    from transformers_heterogeneous.scripts.modular_converter.package import Family, render_package
+
+    modules = {"configuration_new": ("NewConfig",), "modeling_new": ("NewModel", "NewFp3HfQuantizer")}
+    text = render_package([Family(modules, "NewConfig")], "shards")
+    assert "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING\n" in text
+    assert "    AUTO_QUANTIZER_MAPPING[NewFp3HfQuantizer.quant_method] = NewFp3HfQuantizer\n" in text
+    assert "NewFp3HfQuantizer," not in text.split("__all__")[0].split("def register")[1]
+    plain = render_package([Family({**modules, "modeling_new": ("NewModel",)}, "NewConfig")], "shards")
+    assert "QUANTIZER" not in plain and "quantizers" not in plain

@@ -1,0 +1,765 @@
+# Generated from modular/modular_heterogeneous_gpt_oss.py by `hetero generate`. Do not edit: change the shard and generate again.
+# Parents: transformers 5.23.0; the code used of them: sha256 5dbcdf66252218ea
+# Code of the parents, under the Apache License 2.0:
+#   Copyright 2025 The HuggingFace Team. All rights reserved.
+#
+# Copyright 2025 The HuggingFace Inc. team. All rights reserved.
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from collections.abc import Sequence
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+
+from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
+
+
+class PerLayerConfigView(Sequence):
+    """The configs of the layers, computed when read: indexed by layer, slice or layer type."""
+
+    def __init__(self, config: "HeterogeneousPreTrainedConfig"):
+        self.config = config
+        self.attributes = config.per_layer_attributes or set()
+        if isinstance(config.__dict__.get("sliding_window"), int):
+            self.attributes |= {"sliding_window"}  # `layer_types` says where it holds
+
+    def __len__(self) -> int:
+        return self.config.num_hidden_layers
+
+    def __getitem__(self, index: int | slice | str) -> "PreTrainedConfig | list[PreTrainedConfig]":
+        if isinstance(index, slice):
+            return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
+        if isinstance(index, str):
+            index = self.layer_of_type(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"layer {index} of a model with {len(self)} layers")
+        return self.layer_config(index % len(self)) if self.attributes else self.config
+
+    def layer_config(self, layer_idx: int) -> PreTrainedConfig:
+        """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
+        of geometry (cache allocators, servers) expect a number."""
+        fields = self.config.__dict__
+        layer_fields = {"_model_config": self.config, "skip": self.config.skipped_sub_blocks(layer_idx)}
+        for name in self.attributes - {"mixer_types", "mlp_types"}:
+            sizes = fields[name] if isinstance(fields[name], list) else self.config.layer_sizes(name)
+            size = sizes[layer_idx]
+            if size is None and name not in self.config.optional_per_layer_sizes:
+                size = max([size for size in sizes if size is not None], default=None)
+            layer_fields[name] = size
+        config = object.__new__(type(self.config))  # no validation: the scalars come from lists that were validated
+        config.__dict__.update(fields, **layer_fields)
+        return config
+
+    def layer_of_type(self, layer_type: str) -> int:
+        """The first layer with a cache of an entry of `layer_types`; a `ValueError` where such layers differ."""
+        kinds = zip(self.config.layer_types, self.config.kv_sharing_modes)
+        layers = [idx for idx, (kind, mode) in enumerate(kinds) if kind == layer_type and mode != "reuse"]
+        if not layers:
+            raise ValueError(
+                f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
+            )
+        for name in sorted(self.attributes or ()):
+            values = {layer_idx: getattr(self.config, name)[layer_idx] for layer_idx in layers}
+            if len(set(values.values())) > 1:
+                raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
+        return layers[0]
+
+
+# Upstream's word for a layer -> what mixes tokens in it
+MIXERS_BY_LAYER_TYPE = {
+    "full_attention": "attention",
+    "sliding_attention": "attention",
+    "linear_attention": "mamba",
+    "mlp": "none",
+    "moe": "none",
+}
+# How two sizes of one layer may be bound to each other, and what a message says where they are not
+RELATIONS = {
+    "divides": (lambda size, other: other % size == 0, "does not divide"),
+    "is at most": (lambda size, other: size <= other, "is more than"),
+}
+
+
+class HeterogeneousPreTrainedConfig(PreTrainedConfig):
+    """
+    A config whose layers may differ from one another.
+
+    `mixer_types` and `mlp_types` say what each layer is made of and are always lists, one entry a layer. A size named in
+    `per_layer_sizes` is either a scalar, which holds for every layer that has the sub-block, or a list with one entry a
+    layer, `None` where the layer has no such sub-block. When all entries that count are equal the scalar is stored.
+    `per_layer_config[i]` is the config of layer `i`, computed when it is read, with scalars only.
+
+    `layer_types` follows from the lists. Only with a scalar `sliding_window` does it say more than they do: the window
+    holds for the layers of type `"sliding_attention"`, all that attend where it names none.
+    """
+
+    # Size -> the list that says whether a layer has it, and the entries of that list for which it does
+    per_layer_sizes = {}
+    # Sizes for which `None` is a choice ("no window") and not an absence
+    optional_per_layer_sizes = ("sliding_window",)
+    supported_mixer_types = ("attention", "linear", "none")
+    supported_mlp_types = ("dense", "linear", "none")
+    # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
+    skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # (size, relation, size) of one layer
+    related_sizes = (("num_key_value_heads", "divides", "num_attention_heads"),)
+    # What is split over ranks -> sizes that must be multiples of their number, in every layer
+    sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads")}
+    # Checkpoints of these model types are read without a warning: the family is meant for them
+    compatible_model_types = ()
+    # A per-layer attribute that is read globally is its list; nothing raises
+    allow_global_per_layer_attribute_access = True
+
+    mixer_types: list[str] | None = None
+    mlp_types: list[str] | None = None
+    layer_types: list[str] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.layer_types is not None:
+            self.layer_types = remap_legacy_layer_types(self.layer_types)
+        if self.mixer_types is None:
+            layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
+            self.mixer_types = [MIXERS_BY_LAYER_TYPE.get(kind, kind) for kind in layer_types]  # others are refused
+        if self.mlp_types is None:
+            self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
+        if errors := self._list_errors() or self._window_errors():
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        if (
+            self.layer_types is not None
+            and isinstance(getattr(self, "sliding_window", None), int)
+            and not any(self.sliding_layers())
+        ):
+            self.sliding_window = None  # upstream's configs keep one beside layers that all attend to everything
+        self.layer_types = self._derived_layer_types()
+        super().__post_init__(**kwargs)
+        self.simplify_sizes()
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if config_dict.get("model_type") in cls.compatible_model_types:
+            del config_dict["model_type"]
+        return config_dict, kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        # Not kept as an attribute: the checkpoints of compatible types become this family's
+        config_dict = {name: value for name, value in config_dict.items() if name != "model_type"}
+        layer_types = {cls.attribute_map.get(name, name): value for name, value in kwargs.items()}.get("layer_types")
+        if "num_hidden_layers" in kwargs:
+            config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)
+        config = super().from_dict(config_dict, **kwargs)
+        # Keyword overrides are set one by one on a finished config: what they make together is checked here
+        overridden = config[0] if isinstance(config, tuple) else config
+        overridden.simplify_sizes()
+        overridden.validate()
+        if layer_types is not None:
+            overridden.check_layer_types(layer_types)
+        return config
+
+    def check_layer_types(self, layer_types: list[str]):
+        """Refuse an override of `layer_types` that says something else than the lists it follows from."""
+        layers = zip(self.mixer_types, remap_legacy_layer_types(layer_types), self.layer_types)
+        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if mixer != "none" and asked != kind}
+        if wrong:
+            raise ValueError(
+                f"layer_types cannot be {wrong}: they follow from mixer_types = {self.mixer_types} and the windows. "
+                "Override mixer_types"
+            )
+
+    @classmethod
+    def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
+        """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
+        checks them together. What all saved layers are made of, the new ones are too."""
+        names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", *cls.per_layer_sizes]
+        overrides = {name: kwargs[name] for name in names if name in kwargs}
+        for name in ("mixer_types", "mlp_types", "layer_types"):
+            types = config_dict.get(name)
+            if name not in overrides and types and len(set(types)) == 1:
+                overrides[name] = types[:1] * overrides["num_hidden_layers"]
+            elif name == "layer_types" and name not in overrides and types:
+                # As upstream's models, which read no further
+                overrides[name] = types[: overrides["num_hidden_layers"]]
+        return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
+
+    def simplify_sizes(self):
+        """Say what the layers are in upstream's words, put `None` where a layer has no such sub-block, and the scalar
+        where all other entries are equal."""
+        if self._list_errors():
+            return  # for `validate_architecture` to report
+        self.layer_types = self._derived_layer_types()
+        for name in self.per_layer_sizes:
+            if isinstance(sizes := getattr(self, name), list):
+                layers = list(zip(sizes, self.layers_with(name)))
+                distinct = {size for size, has in layers if has}
+                if name == "sliding_window" and len(distinct) > 1:
+                    distinct.discard(None)  # `layer_types` says where there is none
+                sizes = [size if has else None for size, has in layers]
+                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
+
+    def _derived_layer_types(self) -> list[str]:
+        """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
+        with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
+        windows = getattr(self, "sliding_window", None)
+        slides = self.sliding_layers() if isinstance(windows, int) and self.layer_types else []
+        if isinstance(windows, list):
+            slides = [window is not None for window in windows]
+        elif not any(slides):
+            slides = [windows is not None] * self.num_hidden_layers
+        kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
+        layer_types = [
+            kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(self.mixer_types, slides)
+        ]
+        default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
+        return [layer_type or default for layer_type in layer_types]
+
+    def sliding_layers(self) -> list[bool]:
+        """For each layer, whether it attends and is of the type that a scalar `sliding_window` holds for."""
+        layers = zip(self.mixer_types, self.layer_types)
+        return [mixer == "attention" and kind == "sliding_attention" for mixer, kind in layers]
+
+    def layers_with(self, name: str) -> list[bool]:
+        """For each layer, whether it has the sub-block that the size `name` belongs to."""
+        types, having = self.per_layer_sizes[name]
+        return [layer_type in having for layer_type in getattr(self, types)]
+
+    def layer_sizes(self, name: str) -> list[int | None]:
+        """The size `name` of each layer, `None` where the layer has no such sub-block."""
+        sizes = getattr(self, name, None)
+        if isinstance(sizes, list):
+            return list(sizes)
+        if name == "sliding_window":
+            having = self.sliding_layers()
+        else:
+            having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
+        return [sizes if has else None for has in having]
+
+    def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
+        """What upstream's `skip` says of a layer."""
+        names = {types: name for name, types in reversed(self.skippable.items())}  # the first of each list
+        return [name for types, name in reversed(names.items()) if self.__dict__[types][layer_idx] == "none"]
+
+    @property
+    def is_heterogeneous(self) -> bool:
+        return self.per_layer_attributes is not None
+
+    @property
+    def per_layer_attributes(self) -> set[str] | None:
+        """The names of the attributes that are lists with unequal entries; `None` where there are none, and for the
+        config of one layer."""
+        fields = self.__dict__  # not `getattr`, which costs a hundred times as much and is asked for at every layer
+        if "_model_config" in fields:
+            return None
+        names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
+        names |= {name for name in ("mixer_types", "mlp_types") if len(set(fields[name])) > 1}
+        return names or None
+
+    @property
+    def per_layer_config(self) -> PerLayerConfigView:
+        return PerLayerConfigView(self)
+
+    @per_layer_config.setter
+    def per_layer_config(self, overrides: dict[int | str, dict[str, Any]] | None):
+        """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
+        if overrides is None:
+            return
+        names = ("mixer_types", "mlp_types", *self.per_layer_sizes)
+        before = {name: getattr(self, name) for name in (*names, "layer_types")}
+        lists = {name: self._as_list(name) for name in names}
+        overrides = self._with_own_names(overrides)
+        if errors := self._override_errors(overrides, lists):
+            raise ValueError("per_layer_config:\n" + "\n".join(errors))
+        for layer, attributes in overrides.items():
+            changes = {name: value for name, value in attributes.items() if name != "skip"}
+            for sub_block in attributes.get("skip", ()):
+                changes |= self.entries_without(sub_block, int(layer))
+            for name, value in changes.items():
+                lists[name][int(layer)] = value
+        try:
+            self._set_lists(lists)
+        except Exception:
+            self.__dict__.update(before)  # an override that is refused changes nothing
+            raise
+
+    def _with_own_names(self, overrides: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+        """Overrides with the attributes under their own names, where `attribute_map` has others for them."""
+        if not isinstance(overrides, dict):
+            return overrides
+        return {
+            layer: {self.attribute_map.get(name, name): value for name, value in attributes.items()}
+            if isinstance(attributes, dict)
+            else attributes
+            for layer, attributes in overrides.items()
+        }
+
+    def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
+        """The lists in which the entry of a layer becomes "none" when `skip` names the sub-block."""
+        return {self.skippable[sub_block]: "none"}
+
+    def _set_lists(self, lists: dict[str, list]):
+        for name, values in lists.items():
+            setattr(self, name, values)
+        self.simplify_sizes()
+        if getattr(self, "_post_init_done", False):
+            self.validate()
+
+    def _as_list(self, name: str) -> list:
+        value = self.layer_sizes(name) if name == "sliding_window" else getattr(self, name)
+        return list(value) if isinstance(value, list) else [value] * self.num_hidden_layers
+
+    def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
+        if not isinstance(overrides, dict):
+            return [f"a dict of layer -> attributes is needed, not {type(overrides).__name__}"]
+        errors = []
+        for layer, attributes in overrides.items():
+            if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
+                errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
+                continue
+            if not isinstance(attributes, dict):
+                errors.append(f"layer {layer}: a dict of attributes is needed, not {attributes!r}")
+                continue
+            skip = attributes.get("skip", [])
+            if not isinstance(skip, list | tuple | set) or not set(skip) <= set(self.skippable):
+                errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {list(self.skippable)}")
+            errors += [
+                f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(known)}"
+                for name, value in attributes.items()
+                if name not in known and name != "skip"
+            ]
+            errors += [
+                f"layer {layer}: {name} = {attributes[name]!r}, but its entry of {types} is {known[types][int(layer)]!r}"
+                for name, (types, having) in self.per_layer_sizes.items()
+                if attributes.get(name) is not None
+                and types not in attributes
+                and known[types][int(layer)] not in having
+            ]
+        return errors
+
+    @property
+    def kv_sharing_modes(self) -> list[str | None]:
+        """Upstream's word for layers that keep no state of their own in the cache: here those without a mixer that has
+        one."""
+        return [None if mixer in ("attention", "mamba") else "reuse" for mixer in self.mixer_types]
+
+    def check_layers(self):
+        """Check once more, ahead of building a model: the lists may have been edited since the config was made, and how
+        the model is to be spread over devices is known now."""
+        self.simplify_sizes()
+        self.validate_architecture()
+        if errors := self._sharding_errors():
+            raise ValueError(f"{self.model_type} cannot be spread so:\n" + "\n".join(errors))
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Names every layer that is wrong."""
+        if "_model_config" in self.__dict__:
+            return  # one layer of a config that was validated
+        errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._relation_errors()
+        if errors:
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+
+    def _list_errors(self) -> list[str]:
+        names = ("mixer_types", "mlp_types", "layer_types", *self.per_layer_sizes)
+        lists = {name: getattr(self, name) for name in names}
+        return [
+            f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
+            for name, entries in lists.items()
+            if isinstance(entries, list) and len(entries) != self.num_hidden_layers
+        ]
+
+    def _window_errors(self) -> list[str]:
+        windows = getattr(self, "sliding_window", None)
+        if not isinstance(windows, list) or self.layer_types is None:
+            return []
+        layers = enumerate(zip(self.mixer_types, self.layer_types, windows))
+        return [
+            f"layer_types[{layer_idx}] is {kind!r}, but sliding_window[{layer_idx}] is {window}: leave layer_types out"
+            for layer_idx, (mixer, kind, window) in layers
+            if mixer == "attention" and (kind == "sliding_attention") != (window is not None)
+        ]
+
+    def _type_errors(self) -> list[str]:
+        errors = [
+            f"{name}[{layer_idx}] is {layer_type!r}, allowed are {list(supported)}"
+            for name, supported in (
+                ("mixer_types", self.supported_mixer_types),
+                ("mlp_types", self.supported_mlp_types),
+            )
+            for layer_idx, layer_type in enumerate(getattr(self, name))
+            if layer_type not in supported
+        ]
+        if not {"attention", "mamba"}.intersection(self.mixer_types):
+            errors.append(
+                "mixer_types has no 'attention': at least one layer must attend, since positions and caches follow it. "
+                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves"
+            )
+        return errors
+
+    def _size_errors(self) -> list[str]:
+        errors = []
+        for name in self.per_layer_sizes:
+            optional = name in self.optional_per_layer_sizes
+            for place, size in self._sizes_that_count(name):
+                if size is None and not optional or size is not None and size <= 0:
+                    allowed = "a positive integer" + " or None" * optional
+                    errors.append(f"{place} is {size}: there is such a sub-block, and {allowed} is needed")
+        return errors
+
+    def _sizes_that_count(self, name: str) -> list[tuple[str, int | None]]:
+        """What messages call a size, and its value: once for a scalar, else for each layer that has the sub-block."""
+        sizes = getattr(self, name)
+        if not isinstance(sizes, list):
+            return [(name, sizes)] if any(self.layers_with(name)) else []
+        layers = enumerate(zip(sizes, self.layers_with(name)))
+        return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
+
+    def _relation_errors(self) -> list[str]:
+        errors = []
+        for name, relation, other_name in self.related_sizes:
+            holds, complaint = RELATIONS[relation]
+            wrong = {}
+            for layer_idx, (size, other) in enumerate(zip(self.layer_sizes(name), self.layer_sizes(other_name))):
+                if size is not None and other is not None and not holds(size, other):
+                    message = f"{name} = {size} {complaint} {other_name} = {other}"
+                    wrong.setdefault(message, []).append(layer_idx)
+            errors += [f"layers {layers}: {message}" for message, layers in wrong.items()]
+        return errors
+
+    def _sharding_errors(self) -> list[str]:
+        distributed_config = getattr(self, "distributed_config", None)
+        errors = []
+        for num_ranks, names in self.sharded_sizes.items():
+            num = getattr(distributed_config, num_ranks, None) or 1
+            for name in names:
+                wrong = {idx: size for idx, size in enumerate(self.layer_sizes(name)) if size and size % num}
+                if wrong:
+                    errors.append(f"{num_ranks} = {num} does not divide {name} of these layers: {wrong}")
+        return errors
+
+    def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
+        # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
+        d.pop("_model_config", None)
+        if not isinstance(d.get("sliding_window"), int):
+            d.pop("layer_types", None)
+
+
+# Keys of the published configs that only the checkpoint's own remote code reads
+REMOTE_CODE_KEYS = (
+    "auto_map",
+    "block_return_only_hidden_states",
+    "llama4_attn_implementation",
+    "naive_attention_decode_batched",
+    "naive_attention_decode_single",
+    "naive_attention_prefill",
+    "output_router_logits",
+    "router_aux_loss_coef",
+    "router_z_loss_coef",
+)
+# Values of keys outside the blocks that say something which Llama layers do not do
+INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": (None, False)}
+
+
+def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a published config that mean something without its remote code; a `ValueError` names those that
+    the family cannot express."""
+    errors = [
+        f"{name} = {config_dict[name]!r} cannot be expressed, only {list(allowed)}"
+        for name, allowed in INEXPRESSIBLE_KEYS.items()
+        if config_dict.get(name) not in allowed
+    ]
+    if errors:
+        raise ValueError("\n".join(errors))
+    return {name: value for name, value in config_dict.items() if name not in (*REMOTE_CODE_KEYS, *INEXPRESSIBLE_KEYS)}
+
+
+def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:
+    """The fields of a sub-block that ask for what the family does not do; null, false and empty ask for nothing."""
+    harmless = {"weights_precision": "bf16"}
+    return [
+        f"{name} = {value!r} cannot be expressed by this family"
+        for name, value in sub_block.items()
+        if name not in understood and value and value != harmless.get(name)
+    ]
+
+
+def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
+    errors = []
+    for name in names:
+        value, kinds = sub_block.get(name), (int, float) if name == "ffn_mult" else (int,)
+        possible = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < float("inf")
+        if value is not None and not possible:
+            kind = "number" if name == "ffn_mult" else "integer"
+            errors.append(f"{name} = {value!r}: a positive {kind} is needed")
+    return errors
+
+
+# Members of an entry of `block_configs` in gpt-oss-puzzle: sizes under the config's own names
+PUZZLE_SIZES = (
+    "num_local_experts",
+    "num_experts_per_tok",
+    "intermediate_size",
+    "num_key_value_heads",
+    "sliding_window",
+)
+# `ffn.moe` of Puzzletron's entries -> the size that it is
+PUZZLETRON_SIZES = {
+    "num_local_experts": "num_local_experts",
+    "num_experts_per_tok": "num_experts_per_tok",
+    "expert_intermediate_dim": "intermediate_size",
+}
+# What Puzzletron says beside `ffn.moe`, if anything
+EXPERT_ACTIVATION = {"gated": (None, True), "hidden_act": (None, "silu")}
+# ModelOpt writes its default of 8192 also for models without a shared expert, as gpt-oss is one
+NO_SHARED_EXPERT = (None, 0, 8192)
+
+
+def read_puzzle_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """One entry in gpt-oss-puzzle's dialect as (attributes of the layer, errors)."""
+    errors = [*inexpressible_fields(block, PUZZLE_SIZES), *impossible_sizes(block, PUZZLE_SIZES)]
+    return {name: block[name] for name in PUZZLE_SIZES if name in block}, [f": {error}" for error in errors]
+
+
+def read_puzzletron_attention(attention: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """One layer's `attention` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if attention.get("no_op"):
+        return {"mixer_types": "none"}, []
+    sizes = ("num_key_value_heads", "window_length")
+    errors = [*inexpressible_fields(attention, ("no_op", *sizes)), *impossible_sizes(attention, sizes)]
+    layer = {"mixer_types": "attention", "num_key_value_heads": attention.get("num_key_value_heads")}
+    if attention.get("window_length") is not None:  # else `layer_types` says where the one window holds
+        layer["sliding_window"] = attention["window_length"]
+    return layer, errors
+
+
+def read_puzzletron_ffn(ffn: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """One layer's `ffn` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if ffn.get("no_op"):
+        return {"mlp_types": "none"}, []
+    errors = inexpressible_fields(ffn, ("no_op", "moe", *EXPERT_ACTIVATION))
+    errors += [
+        f"{name} = {ffn[name]!r} cannot be expressed, only {list(allowed)}"
+        for name, allowed in EXPERT_ACTIVATION.items()
+        if ffn.get(name) not in allowed
+    ]
+    moe = ffn.get("moe")
+    if not isinstance(moe, dict):
+        return {}, [*errors, f"moe = {moe!r}: an object is needed, or no_op set to true"]
+    errors += [
+        f"moe: {error}" for error in inexpressible_fields(moe, (*PUZZLETRON_SIZES, "shared_expert_intermediate_dim"))
+    ]
+    errors += [f"moe: {error}" for error in impossible_sizes(moe, tuple(PUZZLETRON_SIZES))]
+    shared = moe.get("shared_expert_intermediate_dim")
+    if shared not in NO_SHARED_EXPERT:
+        errors.append(f"moe: shared_expert_intermediate_dim = {shared!r}, but this family has no shared expert")
+    return {"mlp_types": "moe"} | {ours: moe.get(theirs) for theirs, ours in PUZZLETRON_SIZES.items()}, errors
+
+
+def read_puzzletron_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """One entry in Puzzletron's dialect as (attributes of the layer, errors)."""
+    missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
+    if missing:
+        return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
+    mixer, mixer_errors = read_puzzletron_attention(block["attention"])
+    mlp, mlp_errors = read_puzzletron_ffn(block["ffn"])
+    errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
+    errors += [f".attention: {error}" for error in mixer_errors] + [f".ffn: {error}" for error in mlp_errors]
+    return mixer | mlp, errors
+
+
+def read_expert_blocks(block_configs: list[dict[str, Any]], num_hidden_layers: int) -> dict[str, list]:
+    """
+    The layers that `block_configs` describes, as attributes of the config. Read are the dialects of gpt-oss-puzzle
+    (`num_local_experts` beside `sliding_window`) and of Puzzletron (`attention` beside `ffn`).
+
+    Raises:
+        ValueError: names every block and field that the family cannot express.
+    """
+    if not isinstance(block_configs, list):
+        raise ValueError(f"block_configs is a list with one entry a layer, not {block_configs!r}")
+    blocks = []
+    for block in block_configs:
+        if not isinstance(block, dict):
+            blocks.append(({}, [f" = {block!r}: an object is needed"]))
+        elif "attention" in block or "ffn" in block:
+            blocks.append(read_puzzletron_block(block))
+        else:
+            blocks.append(read_puzzle_block(block))
+    errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
+    if len(blocks) != num_hidden_layers:
+        errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {num_hidden_layers}")
+
+    layers = [layer for layer, _ in blocks]
+    attributes = {
+        name: [layer.get(name) for layer in layers]
+        for name in ("mixer_types", "mlp_types", *PUZZLE_SIZES)
+        if any(name in layer for layer in layers)
+    }
+    errors += [
+        f"block_configs[{layer_idx}]: {name} is missing, other blocks have it"
+        for layer_idx, layer in enumerate(layers)
+        for name in attributes
+        if name not in layer and "mixer_types" not in attributes and not blocks[layer_idx][1]
+    ]
+    if errors:
+        raise ValueError("\n".join(errors))
+    return attributes
+
+
+@strict
+class HeterogeneousGptOssConfig(HeterogeneousPreTrainedConfig):
+    r"""
+    Config of a gpt-oss whose layers may differ. All fields of [`GptOssConfig`] keep their meaning; those below may be
+    lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
+
+    Args:
+        mixer_types (`list[str]`, *optional*):
+            What mixes tokens in each layer: `"attention"` or `"none"`. All `"attention"` by default.
+        mlp_types (`list[str]`, *optional*):
+            The feed-forward block of each layer: `"moe"` or `"none"`. All `"moe"` by default.
+        num_local_experts (`int` or `list[int | None]`, defaults to 128):
+            Experts.
+        num_experts_per_tok (`int` or `list[int | None]`, defaults to 4):
+            Experts that each token goes to, at most as many as the layer has.
+        intermediate_size (`int` or `list[int | None]`, defaults to 2880):
+            Width of each expert.
+        num_key_value_heads (`int` or `list[int | None]`, *optional*, defaults to 8):
+            Key and value heads; each entry divides `num_attention_heads`.
+        sliding_window (`int` or `list[int | None]`, *optional*, defaults to 128):
+            How many positions, its own included, a token attends to. `None` is full attention. A scalar holds for the
+            layers that `layer_types` calls `"sliding_attention"`, every other one from the first by default; a list
+            decides by itself.
+        block_configs (`list[dict]`, *optional*):
+            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
+
+    Raises:
+        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
+        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
+
+    ```python
+    >>> from transformers_heterogeneous import HeterogeneousGptOssConfig
+
+    >>> config = HeterogeneousGptOssConfig(num_hidden_layers=4, num_local_experts=[128, 64, 64, 32])
+    >>> config.per_layer_config[3].num_local_experts
+    32
+    ```"""
+
+    model_type = "heterogeneous_gpt_oss"
+    attribute_map = {
+        "num_experts": "num_local_experts",
+    }
+    default_theta = 150000.0
+    base_model_pp_plan = {
+        "embed_tokens": (["input_ids"], ["inputs_embeds"]),
+        "layers": (["hidden_states", "attention_mask"], ["hidden_states"]),
+        "norm": (["hidden_states"], ["hidden_states"]),
+    }
+    base_model_ep_plan = {
+        "layers.*.mlp.experts.gate_up_proj": "grouped_gemm",
+        "layers.*.mlp.experts.gate_up_proj_bias": "grouped_gemm",
+        "layers.*.mlp.experts.down_proj": "grouped_gemm",
+        "layers.*.mlp.experts.down_proj_bias": "grouped_gemm",
+        "layers.*.mlp.experts": "ep_dispatch_experts",
+    }
+
+    num_hidden_layers: int = 36
+
+    num_local_experts: int | list[int | None] = 128
+    vocab_size: int = 201088
+    hidden_size: int = 2880
+    intermediate_size: int | list[int | None] = 2880
+    head_dim: int = 64
+    num_attention_heads: int = 64
+    num_key_value_heads: int | list[int | None] | None = 8
+    sliding_window: int | list[int | None] | None = 128
+    tie_word_embeddings: bool = False
+    hidden_act: str = "silu"
+    initializer_range: float = 0.02
+    max_position_embeddings: int = 131072
+    rms_norm_eps: float = 1e-5
+    rope_parameters: dict | None = None
+    attention_dropout: float | int = 0.0
+    num_experts_per_tok: int | list[int | None] = 4
+    swiglu_alpha: float = 1.702
+    swiglu_limit: float = 7.0
+    router_aux_loss_coef: float = 0.001
+    output_router_logits: bool = False
+    use_cache: bool = True
+    layer_types: list[str] | None = None
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    attention_bias: bool = True
+    per_layer_sizes = {
+        "num_key_value_heads": ("mixer_types", ("attention",)),
+        "sliding_window": ("mixer_types", ("attention",)),
+        "num_local_experts": ("mlp_types", ("moe",)),
+        "num_experts_per_tok": ("mlp_types", ("moe",)),
+        "intermediate_size": ("mlp_types", ("moe",)),
+    }
+    supported_mixer_types = ("attention", "none")
+    supported_mlp_types = ("moe", "none")
+    related_sizes = (
+        ("num_key_value_heads", "divides", "num_attention_heads"),
+        ("num_experts_per_tok", "is at most", "num_local_experts"),
+    )
+    sharded_sizes = {"ep_size": ("num_local_experts",)}
+    compatible_model_types = ("gpt_oss", "gpt_oss_puzzle")
+    base_model_fsdp_plan = {
+        "embed_tokens": "free_full_weight",
+        "layers.*": "free_full_weight",
+        "norm": "free_full_weight",  # diff with gpt-oss: not in one group with `lm_head`, which has another dtype
+    }
+
+    def __post_init__(self, block_configs: list[dict[str, Any]] | None = None, **kwargs):
+        if block_configs is not None:
+            for name, value in read_expert_blocks(block_configs, self.num_hidden_layers).items():
+                setattr(self, name, value)
+            kwargs = drop_remote_code_keys(kwargs)
+        windows = self.sliding_window
+        if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
+            self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+
+        self.head_dim = self.head_dim if self.head_dim is not None else self.hidden_size // self.num_attention_heads
+        if self.layer_types is None:
+            self.layer_types = [
+                "sliding_attention" if bool((i + 1) % 2) else "full_attention" for i in range(self.num_hidden_layers)
+            ]
+
+        if self.rope_parameters is None:
+            self.rope_parameters = {
+                "rope_type": "yarn",
+                "factor": 32.0,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "truncate": False,
+                "original_max_position_embeddings": 4096,
+            }
+        super().__post_init__(**kwargs)
+
+
+class GptOssPuzzleConfig(HeterogeneousGptOssConfig):
+    """Reads the config of a published `gpt_oss_puzzle` checkpoint; what it returns is a [`HeterogeneousGptOssConfig`]."""
+
+    model_type = "gpt_oss_puzzle"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        if not config_dict.get("block_configs"):
+            raise ValueError("block_configs is missing: a gpt_oss_puzzle config describes its layers there")
+        return HeterogeneousGptOssConfig.from_dict(config_dict, **kwargs)
+
+
+__all__ = ["GptOssPuzzleConfig", "HeterogeneousGptOssConfig"]

@@ -1,0 +1,601 @@
+# Generated from modular/modular_heterogeneous_granite_moe_hybrid.py by `hetero generate`. Do not edit: change the shard and generate again.
+# Parents: transformers 5.23.0; the code used of them: sha256 e32e155a781073a9
+#
+# Copyright 2025 IBM and the HuggingFace Inc. team. All rights reserved.
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from collections.abc import Sequence
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+
+from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
+from transformers.modeling_rope_utils import RopeParameters
+
+
+class PerLayerConfigView(Sequence):
+    """The configs of the layers, computed when read: indexed by layer, slice or layer type."""
+
+    def __init__(self, config: "HeterogeneousPreTrainedConfig"):
+        self.config = config
+        self.attributes = config.per_layer_attributes or set()
+        if isinstance(config.__dict__.get("sliding_window"), int):
+            self.attributes |= {"sliding_window"}  # `layer_types` says where it holds
+
+    def __len__(self) -> int:
+        return self.config.num_hidden_layers
+
+    def __getitem__(self, index: int | slice | str) -> "PreTrainedConfig | list[PreTrainedConfig]":
+        if isinstance(index, slice):
+            return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
+        if isinstance(index, str):
+            index = self.layer_of_type(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"layer {index} of a model with {len(self)} layers")
+        return self.layer_config(index % len(self)) if self.attributes else self.config
+
+    def layer_config(self, layer_idx: int) -> PreTrainedConfig:
+        """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
+        of geometry (cache allocators, servers) expect a number."""
+        fields = self.config.__dict__
+        layer_fields = {"_model_config": self.config, "skip": self.config.skipped_sub_blocks(layer_idx)}
+        for name in self.attributes - {"mixer_types", "mlp_types"}:
+            sizes = fields[name] if isinstance(fields[name], list) else self.config.layer_sizes(name)
+            size = sizes[layer_idx]
+            if size is None and name not in self.config.optional_per_layer_sizes:
+                size = max([size for size in sizes if size is not None], default=None)
+            layer_fields[name] = size
+        config = object.__new__(type(self.config))  # no validation: the scalars come from lists that were validated
+        config.__dict__.update(fields, **layer_fields)
+        return config
+
+    def layer_of_type(self, layer_type: str) -> int:
+        """The first layer with a cache of an entry of `layer_types`; a `ValueError` where such layers differ."""
+        kinds = zip(self.config.layer_types, self.config.kv_sharing_modes)
+        layers = [idx for idx, (kind, mode) in enumerate(kinds) if kind == layer_type and mode != "reuse"]
+        if not layers:
+            raise ValueError(
+                f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
+            )
+        for name in sorted(self.attributes or ()):
+            values = {layer_idx: getattr(self.config, name)[layer_idx] for layer_idx in layers}
+            if len(set(values.values())) > 1:
+                raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
+        return layers[0]
+
+
+# Upstream's word for a layer -> what mixes tokens in it
+MIXERS_BY_LAYER_TYPE = {
+    "full_attention": "attention",
+    "sliding_attention": "attention",
+    "linear_attention": "mamba",
+    "mlp": "none",
+    "moe": "none",
+}
+# How two sizes of one layer may be bound to each other, and what a message says where they are not
+RELATIONS = {
+    "divides": (lambda size, other: other % size == 0, "does not divide"),
+    "is at most": (lambda size, other: size <= other, "is more than"),
+}
+
+
+class HeterogeneousPreTrainedConfig(PreTrainedConfig):
+    """
+    A config whose layers may differ from one another.
+
+    `mixer_types` and `mlp_types` say what each layer is made of and are always lists, one entry a layer. A size named in
+    `per_layer_sizes` is either a scalar, which holds for every layer that has the sub-block, or a list with one entry a
+    layer, `None` where the layer has no such sub-block. When all entries that count are equal the scalar is stored.
+    `per_layer_config[i]` is the config of layer `i`, computed when it is read, with scalars only.
+
+    `layer_types` follows from the lists. Only with a scalar `sliding_window` does it say more than they do: the window
+    holds for the layers of type `"sliding_attention"`, all that attend where it names none.
+    """
+
+    # Size -> the list that says whether a layer has it, and the entries of that list for which it does
+    per_layer_sizes = {}
+    # Sizes for which `None` is a choice ("no window") and not an absence
+    optional_per_layer_sizes = ("sliding_window",)
+    supported_mixer_types = ("attention", "linear", "none")
+    supported_mlp_types = ("dense", "linear", "none")
+    # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
+    skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # (size, relation, size) of one layer
+    related_sizes = (("num_key_value_heads", "divides", "num_attention_heads"),)
+    # What is split over ranks -> sizes that must be multiples of their number, in every layer
+    sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads")}
+    # Checkpoints of these model types are read without a warning: the family is meant for them
+    compatible_model_types = ()
+    # A per-layer attribute that is read globally is its list; nothing raises
+    allow_global_per_layer_attribute_access = True
+
+    mixer_types: list[str] | None = None
+    mlp_types: list[str] | None = None
+    layer_types: list[str] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.layer_types is not None:
+            self.layer_types = remap_legacy_layer_types(self.layer_types)
+        if self.mixer_types is None:
+            layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
+            self.mixer_types = [MIXERS_BY_LAYER_TYPE.get(kind, kind) for kind in layer_types]  # others are refused
+        if self.mlp_types is None:
+            self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
+        if errors := self._list_errors() or self._window_errors():
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        if (
+            self.layer_types is not None
+            and isinstance(getattr(self, "sliding_window", None), int)
+            and not any(self.sliding_layers())
+        ):
+            self.sliding_window = None  # upstream's configs keep one beside layers that all attend to everything
+        self.layer_types = self._derived_layer_types()
+        super().__post_init__(**kwargs)
+        self.simplify_sizes()
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if config_dict.get("model_type") in cls.compatible_model_types:
+            del config_dict["model_type"]
+        return config_dict, kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        # Not kept as an attribute: the checkpoints of compatible types become this family's
+        config_dict = {name: value for name, value in config_dict.items() if name != "model_type"}
+        layer_types = {cls.attribute_map.get(name, name): value for name, value in kwargs.items()}.get("layer_types")
+        if "num_hidden_layers" in kwargs:
+            config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)
+        config = super().from_dict(config_dict, **kwargs)
+        # Keyword overrides are set one by one on a finished config: what they make together is checked here
+        overridden = config[0] if isinstance(config, tuple) else config
+        overridden.simplify_sizes()
+        overridden.validate()
+        if layer_types is not None:
+            overridden.check_layer_types(layer_types)
+        return config
+
+    def check_layer_types(self, layer_types: list[str]):
+        """Refuse an override of `layer_types` that says something else than the lists it follows from."""
+        layers = zip(self.mixer_types, remap_legacy_layer_types(layer_types), self.layer_types)
+        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if mixer != "none" and asked != kind}
+        if wrong:
+            raise ValueError(
+                f"layer_types cannot be {wrong}: they follow from mixer_types = {self.mixer_types} and the windows. "
+                "Override mixer_types"
+            )
+
+    @classmethod
+    def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
+        """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
+        checks them together. What all saved layers are made of, the new ones are too."""
+        names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", *cls.per_layer_sizes]
+        overrides = {name: kwargs[name] for name in names if name in kwargs}
+        for name in ("mixer_types", "mlp_types", "layer_types"):
+            types = config_dict.get(name)
+            if name not in overrides and types and len(set(types)) == 1:
+                overrides[name] = types[:1] * overrides["num_hidden_layers"]
+            elif name == "layer_types" and name not in overrides and types:
+                # As upstream's models, which read no further
+                overrides[name] = types[: overrides["num_hidden_layers"]]
+        return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
+
+    def simplify_sizes(self):
+        """Say what the layers are in upstream's words, put `None` where a layer has no such sub-block, and the scalar
+        where all other entries are equal."""
+        if self._list_errors():
+            return  # for `validate_architecture` to report
+        self.layer_types = self._derived_layer_types()
+        for name in self.per_layer_sizes:
+            if isinstance(sizes := getattr(self, name), list):
+                layers = list(zip(sizes, self.layers_with(name)))
+                distinct = {size for size, has in layers if has}
+                if name == "sliding_window" and len(distinct) > 1:
+                    distinct.discard(None)  # `layer_types` says where there is none
+                sizes = [size if has else None for size, has in layers]
+                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
+
+    def _derived_layer_types(self) -> list[str]:
+        """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
+        with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
+        windows = getattr(self, "sliding_window", None)
+        slides = self.sliding_layers() if isinstance(windows, int) and self.layer_types else []
+        if isinstance(windows, list):
+            slides = [window is not None for window in windows]
+        elif not any(slides):
+            slides = [windows is not None] * self.num_hidden_layers
+        kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
+        layer_types = [
+            kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(self.mixer_types, slides)
+        ]
+        default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
+        return [layer_type or default for layer_type in layer_types]
+
+    def sliding_layers(self) -> list[bool]:
+        """For each layer, whether it attends and is of the type that a scalar `sliding_window` holds for."""
+        layers = zip(self.mixer_types, self.layer_types)
+        return [mixer == "attention" and kind == "sliding_attention" for mixer, kind in layers]
+
+    def layers_with(self, name: str) -> list[bool]:
+        """For each layer, whether it has the sub-block that the size `name` belongs to."""
+        types, having = self.per_layer_sizes[name]
+        return [layer_type in having for layer_type in getattr(self, types)]
+
+    def layer_sizes(self, name: str) -> list[int | None]:
+        """The size `name` of each layer, `None` where the layer has no such sub-block."""
+        sizes = getattr(self, name, None)
+        if isinstance(sizes, list):
+            return list(sizes)
+        if name == "sliding_window":
+            having = self.sliding_layers()
+        else:
+            having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
+        return [sizes if has else None for has in having]
+
+    def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
+        """What upstream's `skip` says of a layer."""
+        names = {types: name for name, types in reversed(self.skippable.items())}  # the first of each list
+        return [name for types, name in reversed(names.items()) if self.__dict__[types][layer_idx] == "none"]
+
+    @property
+    def is_heterogeneous(self) -> bool:
+        return self.per_layer_attributes is not None
+
+    @property
+    def per_layer_attributes(self) -> set[str] | None:
+        """The names of the attributes that are lists with unequal entries; `None` where there are none, and for the
+        config of one layer."""
+        fields = self.__dict__  # not `getattr`, which costs a hundred times as much and is asked for at every layer
+        if "_model_config" in fields:
+            return None
+        names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
+        names |= {name for name in ("mixer_types", "mlp_types") if len(set(fields[name])) > 1}
+        return names or None
+
+    @property
+    def per_layer_config(self) -> PerLayerConfigView:
+        return PerLayerConfigView(self)
+
+    @per_layer_config.setter
+    def per_layer_config(self, overrides: dict[int | str, dict[str, Any]] | None):
+        """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
+        if overrides is None:
+            return
+        names = ("mixer_types", "mlp_types", *self.per_layer_sizes)
+        before = {name: getattr(self, name) for name in (*names, "layer_types")}
+        lists = {name: self._as_list(name) for name in names}
+        overrides = self._with_own_names(overrides)
+        if errors := self._override_errors(overrides, lists):
+            raise ValueError("per_layer_config:\n" + "\n".join(errors))
+        for layer, attributes in overrides.items():
+            changes = {name: value for name, value in attributes.items() if name != "skip"}
+            for sub_block in attributes.get("skip", ()):
+                changes |= self.entries_without(sub_block, int(layer))
+            for name, value in changes.items():
+                lists[name][int(layer)] = value
+        try:
+            self._set_lists(lists)
+        except Exception:
+            self.__dict__.update(before)  # an override that is refused changes nothing
+            raise
+
+    def _with_own_names(self, overrides: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+        """Overrides with the attributes under their own names, where `attribute_map` has others for them."""
+        if not isinstance(overrides, dict):
+            return overrides
+        return {
+            layer: {self.attribute_map.get(name, name): value for name, value in attributes.items()}
+            if isinstance(attributes, dict)
+            else attributes
+            for layer, attributes in overrides.items()
+        }
+
+    def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
+        """The lists in which the entry of a layer becomes "none" when `skip` names the sub-block."""
+        return {self.skippable[sub_block]: "none"}
+
+    def _set_lists(self, lists: dict[str, list]):
+        for name, values in lists.items():
+            setattr(self, name, values)
+        self.simplify_sizes()
+        if getattr(self, "_post_init_done", False):
+            self.validate()
+
+    def _as_list(self, name: str) -> list:
+        value = self.layer_sizes(name) if name == "sliding_window" else getattr(self, name)
+        return list(value) if isinstance(value, list) else [value] * self.num_hidden_layers
+
+    def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
+        if not isinstance(overrides, dict):
+            return [f"a dict of layer -> attributes is needed, not {type(overrides).__name__}"]
+        errors = []
+        for layer, attributes in overrides.items():
+            if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
+                errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
+                continue
+            if not isinstance(attributes, dict):
+                errors.append(f"layer {layer}: a dict of attributes is needed, not {attributes!r}")
+                continue
+            skip = attributes.get("skip", [])
+            if not isinstance(skip, list | tuple | set) or not set(skip) <= set(self.skippable):
+                errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {list(self.skippable)}")
+            errors += [
+                f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(known)}"
+                for name, value in attributes.items()
+                if name not in known and name != "skip"
+            ]
+            errors += [
+                f"layer {layer}: {name} = {attributes[name]!r}, but its entry of {types} is {known[types][int(layer)]!r}"
+                for name, (types, having) in self.per_layer_sizes.items()
+                if attributes.get(name) is not None
+                and types not in attributes
+                and known[types][int(layer)] not in having
+            ]
+        return errors
+
+    @property
+    def kv_sharing_modes(self) -> list[str | None]:
+        """Upstream's word for layers that keep no state of their own in the cache: here those without a mixer that has
+        one."""
+        return [None if mixer in ("attention", "mamba") else "reuse" for mixer in self.mixer_types]
+
+    def check_layers(self):
+        """Check once more, ahead of building a model: the lists may have been edited since the config was made, and how
+        the model is to be spread over devices is known now."""
+        self.simplify_sizes()
+        self.validate_architecture()
+        if errors := self._sharding_errors():
+            raise ValueError(f"{self.model_type} cannot be spread so:\n" + "\n".join(errors))
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Names every layer that is wrong."""
+        if "_model_config" in self.__dict__:
+            return  # one layer of a config that was validated
+        errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._relation_errors()
+        if errors:
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+
+    def _list_errors(self) -> list[str]:
+        names = ("mixer_types", "mlp_types", "layer_types", *self.per_layer_sizes)
+        lists = {name: getattr(self, name) for name in names}
+        return [
+            f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
+            for name, entries in lists.items()
+            if isinstance(entries, list) and len(entries) != self.num_hidden_layers
+        ]
+
+    def _window_errors(self) -> list[str]:
+        windows = getattr(self, "sliding_window", None)
+        if not isinstance(windows, list) or self.layer_types is None:
+            return []
+        layers = enumerate(zip(self.mixer_types, self.layer_types, windows))
+        return [
+            f"layer_types[{layer_idx}] is {kind!r}, but sliding_window[{layer_idx}] is {window}: leave layer_types out"
+            for layer_idx, (mixer, kind, window) in layers
+            if mixer == "attention" and (kind == "sliding_attention") != (window is not None)
+        ]
+
+    def _type_errors(self) -> list[str]:
+        errors = [
+            f"{name}[{layer_idx}] is {layer_type!r}, allowed are {list(supported)}"
+            for name, supported in (
+                ("mixer_types", self.supported_mixer_types),
+                ("mlp_types", self.supported_mlp_types),
+            )
+            for layer_idx, layer_type in enumerate(getattr(self, name))
+            if layer_type not in supported
+        ]
+        if not {"attention", "mamba"}.intersection(self.mixer_types):
+            errors.append(
+                "mixer_types has no 'attention': at least one layer must attend, since positions and caches follow it. "
+                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves"
+            )
+        return errors
+
+    def _size_errors(self) -> list[str]:
+        errors = []
+        for name in self.per_layer_sizes:
+            optional = name in self.optional_per_layer_sizes
+            for place, size in self._sizes_that_count(name):
+                if size is None and not optional or size is not None and size <= 0:
+                    allowed = "a positive integer" + " or None" * optional
+                    errors.append(f"{place} is {size}: there is such a sub-block, and {allowed} is needed")
+        return errors
+
+    def _sizes_that_count(self, name: str) -> list[tuple[str, int | None]]:
+        """What messages call a size, and its value: once for a scalar, else for each layer that has the sub-block."""
+        sizes = getattr(self, name)
+        if not isinstance(sizes, list):
+            return [(name, sizes)] if any(self.layers_with(name)) else []
+        layers = enumerate(zip(sizes, self.layers_with(name)))
+        return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
+
+    def _relation_errors(self) -> list[str]:
+        errors = []
+        for name, relation, other_name in self.related_sizes:
+            holds, complaint = RELATIONS[relation]
+            wrong = {}
+            for layer_idx, (size, other) in enumerate(zip(self.layer_sizes(name), self.layer_sizes(other_name))):
+                if size is not None and other is not None and not holds(size, other):
+                    message = f"{name} = {size} {complaint} {other_name} = {other}"
+                    wrong.setdefault(message, []).append(layer_idx)
+            errors += [f"layers {layers}: {message}" for message, layers in wrong.items()]
+        return errors
+
+    def _sharding_errors(self) -> list[str]:
+        distributed_config = getattr(self, "distributed_config", None)
+        errors = []
+        for num_ranks, names in self.sharded_sizes.items():
+            num = getattr(distributed_config, num_ranks, None) or 1
+            for name in names:
+                wrong = {idx: size for idx, size in enumerate(self.layer_sizes(name)) if size and size % num}
+                if wrong:
+                    errors.append(f"{num_ranks} = {num} does not divide {name} of these layers: {wrong}")
+        return errors
+
+    def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
+        # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
+        d.pop("_model_config", None)
+        if not isinstance(d.get("sliding_window"), int):
+            d.pop("layer_types", None)
+
+
+@strict
+class HeterogeneousGraniteMoeHybridConfig(HeterogeneousPreTrainedConfig):
+    r"""
+    Config of a Granite 4 hybrid whose layers may differ. All fields of [`GraniteMoeHybridConfig`] keep their meaning;
+    those below may be lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every
+    layer.
+
+    Args:
+        mixer_types (`list[str]`, *optional*):
+            What mixes tokens in each layer: `"mamba"`, `"attention"` or `"none"`. Follows `layer_types` by default, and
+            without it all are `"mamba"`.
+        mlp_types (`list[str]`, *optional*):
+            The feed-forward block of each layer: `"moe"` (routed experts beside a shared MLP), `"dense"` (the shared MLP
+            alone) or `"none"`. By default `"moe"`, and `"dense"` where `num_local_experts` is 0 or `None`.
+        num_key_value_heads (`int` or `list[int | None]`, *optional*):
+            Key and value heads; each entry divides the query heads. As many as query heads by default.
+        num_local_experts (`int` or `list[int | None]`, defaults to 8):
+            Routed experts.
+        num_experts_per_tok (`int` or `list[int | None]`, defaults to 2):
+            Experts that a token is routed to, at most as many as the layer has.
+        intermediate_size (`int` or `list[int | None]`, defaults to 11008):
+            Width of one routed expert. `grouped_mm`, the default implementation of the experts, needs rows of a multiple
+            of 16 bytes, in bfloat16 a multiple of 8; `batched_mm` and `eager` take every width.
+        shared_intermediate_size (`int` or `list[int | None]`, defaults to 1024):
+            Width of the shared MLP.
+        layers_block_type (`list[str]`, *optional*):
+            The name of `layer_types` in published checkpoints, with entries `"mamba"` and `"attention"`.
+
+    Raises:
+        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
+        ValueError: names every entry of `per_layer_config` that cannot be expressed.
+
+    ```python
+    >>> from transformers_heterogeneous import HeterogeneousGraniteMoeHybridConfig
+
+    >>> config = HeterogeneousGraniteMoeHybridConfig(
+    ...     num_hidden_layers=4,
+    ...     mixer_types=["mamba", "none", "attention", "mamba"],
+    ...     mlp_types=["moe", "moe", "none", "dense"],
+    ...     num_local_experts=[8, 16, None, None],
+    ... )
+    >>> config.per_layer_config[1].num_local_experts
+    16
+    ```"""
+
+    model_type = "heterogeneous_granite_moe_hybrid"
+    attribute_map = {"layers_block_type": "layer_types"}
+    keys_to_ignore_at_inference = ["past_key_values"]
+    base_model_tp_plan = {
+        "layers.*.block_sparse_moe.experts.gate_up_proj": "packed_colwise",
+        "layers.*.block_sparse_moe.experts.down_proj": "rowwise",
+        "layers.*.block_sparse_moe.experts": "moe_tp_experts",
+    }
+    base_model_ep_plan = {
+        "layers.*.block_sparse_moe.experts.gate_up_proj": "grouped_gemm",
+        "layers.*.block_sparse_moe.experts.down_proj": "grouped_gemm",
+        "layers.*.block_sparse_moe.experts": "ep_dispatch_experts",
+    }
+
+    vocab_size: int = 32000
+    hidden_size: int = 4096
+
+    intermediate_size: int | list[int | None] | None = 11008
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    num_key_value_heads: int | list[int | None] | None = None
+    hidden_act: str = "silu"
+    max_position_embeddings: int = 2048
+    initializer_range: float = 0.02
+    rms_norm_eps: float = 1e-6
+    use_cache: bool = True
+    pad_token_id: int | None = None
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    tie_word_embeddings: bool = False
+    rope_parameters: RopeParameters | dict | None = None
+    attention_bias: bool = False
+    attention_dropout: float | int | None = 0.0
+    embedding_multiplier: int | float | None = 1.0
+    logits_scaling: int | float | None = 1.0
+    residual_multiplier: int | float | None = 1.0
+    attention_multiplier: int | float | None = 1.0
+    num_local_experts: int | list[int | None] | None = 8
+    num_experts_per_tok: int | list[int | None] | None = 2
+    output_router_logits: bool | None = False
+    router_aux_loss_coef: float | None = 0.001
+    shared_intermediate_size: int | list[int | None] | None = 1024
+    position_embedding_type: str | None = None
+    layer_types: list[str] | None = None
+    mamba_n_heads: int | None = 128
+    mamba_n_groups: int | None = 1
+    mamba_d_state: int | None = 256
+    mamba_d_head: int | str | None = "auto"
+    mamba_d_conv: int | None = 4
+    mamba_expand: int | None = 2
+    mamba_chunk_size: int | None = 256
+    mamba_conv_bias: bool | None = True
+    mamba_proj_bias: bool | None = False
+    time_step_limit: list[float, float] | tuple[float, float] | None = (0.0, float("inf"))
+    per_layer_sizes = {
+        "num_key_value_heads": ("mixer_types", ("attention",)),
+        "num_local_experts": ("mlp_types", ("moe",)),
+        "num_experts_per_tok": ("mlp_types", ("moe",)),
+        "intermediate_size": ("mlp_types", ("moe",)),
+        "shared_intermediate_size": ("mlp_types", ("moe", "dense")),
+    }
+    supported_mixer_types = ("mamba", "attention", "none")
+    supported_mlp_types = ("moe", "dense", "none")
+    skippable = {"attention": "mixer_types", "mamba": "mixer_types", "mlp": "mlp_types", "moe": "mlp_types"}
+    related_sizes = (
+        ("num_key_value_heads", "divides", "num_attention_heads"),
+        ("num_experts_per_tok", "is at most", "num_local_experts"),
+    )
+    sharded_sizes = {"ep_size": ("num_local_experts",)}  # widths are also split unevenly
+    compatible_model_types = ("granitemoehybrid",)
+
+    def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
+        if layers_block_type is not None:
+            self.layer_types = layers_block_type
+        if self.mlp_types is None:
+            self.mlp_types = ["moe" if num else "dense" for num in self._as_list("num_local_experts")]
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+
+        mamba_intermediate = self.mamba_expand * self.hidden_size
+        if self.mamba_d_head == "auto":
+            self.mamba_d_head = mamba_intermediate // self.mamba_n_heads
+
+        self.time_step_limit = tuple(self.time_step_limit) if self.time_step_limit is not None else None
+        if self.layer_types is None:
+            self.layer_types = ["linear_attention"] * self.num_hidden_layers
+
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Validates the architecture of the config."""
+        super().validate_architecture()
+
+        mamba_intermediate = self.mamba_expand * self.hidden_size
+        if mamba_intermediate % self.mamba_n_heads != 0:
+            raise ValueError("mamba_n_heads must divide mamba_expand * hidden_size")
+
+        if self.mamba_d_head * self.mamba_n_heads != mamba_intermediate:
+            raise ValueError("The dimensions for the Mamba head state do not match the model intermediate_size")
+
+
+__all__ = ["HeterogeneousGraniteMoeHybridConfig"]

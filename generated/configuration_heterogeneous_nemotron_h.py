@@ -1,0 +1,985 @@
+# Generated from modular/modular_heterogeneous_nemotron_h.py by `hetero generate`. Do not edit: change the shard and generate again.
+# Parents: transformers 5.23.0; the code used of them: sha256 e1019eaf3ccae295
+# Code of the parents, under the Apache License 2.0:
+#   Copyright 2024 The HuggingFace Inc. team. All rights reserved.
+#   Copyright (c) 2025, NVIDIA CORPORATION. All rights reserved.
+#
+# Copyright 2024-2025 NVIDIA Corporation and The HuggingFace Inc. team. All rights reserved.
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+
+from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
+
+
+class PerLayerConfigView(Sequence):
+    """The configs of the layers, computed when read: indexed by layer, slice or layer type."""
+
+    def __init__(self, config: "HeterogeneousPreTrainedConfig"):
+        self.config = config
+        self.attributes = config.per_layer_attributes or set()
+        if isinstance(config.__dict__.get("sliding_window"), int):
+            self.attributes |= {"sliding_window"}  # `layer_types` says where it holds
+
+    def __len__(self) -> int:
+        return self.config.num_hidden_layers
+
+    def __getitem__(self, index: int | slice | str) -> "PreTrainedConfig | list[PreTrainedConfig]":
+        if isinstance(index, slice):
+            return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
+        if isinstance(index, str):
+            index = self.layer_of_type(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"layer {index} of a model with {len(self)} layers")
+        return self.layer_config(index % len(self)) if self.attributes else self.config
+
+    def layer_config(self, layer_idx: int) -> PreTrainedConfig:
+        """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
+        of geometry (cache allocators, servers) expect a number."""
+        fields = self.config.__dict__
+        layer_fields = {"_model_config": self.config, "skip": self.config.skipped_sub_blocks(layer_idx)}
+        for name in self.attributes - {"mixer_types", "mlp_types"}:
+            sizes = fields[name] if isinstance(fields[name], list) else self.config.layer_sizes(name)
+            size = sizes[layer_idx]
+            if size is None and name not in self.config.optional_per_layer_sizes:
+                size = max([size for size in sizes if size is not None], default=None)
+            layer_fields[name] = size
+        config = object.__new__(type(self.config))  # no validation: the scalars come from lists that were validated
+        config.__dict__.update(fields, **layer_fields)
+        return config
+
+    def layer_of_type(self, layer_type: str) -> int:
+        """The first layer with a cache of an entry of `layer_types`; a `ValueError` where such layers differ."""
+        kinds = zip(self.config.layer_types, self.config.kv_sharing_modes)
+        layers = [idx for idx, (kind, mode) in enumerate(kinds) if kind == layer_type and mode != "reuse"]
+        if not layers:
+            raise ValueError(
+                f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
+            )
+        for name in sorted(self.attributes or ()):
+            values = {layer_idx: getattr(self.config, name)[layer_idx] for layer_idx in layers}
+            if len(set(values.values())) > 1:
+                raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
+        return layers[0]
+
+
+# Upstream's word for a layer -> what mixes tokens in it
+MIXERS_BY_LAYER_TYPE = {
+    "full_attention": "attention",
+    "sliding_attention": "attention",
+    "linear_attention": "mamba",
+    "mlp": "none",
+    "moe": "none",
+}
+# How two sizes of one layer may be bound to each other, and what a message says where they are not
+RELATIONS = {
+    "divides": (lambda size, other: other % size == 0, "does not divide"),
+    "is at most": (lambda size, other: size <= other, "is more than"),
+}
+
+
+class HeterogeneousPreTrainedConfig(PreTrainedConfig):
+    """
+    A config whose layers may differ from one another.
+
+    `mixer_types` and `mlp_types` say what each layer is made of and are always lists, one entry a layer. A size named in
+    `per_layer_sizes` is either a scalar, which holds for every layer that has the sub-block, or a list with one entry a
+    layer, `None` where the layer has no such sub-block. When all entries that count are equal the scalar is stored.
+    `per_layer_config[i]` is the config of layer `i`, computed when it is read, with scalars only.
+
+    `layer_types` follows from the lists. Only with a scalar `sliding_window` does it say more than they do: the window
+    holds for the layers of type `"sliding_attention"`, all that attend where it names none.
+    """
+
+    # Size -> the list that says whether a layer has it, and the entries of that list for which it does
+    per_layer_sizes = {}
+    # Sizes for which `None` is a choice ("no window") and not an absence
+    optional_per_layer_sizes = ("sliding_window",)
+    supported_mixer_types = ("attention", "linear", "none")
+    supported_mlp_types = ("dense", "linear", "none")
+    # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
+    skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # (size, relation, size) of one layer
+    related_sizes = (("num_key_value_heads", "divides", "num_attention_heads"),)
+    # What is split over ranks -> sizes that must be multiples of their number, in every layer
+    sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads")}
+    # Checkpoints of these model types are read without a warning: the family is meant for them
+    compatible_model_types = ()
+    # A per-layer attribute that is read globally is its list; nothing raises
+    allow_global_per_layer_attribute_access = True
+
+    mixer_types: list[str] | None = None
+    mlp_types: list[str] | None = None
+    layer_types: list[str] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.layer_types is not None:
+            self.layer_types = remap_legacy_layer_types(self.layer_types)
+        if self.mixer_types is None:
+            layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
+            self.mixer_types = [MIXERS_BY_LAYER_TYPE.get(kind, kind) for kind in layer_types]  # others are refused
+        if self.mlp_types is None:
+            self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
+        if errors := self._list_errors() or self._window_errors():
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        if (
+            self.layer_types is not None
+            and isinstance(getattr(self, "sliding_window", None), int)
+            and not any(self.sliding_layers())
+        ):
+            self.sliding_window = None  # upstream's configs keep one beside layers that all attend to everything
+        self.layer_types = self._derived_layer_types()
+        super().__post_init__(**kwargs)
+        self.simplify_sizes()
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if config_dict.get("model_type") in cls.compatible_model_types:
+            del config_dict["model_type"]
+        return config_dict, kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        # Not kept as an attribute: the checkpoints of compatible types become this family's
+        config_dict = {name: value for name, value in config_dict.items() if name != "model_type"}
+        layer_types = {cls.attribute_map.get(name, name): value for name, value in kwargs.items()}.get("layer_types")
+        if "num_hidden_layers" in kwargs:
+            config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)
+        config = super().from_dict(config_dict, **kwargs)
+        # Keyword overrides are set one by one on a finished config: what they make together is checked here
+        overridden = config[0] if isinstance(config, tuple) else config
+        overridden.simplify_sizes()
+        overridden.validate()
+        if layer_types is not None:
+            overridden.check_layer_types(layer_types)
+        return config
+
+    def check_layer_types(self, layer_types: list[str]):
+        """Refuse an override of `layer_types` that says something else than the lists it follows from."""
+        layers = zip(self.mixer_types, remap_legacy_layer_types(layer_types), self.layer_types)
+        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if mixer != "none" and asked != kind}
+        if wrong:
+            raise ValueError(
+                f"layer_types cannot be {wrong}: they follow from mixer_types = {self.mixer_types} and the windows. "
+                "Override mixer_types"
+            )
+
+    @classmethod
+    def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
+        """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
+        checks them together. What all saved layers are made of, the new ones are too."""
+        names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", *cls.per_layer_sizes]
+        overrides = {name: kwargs[name] for name in names if name in kwargs}
+        for name in ("mixer_types", "mlp_types", "layer_types"):
+            types = config_dict.get(name)
+            if name not in overrides and types and len(set(types)) == 1:
+                overrides[name] = types[:1] * overrides["num_hidden_layers"]
+            elif name == "layer_types" and name not in overrides and types:
+                # As upstream's models, which read no further
+                overrides[name] = types[: overrides["num_hidden_layers"]]
+        return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
+
+    def simplify_sizes(self):
+        """Say what the layers are in upstream's words, put `None` where a layer has no such sub-block, and the scalar
+        where all other entries are equal."""
+        if self._list_errors():
+            return  # for `validate_architecture` to report
+        self.layer_types = self._derived_layer_types()
+        for name in self.per_layer_sizes:
+            if isinstance(sizes := getattr(self, name), list):
+                layers = list(zip(sizes, self.layers_with(name)))
+                distinct = {size for size, has in layers if has}
+                if name == "sliding_window" and len(distinct) > 1:
+                    distinct.discard(None)  # `layer_types` says where there is none
+                sizes = [size if has else None for size, has in layers]
+                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
+
+    def _derived_layer_types(self) -> list[str]:
+        """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
+        with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
+        windows = getattr(self, "sliding_window", None)
+        slides = self.sliding_layers() if isinstance(windows, int) and self.layer_types else []
+        if isinstance(windows, list):
+            slides = [window is not None for window in windows]
+        elif not any(slides):
+            slides = [windows is not None] * self.num_hidden_layers
+        kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
+        layer_types = [
+            kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(self.mixer_types, slides)
+        ]
+        default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
+        return [layer_type or default for layer_type in layer_types]
+
+    def sliding_layers(self) -> list[bool]:
+        """For each layer, whether it attends and is of the type that a scalar `sliding_window` holds for."""
+        layers = zip(self.mixer_types, self.layer_types)
+        return [mixer == "attention" and kind == "sliding_attention" for mixer, kind in layers]
+
+    def layers_with(self, name: str) -> list[bool]:
+        """For each layer, whether it has the sub-block that the size `name` belongs to."""
+        types, having = self.per_layer_sizes[name]
+        return [layer_type in having for layer_type in getattr(self, types)]
+
+    def layer_sizes(self, name: str) -> list[int | None]:
+        """The size `name` of each layer, `None` where the layer has no such sub-block."""
+        sizes = getattr(self, name, None)
+        if isinstance(sizes, list):
+            return list(sizes)
+        if name == "sliding_window":
+            having = self.sliding_layers()
+        else:
+            having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
+        return [sizes if has else None for has in having]
+
+    def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
+        """What upstream's `skip` says of a layer."""
+        names = {types: name for name, types in reversed(self.skippable.items())}  # the first of each list
+        return [name for types, name in reversed(names.items()) if self.__dict__[types][layer_idx] == "none"]
+
+    @property
+    def is_heterogeneous(self) -> bool:
+        return self.per_layer_attributes is not None
+
+    @property
+    def per_layer_attributes(self) -> set[str] | None:
+        """The names of the attributes that are lists with unequal entries; `None` where there are none, and for the
+        config of one layer."""
+        fields = self.__dict__  # not `getattr`, which costs a hundred times as much and is asked for at every layer
+        if "_model_config" in fields:
+            return None
+        names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
+        names |= {name for name in ("mixer_types", "mlp_types") if len(set(fields[name])) > 1}
+        return names or None
+
+    @property
+    def per_layer_config(self) -> PerLayerConfigView:
+        return PerLayerConfigView(self)
+
+    @per_layer_config.setter
+    def per_layer_config(self, overrides: dict[int | str, dict[str, Any]] | None):
+        """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
+        if overrides is None:
+            return
+        names = ("mixer_types", "mlp_types", *self.per_layer_sizes)
+        before = {name: getattr(self, name) for name in (*names, "layer_types")}
+        lists = {name: self._as_list(name) for name in names}
+        overrides = self._with_own_names(overrides)
+        if errors := self._override_errors(overrides, lists):
+            raise ValueError("per_layer_config:\n" + "\n".join(errors))
+        for layer, attributes in overrides.items():
+            changes = {name: value for name, value in attributes.items() if name != "skip"}
+            for sub_block in attributes.get("skip", ()):
+                changes |= self.entries_without(sub_block, int(layer))
+            for name, value in changes.items():
+                lists[name][int(layer)] = value
+        try:
+            self._set_lists(lists)
+        except Exception:
+            self.__dict__.update(before)  # an override that is refused changes nothing
+            raise
+
+    def _with_own_names(self, overrides: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+        """Overrides with the attributes under their own names, where `attribute_map` has others for them."""
+        if not isinstance(overrides, dict):
+            return overrides
+        return {
+            layer: {self.attribute_map.get(name, name): value for name, value in attributes.items()}
+            if isinstance(attributes, dict)
+            else attributes
+            for layer, attributes in overrides.items()
+        }
+
+    def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
+        """The lists in which the entry of a layer becomes "none" when `skip` names the sub-block."""
+        return {self.skippable[sub_block]: "none"}
+
+    def _set_lists(self, lists: dict[str, list]):
+        for name, values in lists.items():
+            setattr(self, name, values)
+        self.simplify_sizes()
+        if getattr(self, "_post_init_done", False):
+            self.validate()
+
+    def _as_list(self, name: str) -> list:
+        value = self.layer_sizes(name) if name == "sliding_window" else getattr(self, name)
+        return list(value) if isinstance(value, list) else [value] * self.num_hidden_layers
+
+    def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
+        if not isinstance(overrides, dict):
+            return [f"a dict of layer -> attributes is needed, not {type(overrides).__name__}"]
+        errors = []
+        for layer, attributes in overrides.items():
+            if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
+                errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
+                continue
+            if not isinstance(attributes, dict):
+                errors.append(f"layer {layer}: a dict of attributes is needed, not {attributes!r}")
+                continue
+            skip = attributes.get("skip", [])
+            if not isinstance(skip, list | tuple | set) or not set(skip) <= set(self.skippable):
+                errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {list(self.skippable)}")
+            errors += [
+                f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(known)}"
+                for name, value in attributes.items()
+                if name not in known and name != "skip"
+            ]
+            errors += [
+                f"layer {layer}: {name} = {attributes[name]!r}, but its entry of {types} is {known[types][int(layer)]!r}"
+                for name, (types, having) in self.per_layer_sizes.items()
+                if attributes.get(name) is not None
+                and types not in attributes
+                and known[types][int(layer)] not in having
+            ]
+        return errors
+
+    @property
+    def kv_sharing_modes(self) -> list[str | None]:
+        """Upstream's word for layers that keep no state of their own in the cache: here those without a mixer that has
+        one."""
+        return [None if mixer in ("attention", "mamba") else "reuse" for mixer in self.mixer_types]
+
+    def check_layers(self):
+        """Check once more, ahead of building a model: the lists may have been edited since the config was made, and how
+        the model is to be spread over devices is known now."""
+        self.simplify_sizes()
+        self.validate_architecture()
+        if errors := self._sharding_errors():
+            raise ValueError(f"{self.model_type} cannot be spread so:\n" + "\n".join(errors))
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Names every layer that is wrong."""
+        if "_model_config" in self.__dict__:
+            return  # one layer of a config that was validated
+        errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._relation_errors()
+        if errors:
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+
+    def _list_errors(self) -> list[str]:
+        names = ("mixer_types", "mlp_types", "layer_types", *self.per_layer_sizes)
+        lists = {name: getattr(self, name) for name in names}
+        return [
+            f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
+            for name, entries in lists.items()
+            if isinstance(entries, list) and len(entries) != self.num_hidden_layers
+        ]
+
+    def _window_errors(self) -> list[str]:
+        windows = getattr(self, "sliding_window", None)
+        if not isinstance(windows, list) or self.layer_types is None:
+            return []
+        layers = enumerate(zip(self.mixer_types, self.layer_types, windows))
+        return [
+            f"layer_types[{layer_idx}] is {kind!r}, but sliding_window[{layer_idx}] is {window}: leave layer_types out"
+            for layer_idx, (mixer, kind, window) in layers
+            if mixer == "attention" and (kind == "sliding_attention") != (window is not None)
+        ]
+
+    def _type_errors(self) -> list[str]:
+        errors = [
+            f"{name}[{layer_idx}] is {layer_type!r}, allowed are {list(supported)}"
+            for name, supported in (
+                ("mixer_types", self.supported_mixer_types),
+                ("mlp_types", self.supported_mlp_types),
+            )
+            for layer_idx, layer_type in enumerate(getattr(self, name))
+            if layer_type not in supported
+        ]
+        if not {"attention", "mamba"}.intersection(self.mixer_types):
+            errors.append(
+                "mixer_types has no 'attention': at least one layer must attend, since positions and caches follow it. "
+                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves"
+            )
+        return errors
+
+    def _size_errors(self) -> list[str]:
+        errors = []
+        for name in self.per_layer_sizes:
+            optional = name in self.optional_per_layer_sizes
+            for place, size in self._sizes_that_count(name):
+                if size is None and not optional or size is not None and size <= 0:
+                    allowed = "a positive integer" + " or None" * optional
+                    errors.append(f"{place} is {size}: there is such a sub-block, and {allowed} is needed")
+        return errors
+
+    def _sizes_that_count(self, name: str) -> list[tuple[str, int | None]]:
+        """What messages call a size, and its value: once for a scalar, else for each layer that has the sub-block."""
+        sizes = getattr(self, name)
+        if not isinstance(sizes, list):
+            return [(name, sizes)] if any(self.layers_with(name)) else []
+        layers = enumerate(zip(sizes, self.layers_with(name)))
+        return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
+
+    def _relation_errors(self) -> list[str]:
+        errors = []
+        for name, relation, other_name in self.related_sizes:
+            holds, complaint = RELATIONS[relation]
+            wrong = {}
+            for layer_idx, (size, other) in enumerate(zip(self.layer_sizes(name), self.layer_sizes(other_name))):
+                if size is not None and other is not None and not holds(size, other):
+                    message = f"{name} = {size} {complaint} {other_name} = {other}"
+                    wrong.setdefault(message, []).append(layer_idx)
+            errors += [f"layers {layers}: {message}" for message, layers in wrong.items()]
+        return errors
+
+    def _sharding_errors(self) -> list[str]:
+        distributed_config = getattr(self, "distributed_config", None)
+        errors = []
+        for num_ranks, names in self.sharded_sizes.items():
+            num = getattr(distributed_config, num_ranks, None) or 1
+            for name in names:
+                wrong = {idx: size for idx, size in enumerate(self.layer_sizes(name)) if size and size % num}
+                if wrong:
+                    errors.append(f"{num_ranks} = {num} does not divide {name} of these layers: {wrong}")
+        return errors
+
+    def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
+        # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
+        d.pop("_model_config", None)
+        if not isinstance(d.get("sliding_window"), int):
+            d.pop("layer_types", None)
+
+
+def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:
+    """The fields of a sub-block that ask for what the family does not do; null, false and empty ask for nothing."""
+    harmless = {"weights_precision": "bf16"}
+    return [
+        f"{name} = {value!r} cannot be expressed by this family"
+        for name, value in sub_block.items()
+        if name not in understood and value and value != harmless.get(name)
+    ]
+
+
+def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
+    errors = []
+    for name in names:
+        value, kinds = sub_block.get(name), (int, float) if name == "ffn_mult" else (int,)
+        possible = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < float("inf")
+        if value is not None and not possible:
+            kind = "number" if name == "ffn_mult" else "integer"
+            errors.append(f"{name} = {value!r}: a positive {kind} is needed")
+    return errors
+
+
+# What checkpoints call a layer -> its (mixer, MLP): names of Nemotron-H, then those of transformers, then of neither
+BLOCK_TYPES = {
+    "mamba": ("mamba", "none"),
+    "attention": ("attention", "none"),
+    "moe": ("none", "moe"),
+    "mlp": ("none", "dense"),
+    "linear_attention": ("mamba", "none"),
+    "full_attention": ("attention", "none"),
+    "none": ("none", "none"),
+}
+PUBLISHED_BLOCK_TYPES = {layer: name for name, layer in reversed(BLOCK_TYPES.items())}  # the first name of each
+PATTERN_BLOCK_TYPES = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
+# What an entry of `block_configs` may say of its layer; what it leaves out is said for all, outside the blocks
+BLOCK_MEMBERS = {
+    "mamba": ("ssm_state_size",),
+    "attention": ("num_key_value_heads",),
+    "moe": (
+        "n_routed_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "moe_latent_size",
+        "moe_shared_expert_intermediate_size",
+    ),
+    "mlp": ("intermediate_size",),
+}
+# Puzzletron's half of a layer and its part there -> Puzzletron's names in it, and those of Nemotron-H
+PUZZLETRON_MEMBERS = {
+    "mamba": {
+        "state_dim": "ssm_state_size",
+        "num_heads": "mamba_num_heads",
+        "head_dim": "mamba_head_dim",
+        "num_groups": "n_groups",
+    },
+    "moe": {
+        "num_local_experts": "n_routed_experts",
+        "expert_intermediate_dim": "moe_intermediate_size",
+        "shared_expert_intermediate_dim": "moe_shared_expert_intermediate_size",
+    },
+}
+
+
+def pattern_to_block_types(pattern: str) -> list[str]:
+    """One block type a character; a `ValueError` names every character that is none, with its position."""
+    unknown = [
+        f"{name!r} at position {position}" for position, name in enumerate(pattern) if name not in PATTERN_BLOCK_TYPES
+    ]
+    if unknown:
+        raise ValueError(f"the pattern {pattern!r} has {', '.join(unknown)}, allowed are {list(PATTERN_BLOCK_TYPES)}")
+    return [PATTERN_BLOCK_TYPES[name] for name in pattern]
+
+
+def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a `ValueError` names
+    the layers for which it does not. A layer that `block_configs` leaves out may be of any kind in the others."""
+    (first, layers), *others = descriptions.items()
+    left_out = BLOCK_TYPES["none"] if first == "block_configs" else None
+    errors = []
+    for name, other_layers in others:
+        if len(other_layers) != len(layers):
+            errors.append(f"{name} describes {len(other_layers)} layers, {first} {len(layers)}")
+            continue
+        pairs = enumerate(zip(layers, other_layers))
+        wrong = [layer_idx for layer_idx, (layer, other) in pairs if layer not in (other, left_out)]
+        if wrong:
+            errors.append(f"{name} and {first} describe layers {wrong} differently: give one of them, or the same")
+    if errors:
+        raise ValueError("\n".join(errors))
+    return layers
+
+
+def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]:
+    """The (mixer, MLP) of each entry of the list called `name`; a `ValueError` names every entry that is none."""
+    errors = [
+        f"{name}[{layer_idx}] is {block_type!r}, allowed are {list(BLOCK_TYPES)}"
+        for layer_idx, block_type in enumerate(block_types)
+        if block_type not in BLOCK_TYPES
+    ]
+    if errors:
+        raise ValueError("\n".join(errors))
+    return [BLOCK_TYPES[block_type] for block_type in block_types]
+
+
+def read_puzzletron_block(block: dict[str, Any], block_type: str | None) -> tuple[dict[str, Any], list[str]]:
+    """One entry of Puzzletron's `block_configs`, which has an attention and an FFN half for whatever layer, as
+    (the entry that `nemotron_h_puzzle` would have, errors). Without a `block_type` the halves say what the layer is."""
+    missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
+    if missing:
+        return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
+    attention, ffn = block["attention"], block["ffn"]
+    if block_type == "none" or attention.get("no_op") and ffn.get("no_op"):
+        return {"block_type": "none"}, []
+    if block_type is None and not (attention.get("no_op") or ffn.get("no_op")):
+        return {}, [": has attention and ffn, and nothing says which is there: hybrid_override_pattern is needed"]
+    if block_type is None:
+        block_type = ("mamba" if attention.get("mamba") else "attention") if ffn.get("no_op") else "mlp"
+        block_type = "moe" if block_type == "mlp" and ffn.get("moe") else block_type
+    half, other = ("attention", "ffn") if block_type in ("mamba", "attention") else ("ffn", "attention")
+    if block[half].get("no_op"):
+        return {}, [
+            f".{half}.no_op is true in a layer that is {block_type}: to leave it out, {other}.no_op is true too"
+        ]
+    members = {name: value for name, value in block[half].items() if name != "no_op"}
+    if block_type in PUZZLETRON_MEMBERS:
+        names, inner = PUZZLETRON_MEMBERS[block_type], members.pop(block_type, None) or {}
+        unused = ("num_key_value_heads", "intermediate_size")  # of attention and of a dense MLP
+        members = {name: value for name, value in members.items() if name not in unused}
+        members |= {names.get(name, name): value for name, value in inner.items()}
+    errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
+    return {"block_type": block_type, **members}, errors
+
+
+def read_block(block: dict[str, Any], config: PreTrainedConfig) -> tuple[dict[str, Any], list[str]]:
+    """One entry of `block_configs` as (attributes of the layer, errors)."""
+    block_type = block.get("block_type")
+    if block_type == "none":
+        return {}, []
+    if block_type not in BLOCK_MEMBERS:
+        return {}, [f": block_type = {block_type!r}, allowed are {list(BLOCK_MEMBERS)}"]
+    names = BLOCK_MEMBERS[block_type]
+    same = [name for name, value in block.items() if getattr(config, name, None) == value]  # says it again
+    errors = inexpressible_fields(block, ("block_type", *names, *same)) + impossible_sizes(block, names)
+    sizes = {name: block.get(name) for name in names}
+    for name in names:
+        if sizes[name] is None and not (name == "moe_latent_size" and name in block):
+            sizes[name] = getattr(config, name)
+        if sizes[name] is None and name != "moe_latent_size":
+            errors.append(f"{name} is missing, and there is none outside block_configs")
+        elif isinstance(sizes[name], list):
+            errors.append(f"{name} is missing, and outside block_configs it is a list")
+    return sizes, [f": {error}" for error in errors]
+
+
+def read_block_configs(
+    block_configs: list[dict[str, Any]], layers: list[tuple[str, str]], config: PreTrainedConfig
+) -> tuple[list[str], dict[str, list[int | None]]]:
+    """
+    The layers that `block_configs` describes, as (block types, sizes of the layers by name).
+
+    Read are the blocks of `nemotron_h_puzzle` (`block_type` and sizes) and those that Puzzletron adds to a Nemotron-H
+    (`attention` and `ffn`), where `layers`, the (mixer, MLP) of each, says which of the two a layer has.
+
+    Raises:
+        ValueError: names every block and member that the family cannot express.
+    """
+    if not isinstance(block_configs, list):
+        raise ValueError("block_configs is a list with one entry a layer")
+    known = [PUBLISHED_BLOCK_TYPES.get(layer) for layer in layers] + [None] * len(block_configs)
+    block_types, sizes, errors = [], [], []
+    for layer_idx, block in enumerate(block_configs):
+        block, found = asdict(block) if is_dataclass(block) else block, []
+        if not isinstance(block, dict):
+            block, found = {}, [f" = {block!r}: an object is needed"]
+        elif "block_type" not in block and ("attention" in block or "ffn" in block):
+            block, found = read_puzzletron_block(block, known[layer_idx])
+        layer_sizes, more = ({}, []) if found else read_block(block, config)
+        errors += [f"block_configs[{layer_idx}]{error}" for error in found + more]
+        block_types.append(block.get("block_type"))
+        sizes.append(layer_sizes)
+    if errors:
+        raise ValueError("\n".join(errors))
+    names = {name for layer_sizes in sizes for name in layer_sizes}
+    return block_types, {name: [layer_sizes.get(name) for layer_sizes in sizes] for name in sorted(names)}
+
+
+# Names in older checkpoints -> the fields they became
+OLDER_NAMES = {
+    "mamba_n_groups": "n_groups",
+    "mamba_d_conv": "conv_kernel",
+    "mamba_expand": "expand",
+    "mamba_dt_min": "time_step_min",
+    "mamba_dt_max": "time_step_max",
+    "mamba_dt_limit": "time_step_limit",
+    "mamba_dt_init_floor": "time_step_floor",
+    "mamba_conv_bias": "use_conv_bias",
+    "mamba_chunk_size": "chunk_size",
+}
+# Fields that generations of checkpoints name differently, several of the names beside each other -> names, default
+SYNONYMS = {
+    "head_dim": (("head_dim", "attention_head_dim"), 128),
+    "layer_norm_epsilon": (("layer_norm_epsilon", "norm_eps", "rms_norm_eps"), 1e-5),
+}
+LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
+# Fields that ask for what these layers do not do -> the values that do not
+INEXPRESSIBLE_FIELDS = {
+    "sliding_window": (None,),
+    "attention_bias": (None, False),
+    "residual_in_fp32": (None, False),
+}
+
+
+@strict
+class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
+    r"""
+    Config of a Nemotron-H whose layers may differ. A layer has one sub-block: a mixer, an MLP, or neither. All fields of
+    [`NemotronHConfig`] keep their meaning; those below may be lists with one entry a layer, `None` where the layer has no
+    such sub-block. A scalar means every layer.
+
+    Args:
+        num_hidden_layers (`int`, *optional*):
+            As many as the lists have entries by default.
+        mixer_types (`list[str]`, *optional*):
+            What mixes tokens in each layer: `"mamba"`, `"attention"` or `"none"`.
+        mlp_types (`list[str]`, *optional*):
+            The feed-forward block of each layer: `"moe"`, `"dense"` or `"none"`, always `"none"` in a layer with a mixer.
+        num_key_value_heads (`int` or `list[int | None]`, defaults to 8):
+            Key and value heads; each entry divides the query heads.
+        ssm_state_size (`int` or `list[int | None]`, defaults to 128):
+            State of the mamba layers.
+        intermediate_size (`int` or `list[int | None]`, defaults to 21504):
+            Width of a dense MLP.
+        n_routed_experts (`int` or `list[int | None]`, defaults to 8):
+            Routed experts, at least two in each of the `n_group` groups.
+        num_experts_per_tok (`int` or `list[int | None]`, defaults to 2):
+            Experts that a token is routed to, at most as many as `topk_group` groups have.
+        moe_intermediate_size (`int` or `list[int | None]`, defaults to 7688):
+            Width of one routed expert.
+        moe_latent_size (`int` or `list[int | None]`, *optional*):
+            Width of what the routed experts read and write. `None` is `hidden_size`, without a projection.
+        moe_shared_expert_intermediate_size (`int` or `list[int | None]`, defaults to 7688):
+            Width of the shared expert.
+        layers_block_type (`list[str]`, *optional*):
+            The layers in one list: `"mamba"`, `"attention"`, `"moe"` and `"mlp"`, or `"linear_attention"` and
+            `"full_attention"` for the first two. Read into `mixer_types` and `mlp_types`.
+        hybrid_override_pattern (`str`, *optional*):
+            The layers in one string: `M`, `*`, `E` and `-`. Read likewise and not kept.
+        block_configs (`list[dict]`, *optional*):
+            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
+
+    Raises:
+        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
+        ValueError: names every entry of `block_configs`, `per_layer_config`, a list or a pattern that cannot be expressed,
+            and what describes the layers differently.
+
+    ```python
+    >>> from transformers_heterogeneous import HeterogeneousNemotronHConfig
+
+    >>> config = HeterogeneousNemotronHConfig(
+    ...     mixer_types=["mamba", "none", "attention", "none"],
+    ...     mlp_types=["none", "moe", "none", "moe"],
+    ...     n_routed_experts=[None, 8, None, 4],
+    ... )
+    >>> config.per_layer_config[3].n_routed_experts
+    4
+    ```"""
+
+    model_type = "heterogeneous_nemotron_h"
+    attribute_map = {"num_local_experts": "n_routed_experts"}
+    base_model_tp_plan = {
+        "embeddings": "embedding_rowwise",
+        "layers.*.mixer.experts.up_proj": "colwise",
+        "layers.*.mixer.experts.down_proj": "rowwise",
+        "layers.*.mixer.experts": "moe_tp_experts",
+    }
+    base_model_ep_plan = {
+        "layers.*.mixer.experts.up_proj": "grouped_gemm",
+        "layers.*.mixer.experts.down_proj": "grouped_gemm",
+        "layers.*.mixer.experts": "ep_dispatch_experts",
+    }
+    keys_to_ignore_at_inference = ["past_key_values"]
+
+    vocab_size: int = 131072
+    hidden_size: int = 4096
+    tie_word_embeddings: bool = False
+    use_cache: bool = True
+    num_logits_to_keep: int = 1
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    num_attention_heads: int = 32
+    num_key_value_heads: int | list[int | None] | None = 8
+    head_dim: int | None = None
+    max_position_embeddings: int = 4096
+    attention_bias: bool = False
+    attention_dropout: float | int = 0.0
+    sliding_window: int | None = None
+    intermediate_size: int | list[int | None] | None = 21504
+    mlp_hidden_act: str = "relu2"
+    mlp_bias: bool = False
+    use_mamba_kernels: bool = True
+    ssm_state_size: int | list[int | None] | None = 128
+    mamba_num_heads: int = 128
+    mamba_head_dim: int = 64
+    mamba_hidden_act: str = "silu"
+    n_groups: int = 8
+    conv_kernel: int = 4
+    expand: int = 2
+    time_step_min: float = 0.001
+    time_step_max: float = 0.1
+    time_step_limit: list[float] | tuple[float, ...] = (0.0, float("inf"))
+    time_step_floor: float = 1e-4
+    use_conv_bias: bool = True
+    chunk_size: int = 128
+    mamba_proj_bias: bool = False
+    mamba_ssm_cache_dtype: str = "float32"
+    n_routed_experts: int | list[int | None] | None = 8
+    output_router_logits: bool = False
+    n_shared_experts: int = 1
+    moe_intermediate_size: int | list[int | None] | None = 7688
+    moe_shared_expert_intermediate_size: int | list[int | None] | None = 7688
+    moe_latent_size: int | list[int | None] | None = None
+    moe_shared_expert_overlap: bool = True
+    num_experts_per_tok: int | list[int | None] | None = 2
+    routed_scaling_factor: float | int = 1.0
+    n_group: int = 1
+    topk_group: int = 1
+    norm_topk_prob: bool = True
+    num_nextn_predict_layers: int = 0
+    mtp_layers_block_type: list[str] | None = None
+    use_bias: bool = False
+    initializer_range: float = 0.02
+    layer_norm_epsilon: float | None = None
+    residual_in_fp32: bool = False
+    hidden_dropout: float | int = 0.0
+    rescale_prenorm_residual: bool = True
+    per_layer_sizes = {
+        "num_key_value_heads": ("mixer_types", ("attention",)),
+        "ssm_state_size": ("mixer_types", ("mamba",)),
+        "intermediate_size": ("mlp_types", ("dense",)),
+        "n_routed_experts": ("mlp_types", ("moe",)),
+        "num_experts_per_tok": ("mlp_types", ("moe",)),
+        "moe_intermediate_size": ("mlp_types", ("moe",)),
+        "moe_latent_size": ("mlp_types", ("moe",)),
+        "moe_shared_expert_intermediate_size": ("mlp_types", ("moe",)),
+    }
+    optional_per_layer_sizes = ("moe_latent_size",)
+    supported_mixer_types = ("mamba", "attention", "none")
+    supported_mlp_types = ("moe", "dense", "none")
+    # What `skip` may name -> what such a sub-block is called in `mixer_types` and `mlp_types`
+    skippable = {
+        "mixer": ("mamba", "attention", "moe", "dense"),  # the module's name, whatever it is
+        "attention": ("attention",),
+        "mamba": ("mamba",),
+        "mlp": ("dense", "moe"),
+        "moe": ("moe",),
+    }
+    related_sizes = (
+        ("num_key_value_heads", "divides", "num_attention_heads"),
+        ("num_experts_per_tok", "is at most", "n_routed_experts"),
+        ("n_group", "divides", "n_routed_experts"),
+    )
+    sharded_sizes = {"tp_size": ("moe_intermediate_size",), "ep_size": ("n_routed_experts",)}
+    compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
+
+    num_hidden_layers: int | None = None
+
+    def __post_init__(
+        self,
+        layers_block_type: list[str] | None = None,
+        hybrid_override_pattern: str | None = None,
+        block_configs: list[dict[str, Any]] | None = None,
+        mtp_hybrid_override_pattern: str | None = None,
+        **kwargs,
+    ):
+        kwargs = self._read_older_names(kwargs)
+        if self.mixer_types is None and self.mlp_types is None or block_configs is not None:
+            for name in ("auto_map", "blockwise_members"):
+                kwargs.pop(name, None)  # of the checkpoint's own remote code
+        self._read_layers(layers_block_type, hybrid_override_pattern, block_configs)
+        self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+        self.time_step_limit = list(self.time_step_limit)
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
+        if config_dict.get("block_configs") is not None:
+            # What neither a block nor the config says is missing: the defaults are not those of the checkpoint
+            config_dict = dict.fromkeys(cls.per_layer_sizes) | config_dict
+        return super().from_dict(config_dict, **kwargs)
+
+    def _read_older_names(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The keywords that are left when the names of older checkpoints are read."""
+        for name in OLDER_NAMES.keys() & kwargs.keys():
+            setattr(self, OLDER_NAMES[name], kwargs[name])
+        errors = self._inexpressible_errors()
+        for field, (names, default) in SYNONYMS.items():
+            given = {name: kwargs.get(name) for name in names} | {field: getattr(self, field)}
+            given = {name: value for name, value in given.items() if value is not None}
+            if len(set(given.values())) > 1:
+                errors.append(f"{given}: these are names of one field, {field}, and contradict one another")
+            setattr(self, field, next(iter(given.values()), default))
+        if errors:
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        read = {*OLDER_NAMES, *(name for names, _ in SYNONYMS.values() for name in names)}
+        return {name: value for name, value in kwargs.items() if name not in read}
+
+    def _read_layers(
+        self,
+        layers_block_type: list[str] | None,
+        hybrid_override_pattern: str | None,
+        block_configs: list[dict[str, Any]] | None,
+    ):
+        """Set `mixer_types`, `mlp_types`, `num_hidden_layers` and the sizes in `block_configs`; what is given has to agree."""
+        descriptions = {}
+        if self.mixer_types is not None or self.mlp_types is not None:
+            nothing = ["none"] * len(self.mixer_types or self.mlp_types)
+            self.mixer_types, self.mlp_types = self.mixer_types or nothing, self.mlp_types or nothing
+            if len(self.mixer_types) != len(self.mlp_types):
+                raise ValueError(
+                    f"mixer_types has {len(self.mixer_types)} entries, mlp_types {len(self.mlp_types)}: "
+                    "each has one a layer"
+                )
+            descriptions["mixer_types and mlp_types"] = list(zip(self.mixer_types, self.mlp_types))
+        if layers_block_type is not None:
+            descriptions["layers_block_type"] = read_block_types("layers_block_type", layers_block_type)
+        if hybrid_override_pattern is not None:
+            block_types = pattern_to_block_types(hybrid_override_pattern)
+            descriptions["hybrid_override_pattern"] = read_block_types("hybrid_override_pattern", block_types)
+        if self.layer_types is not None:
+            descriptions["layer_types"] = read_block_types("layer_types", self.layer_types)
+            self.layer_types = None
+        if block_configs is not None:
+            others = [] if not descriptions else agreed_layers(descriptions)
+            block_types, sizes = read_block_configs(block_configs, others, self)
+            descriptions = {"block_configs": read_block_types("block_configs", block_types), **descriptions}
+            for name, values in sizes.items():
+                setattr(self, name, values)
+        if not descriptions:
+            block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
+            descriptions["the default layers_block_type"] = read_block_types("layers_block_type", block_types)
+
+        layers = agreed_layers(descriptions)
+        if self.num_hidden_layers not in (None, len(layers)):
+            name = next(iter(descriptions))
+            raise ValueError(
+                f"num_hidden_layers is {self.num_hidden_layers}, but {name} describes {len(layers)} layers"
+            )
+        self.num_hidden_layers = len(layers)
+        self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
+
+    def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
+        """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
+        descriptions = {}
+        if self.mtp_layers_block_type is not None:
+            descriptions["mtp_layers_block_type"] = self.mtp_layers_block_type
+        if pattern is not None:
+            descriptions["mtp_hybrid_override_pattern"] = pattern_to_block_types(pattern)
+        if block_configs is not None:
+            descriptions["mtp_block_configs"] = [block.get("block_type") for block in block_configs]
+        descriptions = descriptions or {"the default": ["full_attention", "moe"]}  # as Nemotron-H has it
+        layers = agreed_layers({name: read_block_types(name, types) for name, types in descriptions.items()})
+        self.mtp_layers_block_type = [LAYERS_BLOCK_TYPES[layer] for layer in layers]
+
+    @property
+    def layers_block_type(self) -> list[str]:
+        """The layers in one list, as configs of Nemotron-H have them; `"none"` is a layer without a sub-block."""
+        return [LAYERS_BLOCK_TYPES[layer] for layer in zip(self.mixer_types, self.mlp_types)]
+
+    def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
+        return ["mixer"] if self.mixer_types[layer_idx] == self.mlp_types[layer_idx] == "none" else []
+
+    def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
+        names = self.skippable[sub_block]
+        return {types: "none" for types in ("mixer_types", "mlp_types") if getattr(self, types)[layer_idx] in names}
+
+    def _type_errors(self) -> list[str]:
+        layers = enumerate(zip(self.mixer_types, self.mlp_types))
+        return [
+            *super()._type_errors(),
+            *self._inexpressible_errors(),
+            *(
+                f"layer {layer_idx} has a mixer, {mixer!r}, and an MLP, {mlp!r}: one sub-block a layer, so one is 'none'"
+                for layer_idx, (mixer, mlp) in layers
+                if "none" not in (mixer, mlp)
+            ),
+        ]
+
+    def _inexpressible_errors(self) -> list[str]:
+        return [
+            f"{name} = {getattr(self, name)!r} is not what these layers do, only {list(allowed)}"
+            for name, allowed in INEXPRESSIBLE_FIELDS.items()
+            if getattr(self, name) not in allowed
+        ]
+
+    def _relation_errors(self) -> list[str]:
+        errors = super()._relation_errors()
+        wrong = {}
+        layers = zip(self.layer_sizes("n_routed_experts"), self.layer_sizes("num_experts_per_tok"))
+        for layer_idx, (num_experts, top_k) in enumerate(layers):
+            num_in_group = (num_experts or 0) // self.n_group
+            message = f"n_routed_experts = {num_experts} in n_group = {self.n_group} groups"
+            if num_experts is not None and num_in_group < 2:
+                message += ": the router rates a group by its best two experts"
+                wrong.setdefault(message, []).append(layer_idx)
+            elif num_experts is not None and num_experts >= top_k > self.topk_group * num_in_group:
+                message += f": the topk_group = {self.topk_group} best have less than num_experts_per_tok = {top_k}"
+                wrong.setdefault(message, []).append(layer_idx)
+        return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
+
+
+class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):
+    """Reads the config of a published `nemotron_h_puzzle` checkpoint; what it returns is a
+    [`HeterogeneousNemotronHConfig`]."""
+
+    model_type = "nemotron_h_puzzle"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        if not config_dict.get("block_configs"):
+            raise ValueError("block_configs is missing: a nemotron_h_puzzle config describes its layers there")
+        return HeterogeneousNemotronHConfig.from_dict(config_dict, **kwargs)
+
+
+__all__ = ["HeterogeneousNemotronHConfig", "NemotronHPuzzleConfig"]

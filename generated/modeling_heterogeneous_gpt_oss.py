@@ -1,0 +1,851 @@
+# Generated from modular/modular_heterogeneous_gpt_oss.py by `hetero generate`. Do not edit: change the shard and generate again.
+# Parents: transformers 5.23.0; the code used of them: sha256 5dbcdf66252218ea
+# Code of the parents, under the Apache License 2.0:
+#   Copyright 2025 The HuggingFace Team. All rights reserved.
+#
+# Copyright 2025 The HuggingFace Inc. team. All rights reserved.
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from transformers import initialization as init
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
+from transformers.integrations import use_experts_implementation, use_kernel_forward_from_hub, use_kernelized_func
+from transformers.integrations.mxfp4 import Mxfp4Dequantize, Mxfp4GptOssExperts, Mxfp4GptOssMLP
+from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
+from transformers.modeling_layers import (
+    GenericForSequenceClassification,
+    GenericForTokenClassification,
+    GradientCheckpointingLayer,
+)
+from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
+from transformers.processing_utils import Unpack
+from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
+from transformers.quantizers.quantizers_utils import should_convert_module
+from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig, HeterogeneousPreTrainedConfig
+
+
+@use_kernel_forward_from_hub("RMSNorm")
+class HeterogeneousGptOssRMSNorm(nn.Module):
+    def __init__(self, hidden_size, eps: float = 1e-6) -> None:
+        """
+        HeterogeneousGptOssRMSNorm is equivalent to T5LayerNorm
+        """
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+        self.variance_epsilon = eps
+
+    def forward(self, hidden_states) -> torch.Tensor:
+        input_dtype = hidden_states.dtype
+        hidden_states = hidden_states.to(torch.float32)
+        variance = hidden_states.pow(2).mean(-1, keepdim=True)
+        hidden_states = hidden_states * torch.rsqrt(variance + self.variance_epsilon)
+        return (self.weight * hidden_states).to(input_dtype)  # main diff with Llama
+
+    def extra_repr(self):
+        return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"
+
+
+@use_experts_implementation(is_concatenated=False, is_transposed=True, has_bias=True)
+class HeterogeneousGptOssExperts(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.intermediate_size = config.intermediate_size
+        self.num_experts = config.num_local_experts
+        self.hidden_size = config.hidden_size
+        self.gate_up_proj = nn.Parameter(torch.empty(self.num_experts, self.hidden_size, 2 * self.intermediate_size))
+        self.gate_up_proj_bias = nn.Parameter(torch.empty(self.num_experts, 2 * self.intermediate_size))
+        self.down_proj = nn.Parameter(torch.empty((self.num_experts, self.intermediate_size, self.hidden_size)))
+        self.down_proj_bias = nn.Parameter(torch.empty(self.num_experts, self.hidden_size))
+        self.alpha = config.swiglu_alpha
+        self.limit = config.swiglu_limit
+
+    def _apply_gate(self, gate_up: torch.Tensor) -> torch.Tensor:
+        gate, up = gate_up[..., ::2], gate_up[..., 1::2]
+        gate = gate.clamp(min=None, max=self.limit)
+        up = up.clamp(min=-self.limit, max=self.limit)
+        glu = gate * torch.sigmoid(gate * self.alpha)
+        gated_output = (up + 1) * glu
+        return gated_output
+
+    def forward(self, hidden_states: torch.Tensor, router_indices=None, routing_weights=None) -> torch.Tensor:
+        next_states = torch.zeros_like(hidden_states, dtype=hidden_states.dtype, device=hidden_states.device)
+        with torch.no_grad():
+            expert_mask = torch.nn.functional.one_hot(
+                router_indices, num_classes=self.num_experts
+            )  # masking is also a class
+            expert_mask = expert_mask.permute(2, 1, 0)
+            # we sum on the top_k and on the sequence length to get which experts
+            # are hit this time around
+            expert_hit = torch.greater(expert_mask.sum(dim=(-1, -2)), 0).nonzero()
+        for expert_idx in expert_hit:
+            # expert_idx only have 1 element, so we can use scale for fast indexing
+            expert_idx = expert_idx[0]
+            # skip masking index
+            if expert_idx == self.num_experts:
+                continue
+            top_k_pos, token_idx = torch.where(expert_mask[expert_idx])
+            current_state = hidden_states[token_idx]
+            gate_up = current_state @ self.gate_up_proj[expert_idx] + self.gate_up_proj_bias[expert_idx]
+            gated_output = self._apply_gate(gate_up)
+            out = gated_output @ self.down_proj[expert_idx] + self.down_proj_bias[expert_idx]
+            weighted_output = out * routing_weights[token_idx, top_k_pos, None]
+            next_states.index_add_(0, token_idx, weighted_output.to(hidden_states.dtype))
+
+        return next_states
+
+
+class HeterogeneousGptOssTopKRouter(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.top_k = config.num_experts_per_tok
+        self.num_experts = config.num_local_experts
+        self.hidden_dim = config.hidden_size
+        self.weight = nn.Parameter(torch.zeros(self.num_experts, self.hidden_dim))
+        self.bias = nn.Parameter(torch.zeros(self.num_experts))
+
+    def forward(self, hidden_states):
+        router_logits = F.linear(hidden_states, self.weight, self.bias)  # (num_tokens, num_experts)
+        router_top_value, router_indices = torch.topk(router_logits, self.top_k, dim=-1)  # (num_tokens, top_k)
+        router_scores = torch.nn.functional.softmax(router_top_value, dim=1, dtype=router_top_value.dtype)
+        return router_logits, router_scores, router_indices
+
+
+@use_kernel_forward_from_hub("MegaBlocksMoeMLP")
+class HeterogeneousGptOssMLP(nn.Module):
+    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        super().__init__()
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
+        self.router = HeterogeneousGptOssTopKRouter(config)
+        self.experts = HeterogeneousGptOssExperts(config)
+        self.experts.config = model_config  # the one that `set_experts_implementation` changes
+        self.layer_idx = layer_idx
+
+    def forward(self, hidden_states):
+        batch_size, sequence_length, hidden_dim = hidden_states.shape
+        hidden_states = hidden_states.reshape(-1, hidden_dim)
+        _, router_scores, router_indices = self.router(hidden_states)
+        hidden_states = self.experts(hidden_states, router_indices, router_scores)
+        hidden_states = hidden_states.reshape(batch_size, sequence_length, hidden_dim)
+        return hidden_states, router_scores
+
+
+def repeat_kv(hidden_states: torch.Tensor, n_rep: int) -> torch.Tensor:
+    """
+    This is the equivalent of torch.repeat_interleave(x, dim=1, repeats=n_rep). The hidden states go from (batch,
+    num_key_value_heads, seqlen, head_dim) to (batch, num_attention_heads, seqlen, head_dim)
+    """
+    batch, num_key_value_heads, slen, head_dim = hidden_states.shape
+    if n_rep == 1:
+        return hidden_states
+    hidden_states = hidden_states[:, :, None, :, :].expand(batch, num_key_value_heads, n_rep, slen, head_dim)
+    return hidden_states.reshape(batch, num_key_value_heads * n_rep, slen, head_dim)
+
+
+def _apply_rotary_emb(
+    x: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+) -> torch.Tensor:
+    first_half, second_half = torch.chunk(x, 2, dim=-1)
+    first_ = first_half * cos - second_half * sin
+    second_ = second_half * cos + first_half * sin
+    return torch.cat((first_, second_), dim=-1)
+
+
+@use_kernel_forward_from_hub("rotary_pos_emb")
+def apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim=1):
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    q_embed = _apply_rotary_emb(q, cos, sin)
+    k_embed = _apply_rotary_emb(k, cos, sin)
+    return q_embed, k_embed
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float | int = 0.0,
+    **kwargs,
+):
+    key_states = repeat_kv(key, module.num_key_value_groups)
+    value_states = repeat_kv(value, module.num_key_value_groups)
+    attn_weights = torch.matmul(query, key_states.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        attn_weights = attn_weights + attention_mask
+
+    sinks = module.sinks.reshape(1, -1, 1, 1).expand(query.shape[0], -1, query.shape[-2], -1)
+    combined_logits = torch.cat([attn_weights, sinks], dim=-1)
+
+    # This was not in the original implementation and slightly affect results; it prevents overflow in BF16/FP16
+    # when training with bsz>1 we clamp max values.
+
+    combined_logits = combined_logits - combined_logits.max(dim=-1, keepdim=True).values
+    probs = F.softmax(combined_logits, dim=-1, dtype=combined_logits.dtype)
+    scores = probs[..., :-1]  # we drop the sink here
+    attn_weights = nn.functional.dropout(scores, p=dropout, training=module.training).to(value_states.dtype)
+    attn_output = torch.matmul(attn_weights, value_states)
+    attn_output = attn_output.transpose(1, 2).contiguous()
+    return attn_output, attn_weights
+
+
+@use_kernelized_func(apply_rotary_pos_emb)
+class HeterogeneousGptOssAttention(nn.Module):
+    """Multi-headed attention from 'Attention Is All You Need' paper"""
+
+    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        super().__init__()
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
+        self.layer_type = config.layer_types[layer_idx] if hasattr(config, "layer_types") else None
+        self.config = model_config  # the one that `set_attn_implementation` changes
+        self.layer_idx = layer_idx
+        self.head_dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
+        self.num_key_value_groups = config.num_attention_heads // config.num_key_value_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_dropout
+        self.is_causal = True
+        self.q_proj = nn.Linear(
+            config.hidden_size, config.num_attention_heads * self.head_dim, bias=config.attention_bias
+        )
+        self.k_proj = nn.Linear(
+            config.hidden_size, config.num_key_value_heads * self.head_dim, bias=config.attention_bias
+        )
+        self.v_proj = nn.Linear(
+            config.hidden_size, config.num_key_value_heads * self.head_dim, bias=config.attention_bias
+        )
+        self.o_proj = nn.Linear(
+            config.num_attention_heads * self.head_dim, config.hidden_size, bias=config.attention_bias
+        )
+        self.sliding_window = config.sliding_window
+        self.sinks = nn.Parameter(torch.empty(config.num_attention_heads))
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        input_shape = hidden_states.shape[:-1]
+        hidden_shape = (*input_shape, -1, self.head_dim)
+
+        query_states = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        key_states = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+
+        cos, sin = position_embeddings
+        query_states, key_states = apply_rotary_pos_emb(query_states, key_states, cos, sin)
+
+        if past_key_values is not None:
+            key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
+
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+
+        attn_output, attn_weights = attention_interface(
+            self,
+            query_states,
+            key_states,
+            value_states,
+            attention_mask,
+            dropout=0.0 if not self.training else self.attention_dropout,
+            scaling=self.scaling,
+            sliding_window=self.sliding_window,
+            s_aux=self.sinks,  # diff with Llama
+            **kwargs,
+        )
+
+        attn_output = attn_output.reshape(*input_shape, -1).contiguous()
+        attn_output = self.o_proj(attn_output)
+        return attn_output, attn_weights
+
+
+class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
+    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        super().__init__()
+        self.hidden_size = config.hidden_size
+        self.has_mixer = config.mixer_types[layer_idx] != "none"
+        self.has_mlp = config.mlp_types[layer_idx] != "none"
+
+        # In the order of gpt-oss's modules
+        if self.has_mixer:
+            self.self_attn = HeterogeneousGptOssAttention(config=config, layer_idx=layer_idx)
+        if self.has_mlp:
+            self.mlp = HeterogeneousGptOssMLP(config, layer_idx)
+        if self.has_mixer:
+            self.input_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.has_mlp:
+            self.post_attention_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = False,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        if self.has_mixer:
+            residual = hidden_states
+            hidden_states = self.input_layernorm(hidden_states)
+            hidden_states, _ = self.self_attn(
+                hidden_states=hidden_states,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                position_embeddings=position_embeddings,
+                **kwargs,
+            )
+            hidden_states = residual + hidden_states
+
+        if self.has_mlp:
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
+            hidden_states, _ = self.mlp(hidden_states)
+            hidden_states = residual + hidden_states
+        return hidden_states
+
+
+class HeterogeneousPreTrainedModel(PreTrainedModel):
+    def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
+        """
+        One mask for each distinct (kind, window) of the layers' mixers.
+
+        Returns:
+            The name of each layer's mask (`None` where the layer needs none), and for each name the first layer
+            that uses it. The names are upstream's layer types; with several windows, the window is added to the name.
+        """
+        windows = config.layer_sizes("sliding_window")
+        several = len({window for window in windows if window is not None}) > 1
+        names, first_layers = [], {}
+        for layer_idx, (mode, name) in enumerate(zip(config.kv_sharing_modes, config.layer_types)):
+            if mode == "reuse":
+                names.append(None)
+                continue
+            if several and name == "sliding_attention":
+                name = f"{name}_{windows[layer_idx]}"
+            names.append(name)
+            first_layers.setdefault(name, layer_idx)
+        return names, first_layers
+
+    def create_masks_for_generate(
+        self,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None,
+        position_ids: torch.LongTensor | None = None,
+        or_mask_function=None,
+        and_mask_function=None,
+        block_sequence_ids: torch.Tensor | None = None,
+        **kwargs,
+    ) -> dict[str, torch.Tensor | None]:
+        """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
+        masks = {}
+        for name, layer_idx in self.base_model.mask_layers.items():
+            if layer_idx >= self.config.num_hidden_layers:
+                continue  # not reached: `assistant_early_exit` leaves the last layers out
+            layer_type = self.config.layer_types[layer_idx]
+            windowed = layer_type == "sliding_attention"
+            masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
+                config=self.config.per_layer_config[layer_idx] if windowed else self.config,
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+                position_ids=position_ids,
+                or_mask_function=or_mask_function,
+                and_mask_function=and_mask_function,
+                block_sequence_ids=block_sequence_ids,
+                layer_idx=layer_idx,
+            )
+        return masks
+
+
+@auto_docstring
+class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
+    config: HeterogeneousGptOssConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["HeterogeneousGptOssDecoderLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_flash_attn = True
+    _supports_sdpa = False
+    _supports_flex_attn = True
+
+    _can_compile_fullgraph = True
+    _supports_attention_backend = True
+    _can_record_outputs = {
+        "router_logits": OutputRecorder(HeterogeneousGptOssTopKRouter, index=0),
+        "hidden_states": HeterogeneousGptOssDecoderLayer,
+        "attentions": HeterogeneousGptOssAttention,
+    }
+    _keep_in_fp32_modules = ["post_attention_layernorm", "input_layernorm", "norm"]
+    _compatible_flash_implementations = [
+        "kernels-community/vllm-flash-attn3",
+        "flash_attention_4",
+        "kernels-community/metal-flash-sdpa",
+        "kernels-community/aiter-flash-attn",
+    ]
+    # diff with gpt-oss, which keeps them only when float16 is asked for
+    _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
+    # Scales of an FP8 cache that gpt-oss-puzzle's servers read
+    _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        std = self.config.initializer_range
+        if isinstance(module, HeterogeneousGptOssExperts):
+            init.normal_(module.gate_up_proj, mean=0.0, std=std)
+            init.zeros_(module.gate_up_proj_bias)
+            init.normal_(module.down_proj, mean=0.0, std=std)
+            init.zeros_(module.down_proj_bias)
+        elif isinstance(module, HeterogeneousGptOssAttention):
+            init.normal_(module.sinks, mean=0.0, std=std)
+        elif isinstance(module, HeterogeneousGptOssTopKRouter):
+            init.normal_(module.weight, mean=0.0, std=std)
+            init.normal_(module.bias, mean=0.0, std=std)
+
+
+class HeterogeneousGptOssRotaryEmbedding(nn.Module):
+    def __init__(self, config: HeterogeneousGptOssConfig):
+        super().__init__()
+        self.max_seq_len_cached = config.max_position_embeddings
+        self.original_max_seq_len = config.max_position_embeddings
+
+        self.config = config
+
+        self.rope_type = self.config.rope_parameters["rope_type"]
+        rope_init_fn: Callable = self.compute_default_rope_parameters
+        if self.rope_type != "default":
+            rope_init_fn = ROPE_INIT_FUNCTIONS[self.rope_type]
+        inv_freq, self.attention_scaling = rope_init_fn(self.config)
+
+        self.inv_freq = nn.Buffer(inv_freq, persistent=False)
+        self.original_inv_freq = nn.Buffer(inv_freq.clone(), persistent=False)
+
+    @staticmethod
+    def compute_default_rope_parameters(config: HeterogeneousGptOssConfig, **kwargs) -> tuple[torch.Tensor, float]:
+        """
+        Computes the inverse frequencies according to the original RoPE implementation
+        Args:
+            config ([`~transformers.PreTrainedConfig`]):
+                The model configuration.
+        Returns:
+            Tuple of (`torch.Tensor`, `float`), containing the inverse frequencies for the RoPE embeddings and the
+            post-processing scaling factor applied to the computed cos/sin (unused in this type of RoPE).
+        """
+        base = config.rope_parameters["rope_theta"]
+        dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+        attention_factor = 1.0  # Unused in this type of RoPE
+        # Compute the inverse frequencies
+        inv_freq = 1.0 / (base ** (torch.arange(0, dim, 2, dtype=torch.float) / dim))
+        return inv_freq, attention_factor
+
+    @torch.no_grad()
+    @dynamic_rope_update  # power user: used with advanced RoPE types (e.g. dynamic rope)
+    def forward(self, x, position_ids):
+        freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
+        emb = freqs
+        cos = emb.cos() * self.attention_scaling
+        sin = emb.sin() * self.attention_scaling
+
+        return cos.to(x.dtype), sin.to(x.dtype)
+
+
+@auto_docstring
+class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
+    def __init__(self, config: HeterogeneousGptOssConfig):
+        super().__init__(config)
+        config.check_layers()
+        self.padding_idx = config.pad_token_id
+        self.vocab_size = config.vocab_size
+
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
+        self.layers = nn.ModuleList(
+            [HeterogeneousGptOssDecoderLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
+        )
+        self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = HeterogeneousGptOssRotaryEmbedding(config=config)
+        self.gradient_checkpointing = False
+        self.layer_masks, self.mask_layers = self.plan_masks(config)
+
+        # Initialize weights and apply final processing
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    @auto_docstring
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoeModelOutputWithPast:
+        if (input_ids is None) ^ (inputs_embeds is not None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+
+        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+            # Made without a config: it would take a layer that does not attend for one that has seen nothing
+            past_key_values.layers = DynamicCache(config=self.config).layers
+            past_key_values.layer_class_to_replicate = None
+
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+
+        if position_ids is None:
+            past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
+            position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
+            position_ids = position_ids.unsqueeze(0)
+
+        # It may already have been prepared by e.g. `generate`
+        if not isinstance(causal_mask_mapping := attention_mask, dict):
+            causal_mask_mapping = self.create_masks_for_generate(
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+            )
+
+        hidden_states = inputs_embeds
+        position_embeddings = self.rotary_emb(hidden_states, position_ids)
+
+        for decoder_layer, mask_name in zip(self.layers[: self.config.num_hidden_layers], self.layer_masks):
+            hidden_states = decoder_layer(
+                hidden_states,
+                attention_mask=None if mask_name is None else causal_mask_mapping[mask_name],
+                position_embeddings=position_embeddings,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
+            )
+        hidden_states = self.norm(hidden_states)
+        return MoeModelOutputWithPast(
+            last_hidden_state=hidden_states,
+            past_key_values=past_key_values,
+        )
+
+
+class HeterogeneousGenerationMixin(GenerationMixin):
+    def init_continuous_batching(self, *args, **kwargs):
+        """Refuses what upstream's paged cache cannot hold, for which it would return empty outputs."""
+        if "mamba" in self.config.mixer_types:
+            layers = [layer_idx for layer_idx, mixer in enumerate(self.config.mixer_types) if mixer == "mamba"]
+            raise ValueError(
+                f"Continuous batching has no cache for the state of mamba layers, here {layers}. "
+                "Use `generate`, which takes a batch of padded prompts."
+            )
+        geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
+        varying = sorted(geometry.intersection(self.config.per_layer_attributes or ()))
+        if varying:
+            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in varying)
+            raise ValueError(
+                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
+                "Use `generate`, which takes a batch of padded prompts."
+            )
+        return super().init_continuous_batching(*args, **kwargs)
+
+    def _prepare_cache_for_generation(self, generation_config, *args, **kwargs):
+        if "attention" not in self.config.mixer_types and generation_config.use_cache is not False:
+            raise ValueError(
+                "No layer attends, and only a layer that does counts the tokens in a cache. "
+                "Call `generate` with `use_cache=False`, or `forward` token by token, which keeps the mamba states."
+            )
+        return super()._prepare_cache_for_generation(generation_config, *args, **kwargs)
+
+    def _get_candidate_generator(self, generation_config, *args, **kwargs):
+        early_exit = generation_config.assistant_early_exit
+        if early_exit is not None and "attention" not in self.config.mixer_types[:early_exit]:
+            first = self.config.mixer_types.index("attention") + 1
+            raise ValueError(f"assistant_early_exit = {early_exit}: no layer before it attends, {first} is the least")
+        return super()._get_candidate_generator(generation_config, *args, **kwargs)
+
+
+def load_balancing_loss_func(
+    gate_logits: torch.Tensor | tuple[torch.Tensor] | None,
+    num_experts: int | None = None,
+    top_k=2,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor | int:
+    r"""
+    Computes auxiliary load balancing loss as in Switch Transformer - implemented in Pytorch.
+
+    See Switch Transformer (https://huggingface.co/papers/2101.03961) for more details. This function implements the loss
+    function presented in equations (4) - (6) of the paper. It aims at penalizing cases where the routing between
+    experts is too unbalanced.
+
+    Args:
+        gate_logits:
+            Logits from the `gate`, should be a tuple of model.config.num_hidden_layers tensors of
+            shape [batch_size X sequence_length, num_experts].
+        num_experts:
+            Number of experts
+        top_k:
+            The number of experts to route per-token, can be also interpreted as the `top-k` routing
+            parameter.
+        attention_mask (`torch.Tensor`, *optional*):
+            The attention_mask used in forward function
+            shape [batch_size X sequence_length] if not None.
+
+    Returns:
+        The auxiliary loss.
+    """
+    if gate_logits is None or not isinstance(gate_logits, tuple):
+        return 0
+
+    # Accumulate assignment counts and probability sums layer by layer, normalizing at the end,
+    # so peak memory stays O(seq_len * num_experts) regardless of the number of layers.
+    compute_device = gate_logits[0].device
+    # Use histc to avoid bincount's device-to-host sync.
+    # GPU requires integers for determinism; CPU and MPS require floats for support and determinism.
+    histc_dtype = torch.float32 if compute_device.type in ("cpu", "mps") else torch.int32
+    tokens_per_expert_sum = torch.zeros(num_experts, dtype=torch.float32, device=compute_device)
+    router_prob_sum = torch.zeros(num_experts, dtype=torch.float32, device=compute_device)
+    total_rows = 0.0
+
+    if attention_mask is not None:
+        # The same flat mask applies to every layer's [batch_size * sequence_length] rows.
+        flat_mask = attention_mask.reshape(-1).to(device=compute_device, dtype=torch.float32)
+
+    for layer_gate in gate_logits:
+        routing_weights = torch.nn.functional.softmax(layer_gate.to(compute_device), dim=-1)
+        _, selected_experts = torch.topk(routing_weights, top_k, dim=-1)
+        if attention_mask is None:
+            # Count top-k assignments with fixed bounds to avoid a device-to-host sync.
+            tokens_per_expert_sum = tokens_per_expert_sum + torch.histc(
+                selected_experts.reshape(-1).to(histc_dtype), bins=num_experts, min=0, max=num_experts
+            )
+            # Sum of routing probabilities per expert
+            router_prob_sum = router_prob_sum + routing_weights.float().sum(dim=0)
+            total_rows = total_rows + routing_weights.shape[0]
+        else:
+            # Same reductions, weighted by the attention mask to exclude padding tokens
+            tokens_per_expert_sum = tokens_per_expert_sum + torch.zeros(
+                num_experts, dtype=torch.float32, device=compute_device
+            ).scatter_add_(0, selected_experts.reshape(-1), flat_mask.repeat_interleave(top_k))
+            router_prob_sum = router_prob_sum + (routing_weights.float() * flat_mask.unsqueeze(-1)).sum(dim=0)
+            total_rows = total_rows + flat_mask.sum()
+
+    tokens_per_expert = tokens_per_expert_sum / total_rows
+    router_prob_per_expert = router_prob_sum / total_rows
+
+    overall_loss = torch.sum(tokens_per_expert * router_prob_per_expert.unsqueeze(0))
+    return overall_loss * num_experts
+
+
+def per_layer_load_balancing_loss(
+    router_logits: tuple[torch.Tensor, ...],
+    num_experts: list[int | None],
+    top_k: list[int | None],
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """
+    The mean of the layers' load-balancing losses, each with the layer's own experts.
+
+    Args:
+        router_logits: of the layers with experts only, each of shape (batch_size * sequence_length, num_experts).
+        num_experts: one entry a layer, `None` where it has no experts.
+        top_k: experts per token; one entry a layer, `None` where it has no experts.
+        attention_mask: (batch_size, sequence_length); what is padding does not count.
+    """
+    layers = [sizes for sizes in zip(num_experts, top_k) if None not in sizes]
+    losses = [
+        load_balancing_loss_func((layer_logits,), layer_experts, layer_top_k, attention_mask)
+        for layer_logits, (layer_experts, layer_top_k) in zip(router_logits, layers)
+    ]
+    return torch.stack([loss.to(losses[0].device) for loss in losses]).mean()
+
+
+@auto_docstring
+class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, HeterogeneousGenerationMixin):
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+    _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}
+    _fsdp_plan = {"lm_head": "keep_full_weight"}
+
+    def __init__(self, config: HeterogeneousGptOssConfig):
+        super().__init__(config)
+        self.model = HeterogeneousGptOssModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.router_aux_loss_coef = config.router_aux_loss_coef
+        self.num_experts = config.num_local_experts
+        self.num_experts_per_tok = config.num_experts_per_tok
+
+        # Initialize weights and apply final processing
+        self.post_init()
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        output_router_logits: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoeCausalLMOutputWithPast:
+        r"""
+        Example:
+
+        ```python
+        >>> import transformers_heterogeneous
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        >>> path = "nvidia/gpt-oss-puzzle-88B"
+        >>> model = AutoModelForCausalLM.from_pretrained(path, device_map="auto")
+        >>> tokenizer = AutoTokenizer.from_pretrained(path)
+
+        >>> inputs = tokenizer("Half of the experts left", return_tensors="pt").to(model.device)
+        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
+        ```"""
+
+        output_router_logits = (
+            output_router_logits if output_router_logits is not None else self.config.output_router_logits
+        )
+
+        outputs: MoeModelOutputWithPast = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_router_logits=output_router_logits,
+            **kwargs,
+        )
+
+        hidden_states = outputs.last_hidden_state
+        hidden_states = slice_logits_to_keep(hidden_states, logits_to_keep)
+        logits = self.lm_head(hidden_states)
+
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.vocab_size, **kwargs)
+
+        aux_loss = None
+        if output_router_logits and outputs.router_logits:  # diff with gpt-oss: there may be no layer with experts
+            if isinstance(self.num_experts, int) and isinstance(self.num_experts_per_tok, int):
+                aux_loss = load_balancing_loss_func(
+                    outputs.router_logits, self.num_experts, self.num_experts_per_tok, attention_mask
+                )
+            else:
+                aux_loss = per_layer_load_balancing_loss(
+                    outputs.router_logits,
+                    self.config.layer_sizes("num_local_experts"),
+                    self.config.layer_sizes("num_experts_per_tok"),
+                    attention_mask,
+                )
+            if labels is not None:
+                loss += self.router_aux_loss_coef * aux_loss.to(loss.device)  # make sure to reside in the same device
+
+        return MoeCausalLMOutputWithPast(
+            loss=loss,
+            aux_loss=aux_loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            router_logits=outputs.router_logits,
+        )
+
+
+class HeterogeneousGptOssForSequenceClassification(
+    GenericForSequenceClassification, HeterogeneousGptOssPreTrainedModel
+):
+    pass
+
+
+class HeterogeneousGptOssForTokenClassification(GenericForTokenClassification, HeterogeneousGptOssPreTrainedModel):
+    pass
+
+
+class HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4HfQuantizer):
+    """MXFP4 experts with the sizes of their layer; for every other model, what transformers' own quantizer does."""
+
+    quant_method = "mxfp4"
+
+    def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs):
+        if not isinstance(model, HeterogeneousGptOssPreTrainedModel):
+            return super()._process_model_before_weight_loading(model, **kwargs)
+
+        upstream_logger = logging.get_logger("transformers.integrations.mxfp4")
+        upstream_logger.disabled = True  # it would warn that it knows none of the experts
+        try:
+            super()._process_model_before_weight_loading(model, **kwargs)
+        finally:
+            upstream_logger.disabled = False
+        if self.quantization_config.dequantize:
+            return
+
+        for name, module in list(model.named_modules()):
+            if isinstance(module, HeterogeneousGptOssMLP) and should_convert_module(
+                f"{name}.experts", self.modules_to_not_convert
+            ):
+                with torch.device("meta"):
+                    experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
+                    model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs):
+        super()._process_model_after_weight_loading(model, **kwargs)
+        if isinstance(model, HeterogeneousGptOssPreTrainedModel):
+            # Saving reverts what loading did: dequantised weights would be saved under the names of packed ones
+            model._weight_conversions = [
+                conversion
+                for conversion in model._weight_conversions
+                if not any(isinstance(step, Mxfp4Dequantize) for step in getattr(conversion, "operations", ()))
+            ]
+
+
+__all__ = [
+    "HeterogeneousGptOssForCausalLM",
+    "HeterogeneousGptOssForSequenceClassification",
+    "HeterogeneousGptOssForTokenClassification",
+    "HeterogeneousGptOssModel",
+    "HeterogeneousGptOssMxfp4HfQuantizer",
+    "HeterogeneousGptOssPreTrainedModel",
+]

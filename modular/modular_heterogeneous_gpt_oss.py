@@ -1,0 +1,525 @@
+# Copyright 2025 The HuggingFace Inc. team. All rights reserved.
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.integrations.mxfp4 import Mxfp4Dequantize, Mxfp4GptOssExperts, Mxfp4GptOssMLP
+from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
+from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
+from transformers.models.gpt_oss.configuration_gpt_oss import GptOssConfig
+from transformers.models.gpt_oss.modeling_gpt_oss import (
+    GptOssAttention,
+    GptOssDecoderLayer,
+    GptOssForCausalLM,
+    GptOssForSequenceClassification,
+    GptOssForTokenClassification,
+    GptOssMLP,
+    GptOssModel,
+    GptOssPreTrainedModel,
+    GptOssRMSNorm,
+    load_balancing_loss_func,
+)
+from transformers.processing_utils import Unpack
+from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
+from transformers.quantizers.quantizers_utils import should_convert_module
+from transformers.utils import TransformersKwargs, logging
+
+from .modular_block_configs import drop_remote_code_keys, impossible_sizes, inexpressible_fields
+from .modular_heterogeneous import (
+    HeterogeneousGenerationMixin,
+    HeterogeneousPreTrainedConfig,
+    HeterogeneousPreTrainedModel,
+)
+from .modular_moe import per_layer_load_balancing_loss
+
+
+# Members of an entry of `block_configs` in gpt-oss-puzzle: sizes under the config's own names
+PUZZLE_SIZES = (
+    "num_local_experts",
+    "num_experts_per_tok",
+    "intermediate_size",
+    "num_key_value_heads",
+    "sliding_window",
+)
+# `ffn.moe` of Puzzletron's entries -> the size that it is
+PUZZLETRON_SIZES = {
+    "num_local_experts": "num_local_experts",
+    "num_experts_per_tok": "num_experts_per_tok",
+    "expert_intermediate_dim": "intermediate_size",
+}
+# What Puzzletron says beside `ffn.moe`, if anything
+EXPERT_ACTIVATION = {"gated": (None, True), "hidden_act": (None, "silu")}
+# ModelOpt writes its default of 8192 also for models without a shared expert, as gpt-oss is one
+NO_SHARED_EXPERT = (None, 0, 8192)
+
+
+def read_puzzle_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """One entry in gpt-oss-puzzle's dialect as (attributes of the layer, errors)."""
+    errors = [*inexpressible_fields(block, PUZZLE_SIZES), *impossible_sizes(block, PUZZLE_SIZES)]
+    return {name: block[name] for name in PUZZLE_SIZES if name in block}, [f": {error}" for error in errors]
+
+
+def read_puzzletron_attention(attention: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """One layer's `attention` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if attention.get("no_op"):
+        return {"mixer_types": "none"}, []
+    sizes = ("num_key_value_heads", "window_length")
+    errors = [*inexpressible_fields(attention, ("no_op", *sizes)), *impossible_sizes(attention, sizes)]
+    layer = {"mixer_types": "attention", "num_key_value_heads": attention.get("num_key_value_heads")}
+    if attention.get("window_length") is not None:  # else `layer_types` says where the one window holds
+        layer["sliding_window"] = attention["window_length"]
+    return layer, errors
+
+
+def read_puzzletron_ffn(ffn: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """One layer's `ffn` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if ffn.get("no_op"):
+        return {"mlp_types": "none"}, []
+    errors = inexpressible_fields(ffn, ("no_op", "moe", *EXPERT_ACTIVATION))
+    errors += [
+        f"{name} = {ffn[name]!r} cannot be expressed, only {list(allowed)}"
+        for name, allowed in EXPERT_ACTIVATION.items()
+        if ffn.get(name) not in allowed
+    ]
+    moe = ffn.get("moe")
+    if not isinstance(moe, dict):
+        return {}, [*errors, f"moe = {moe!r}: an object is needed, or no_op set to true"]
+    errors += [
+        f"moe: {error}" for error in inexpressible_fields(moe, (*PUZZLETRON_SIZES, "shared_expert_intermediate_dim"))
+    ]
+    errors += [f"moe: {error}" for error in impossible_sizes(moe, tuple(PUZZLETRON_SIZES))]
+    shared = moe.get("shared_expert_intermediate_dim")
+    if shared not in NO_SHARED_EXPERT:
+        errors.append(f"moe: shared_expert_intermediate_dim = {shared!r}, but this family has no shared expert")
+    return {"mlp_types": "moe"} | {ours: moe.get(theirs) for theirs, ours in PUZZLETRON_SIZES.items()}, errors
+
+
+def read_puzzletron_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """One entry in Puzzletron's dialect as (attributes of the layer, errors)."""
+    missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
+    if missing:
+        return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
+    mixer, mixer_errors = read_puzzletron_attention(block["attention"])
+    mlp, mlp_errors = read_puzzletron_ffn(block["ffn"])
+    errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
+    errors += [f".attention: {error}" for error in mixer_errors] + [f".ffn: {error}" for error in mlp_errors]
+    return mixer | mlp, errors
+
+
+def read_expert_blocks(block_configs: list[dict[str, Any]], num_hidden_layers: int) -> dict[str, list]:
+    """
+    The layers that `block_configs` describes, as attributes of the config. Read are the dialects of gpt-oss-puzzle
+    (`num_local_experts` beside `sliding_window`) and of Puzzletron (`attention` beside `ffn`).
+
+    Raises:
+        ValueError: names every block and field that the family cannot express.
+    """
+    if not isinstance(block_configs, list):
+        raise ValueError(f"block_configs is a list with one entry a layer, not {block_configs!r}")
+    blocks = []
+    for block in block_configs:
+        if not isinstance(block, dict):
+            blocks.append(({}, [f" = {block!r}: an object is needed"]))
+        elif "attention" in block or "ffn" in block:
+            blocks.append(read_puzzletron_block(block))
+        else:
+            blocks.append(read_puzzle_block(block))
+    errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
+    if len(blocks) != num_hidden_layers:
+        errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {num_hidden_layers}")
+
+    layers = [layer for layer, _ in blocks]
+    attributes = {
+        name: [layer.get(name) for layer in layers]
+        for name in ("mixer_types", "mlp_types", *PUZZLE_SIZES)
+        if any(name in layer for layer in layers)
+    }
+    errors += [
+        f"block_configs[{layer_idx}]: {name} is missing, other blocks have it"
+        for layer_idx, layer in enumerate(layers)
+        for name in attributes
+        if name not in layer and "mixer_types" not in attributes and not blocks[layer_idx][1]
+    ]
+    if errors:
+        raise ValueError("\n".join(errors))
+    return attributes
+
+
+@strict
+class HeterogeneousGptOssConfig(GptOssConfig, HeterogeneousPreTrainedConfig):
+    r"""
+    Config of a gpt-oss whose layers may differ. All fields of [`GptOssConfig`] keep their meaning; those below may be
+    lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
+
+    Args:
+        mixer_types (`list[str]`, *optional*):
+            What mixes tokens in each layer: `"attention"` or `"none"`. All `"attention"` by default.
+        mlp_types (`list[str]`, *optional*):
+            The feed-forward block of each layer: `"moe"` or `"none"`. All `"moe"` by default.
+        num_local_experts (`int` or `list[int | None]`, defaults to 128):
+            Experts.
+        num_experts_per_tok (`int` or `list[int | None]`, defaults to 4):
+            Experts that each token goes to, at most as many as the layer has.
+        intermediate_size (`int` or `list[int | None]`, defaults to 2880):
+            Width of each expert.
+        num_key_value_heads (`int` or `list[int | None]`, *optional*, defaults to 8):
+            Key and value heads; each entry divides `num_attention_heads`.
+        sliding_window (`int` or `list[int | None]`, *optional*, defaults to 128):
+            How many positions, its own included, a token attends to. `None` is full attention. A scalar holds for the
+            layers that `layer_types` calls `"sliding_attention"`, every other one from the first by default; a list
+            decides by itself.
+        block_configs (`list[dict]`, *optional*):
+            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
+
+    Raises:
+        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
+        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
+
+    ```python
+    >>> from transformers_heterogeneous import HeterogeneousGptOssConfig
+
+    >>> config = HeterogeneousGptOssConfig(num_hidden_layers=4, num_local_experts=[128, 64, 64, 32])
+    >>> config.per_layer_config[3].num_local_experts
+    32
+    ```"""
+
+    model_type = "heterogeneous_gpt_oss"
+    per_layer_sizes = {
+        "num_key_value_heads": ("mixer_types", ("attention",)),
+        "sliding_window": ("mixer_types", ("attention",)),
+        "num_local_experts": ("mlp_types", ("moe",)),
+        "num_experts_per_tok": ("mlp_types", ("moe",)),
+        "intermediate_size": ("mlp_types", ("moe",)),
+    }
+    supported_mixer_types = ("attention", "none")
+    supported_mlp_types = ("moe", "none")
+    related_sizes = (
+        ("num_key_value_heads", "divides", "num_attention_heads"),
+        ("num_experts_per_tok", "is at most", "num_local_experts"),
+    )
+    sharded_sizes = {"ep_size": ("num_local_experts",)}
+    compatible_model_types = ("gpt_oss", "gpt_oss_puzzle")
+    base_model_fsdp_plan = {
+        "embed_tokens": "free_full_weight",
+        "layers.*": "free_full_weight",
+        "norm": "free_full_weight",  # diff with gpt-oss: not in one group with `lm_head`, which has another dtype
+    }
+
+    num_local_experts: int | list[int | None] = 128
+    intermediate_size: int | list[int | None] = 2880
+    num_key_value_heads: int | list[int | None] | None = 8
+    sliding_window: int | list[int | None] | None = 128
+    num_experts_per_tok: int | list[int | None] = 4
+
+    def __post_init__(self, block_configs: list[dict[str, Any]] | None = None, **kwargs):
+        if block_configs is not None:
+            for name, value in read_expert_blocks(block_configs, self.num_hidden_layers).items():
+                setattr(self, name, value)
+            kwargs = drop_remote_code_keys(kwargs)
+        windows = self.sliding_window
+        if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
+            self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]
+        super().__post_init__(**kwargs)
+
+
+class GptOssPuzzleConfig(HeterogeneousGptOssConfig):
+    """Reads the config of a published `gpt_oss_puzzle` checkpoint; what it returns is a [`HeterogeneousGptOssConfig`]."""
+
+    model_type = "gpt_oss_puzzle"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        if not config_dict.get("block_configs"):
+            raise ValueError("block_configs is missing: a gpt_oss_puzzle config describes its layers there")
+        return HeterogeneousGptOssConfig.from_dict(config_dict, **kwargs)
+
+
+class HeterogeneousGptOssRMSNorm(GptOssRMSNorm):
+    pass
+
+
+class HeterogeneousGptOssMLP(GptOssMLP):
+    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
+        super().__init__(config)
+        self.experts.config = model_config  # the one that `set_experts_implementation` changes
+        self.layer_idx = layer_idx
+
+
+class HeterogeneousGptOssAttention(GptOssAttention):
+    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
+        super().__init__(config, layer_idx)
+        self.config = model_config  # the one that `set_attn_implementation` changes
+        self.sliding_window = config.sliding_window
+
+
+class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
+    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        nn.Module.__init__(self)
+        self.hidden_size = config.hidden_size
+        self.has_mixer = config.mixer_types[layer_idx] != "none"
+        self.has_mlp = config.mlp_types[layer_idx] != "none"
+
+        # In the order of gpt-oss's modules
+        if self.has_mixer:
+            self.self_attn = HeterogeneousGptOssAttention(config=config, layer_idx=layer_idx)
+        if self.has_mlp:
+            self.mlp = HeterogeneousGptOssMLP(config, layer_idx)
+        if self.has_mixer:
+            self.input_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.has_mlp:
+            self.post_attention_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = False,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        if self.has_mixer:
+            residual = hidden_states
+            hidden_states = self.input_layernorm(hidden_states)
+            hidden_states, _ = self.self_attn(
+                hidden_states=hidden_states,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                position_embeddings=position_embeddings,
+                **kwargs,
+            )
+            hidden_states = residual + hidden_states
+
+        if self.has_mlp:
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
+            hidden_states, _ = self.mlp(hidden_states)
+            hidden_states = residual + hidden_states
+        return hidden_states
+
+
+class HeterogeneousGptOssPreTrainedModel(GptOssPreTrainedModel, HeterogeneousPreTrainedModel):
+    # diff with gpt-oss, which keeps them only when float16 is asked for
+    _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
+    # Scales of an FP8 cache that gpt-oss-puzzle's servers read
+    _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
+
+
+class HeterogeneousGptOssModel(GptOssModel):
+    def __init__(self, config: HeterogeneousGptOssConfig):
+        config.check_layers()
+        super().__init__(config)
+        self.layer_masks, self.mask_layers = self.plan_masks(config)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoeModelOutputWithPast:
+        if (input_ids is None) ^ (inputs_embeds is not None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+
+        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+            # Made without a config: it would take a layer that does not attend for one that has seen nothing
+            past_key_values.layers = DynamicCache(config=self.config).layers
+            past_key_values.layer_class_to_replicate = None
+
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+
+        if position_ids is None:
+            past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
+            position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
+            position_ids = position_ids.unsqueeze(0)
+
+        # It may already have been prepared by e.g. `generate`
+        if not isinstance(causal_mask_mapping := attention_mask, dict):
+            causal_mask_mapping = self.create_masks_for_generate(
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+            )
+
+        hidden_states = inputs_embeds
+        position_embeddings = self.rotary_emb(hidden_states, position_ids)
+
+        for decoder_layer, mask_name in zip(self.layers[: self.config.num_hidden_layers], self.layer_masks):
+            hidden_states = decoder_layer(
+                hidden_states,
+                attention_mask=None if mask_name is None else causal_mask_mapping[mask_name],
+                position_embeddings=position_embeddings,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
+            )
+        hidden_states = self.norm(hidden_states)
+        return MoeModelOutputWithPast(
+            last_hidden_state=hidden_states,
+            past_key_values=past_key_values,
+        )
+
+
+class HeterogeneousGptOssForCausalLM(GptOssForCausalLM, HeterogeneousGenerationMixin):
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        output_router_logits: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MoeCausalLMOutputWithPast:
+        r"""
+        Example:
+
+        ```python
+        >>> import transformers_heterogeneous
+        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        >>> path = "nvidia/gpt-oss-puzzle-88B"
+        >>> model = AutoModelForCausalLM.from_pretrained(path, device_map="auto")
+        >>> tokenizer = AutoTokenizer.from_pretrained(path)
+
+        >>> inputs = tokenizer("Half of the experts left", return_tensors="pt").to(model.device)
+        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
+        ```"""
+
+        output_router_logits = (
+            output_router_logits if output_router_logits is not None else self.config.output_router_logits
+        )
+
+        outputs: MoeModelOutputWithPast = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_router_logits=output_router_logits,
+            **kwargs,
+        )
+
+        hidden_states = outputs.last_hidden_state
+        hidden_states = slice_logits_to_keep(hidden_states, logits_to_keep)
+        logits = self.lm_head(hidden_states)
+
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.vocab_size, **kwargs)
+
+        aux_loss = None
+        if output_router_logits and outputs.router_logits:  # diff with gpt-oss: there may be no layer with experts
+            if isinstance(self.num_experts, int) and isinstance(self.num_experts_per_tok, int):
+                aux_loss = load_balancing_loss_func(
+                    outputs.router_logits, self.num_experts, self.num_experts_per_tok, attention_mask
+                )
+            else:
+                aux_loss = per_layer_load_balancing_loss(
+                    outputs.router_logits,
+                    self.config.layer_sizes("num_local_experts"),
+                    self.config.layer_sizes("num_experts_per_tok"),
+                    attention_mask,
+                )
+            if labels is not None:
+                loss += self.router_aux_loss_coef * aux_loss.to(loss.device)  # make sure to reside in the same device
+
+        return MoeCausalLMOutputWithPast(
+            loss=loss,
+            aux_loss=aux_loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            router_logits=outputs.router_logits,
+        )
+
+
+class HeterogeneousGptOssForSequenceClassification(GptOssForSequenceClassification):
+    pass
+
+
+class HeterogeneousGptOssForTokenClassification(GptOssForTokenClassification):
+    pass
+
+
+class HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4HfQuantizer):
+    """MXFP4 experts with the sizes of their layer; for every other model, what transformers' own quantizer does."""
+
+    quant_method = "mxfp4"
+
+    def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs):
+        if not isinstance(model, HeterogeneousGptOssPreTrainedModel):
+            return super()._process_model_before_weight_loading(model, **kwargs)
+
+        upstream_logger = logging.get_logger("transformers.integrations.mxfp4")
+        upstream_logger.disabled = True  # it would warn that it knows none of the experts
+        try:
+            super()._process_model_before_weight_loading(model, **kwargs)
+        finally:
+            upstream_logger.disabled = False
+        if self.quantization_config.dequantize:
+            return
+
+        for name, module in list(model.named_modules()):
+            if isinstance(module, HeterogeneousGptOssMLP) and should_convert_module(
+                f"{name}.experts", self.modules_to_not_convert
+            ):
+                with torch.device("meta"):
+                    experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
+                    model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs):
+        super()._process_model_after_weight_loading(model, **kwargs)
+        if isinstance(model, HeterogeneousGptOssPreTrainedModel):
+            # Saving reverts what loading did: dequantised weights would be saved under the names of packed ones
+            model._weight_conversions = [
+                conversion
+                for conversion in model._weight_conversions
+                if not any(isinstance(step, Mxfp4Dequantize) for step in getattr(conversion, "operations", ()))
+            ]
+
+
+__all__ = [
+    "GptOssPuzzleConfig",
+    "HeterogeneousGptOssConfig",
+    "HeterogeneousGptOssForCausalLM",
+    "HeterogeneousGptOssForSequenceClassification",
+    "HeterogeneousGptOssForTokenClassification",
+    "HeterogeneousGptOssModel",
+    "HeterogeneousGptOssMxfp4HfQuantizer",
+    "HeterogeneousGptOssPreTrainedModel",
+]

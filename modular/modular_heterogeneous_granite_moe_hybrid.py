@@ -1,0 +1,386 @@
+# Copyright 2025 IBM and the HuggingFace Inc. team. All rights reserved.
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.modeling_outputs import BaseModelOutputWithPast, MoeCausalLMOutputWithPast, MoeModelOutputWithPast
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.models.granitemoehybrid.configuration_granitemoehybrid import GraniteMoeHybridConfig
+from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
+    GraniteFlashAttentionKwargs,
+    GraniteMoeHybridAttention,
+    GraniteMoeHybridDecoderLayer,
+    GraniteMoeHybridForCausalLM,
+    GraniteMoeHybridMambaLayer,
+    GraniteMoeHybridMLP,
+    GraniteMoeHybridModel,
+    GraniteMoeHybridMoE,
+    GraniteMoeHybridPreTrainedModel,
+    GraniteMoeHybridRMSNorm,
+    GraniteMoeHybridRotaryEmbedding,
+    load_balancing_loss_func,
+)
+from transformers.processing_utils import Unpack
+
+from .modular_heterogeneous import (
+    HeterogeneousGenerationMixin,
+    HeterogeneousPreTrainedConfig,
+    HeterogeneousPreTrainedModel,
+)
+from .modular_moe import per_layer_load_balancing_loss
+
+
+@strict
+class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousPreTrainedConfig):
+    r"""
+    Config of a Granite 4 hybrid whose layers may differ. All fields of [`GraniteMoeHybridConfig`] keep their meaning;
+    those below may be lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every
+    layer.
+
+    Args:
+        mixer_types (`list[str]`, *optional*):
+            What mixes tokens in each layer: `"mamba"`, `"attention"` or `"none"`. Follows `layer_types` by default, and
+            without it all are `"mamba"`.
+        mlp_types (`list[str]`, *optional*):
+            The feed-forward block of each layer: `"moe"` (routed experts beside a shared MLP), `"dense"` (the shared MLP
+            alone) or `"none"`. By default `"moe"`, and `"dense"` where `num_local_experts` is 0 or `None`.
+        num_key_value_heads (`int` or `list[int | None]`, *optional*):
+            Key and value heads; each entry divides the query heads. As many as query heads by default.
+        num_local_experts (`int` or `list[int | None]`, defaults to 8):
+            Routed experts.
+        num_experts_per_tok (`int` or `list[int | None]`, defaults to 2):
+            Experts that a token is routed to, at most as many as the layer has.
+        intermediate_size (`int` or `list[int | None]`, defaults to 11008):
+            Width of one routed expert. `grouped_mm`, the default implementation of the experts, needs rows of a multiple
+            of 16 bytes, in bfloat16 a multiple of 8; `batched_mm` and `eager` take every width.
+        shared_intermediate_size (`int` or `list[int | None]`, defaults to 1024):
+            Width of the shared MLP.
+        layers_block_type (`list[str]`, *optional*):
+            The name of `layer_types` in published checkpoints, with entries `"mamba"` and `"attention"`.
+
+    Raises:
+        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
+        ValueError: names every entry of `per_layer_config` that cannot be expressed.
+
+    ```python
+    >>> from transformers_heterogeneous import HeterogeneousGraniteMoeHybridConfig
+
+    >>> config = HeterogeneousGraniteMoeHybridConfig(
+    ...     num_hidden_layers=4,
+    ...     mixer_types=["mamba", "none", "attention", "mamba"],
+    ...     mlp_types=["moe", "moe", "none", "dense"],
+    ...     num_local_experts=[8, 16, None, None],
+    ... )
+    >>> config.per_layer_config[1].num_local_experts
+    16
+    ```"""
+
+    model_type = "heterogeneous_granite_moe_hybrid"
+    per_layer_sizes = {
+        "num_key_value_heads": ("mixer_types", ("attention",)),
+        "num_local_experts": ("mlp_types", ("moe",)),
+        "num_experts_per_tok": ("mlp_types", ("moe",)),
+        "intermediate_size": ("mlp_types", ("moe",)),
+        "shared_intermediate_size": ("mlp_types", ("moe", "dense")),
+    }
+    supported_mixer_types = ("mamba", "attention", "none")
+    supported_mlp_types = ("moe", "dense", "none")
+    skippable = {"attention": "mixer_types", "mamba": "mixer_types", "mlp": "mlp_types", "moe": "mlp_types"}
+    related_sizes = (
+        ("num_key_value_heads", "divides", "num_attention_heads"),
+        ("num_experts_per_tok", "is at most", "num_local_experts"),
+    )
+    sharded_sizes = {"ep_size": ("num_local_experts",)}  # widths are also split unevenly
+    compatible_model_types = ("granitemoehybrid",)
+
+    intermediate_size: int | list[int | None] | None = 11008
+    num_key_value_heads: int | list[int | None] | None = None
+    num_local_experts: int | list[int | None] | None = 8
+    num_experts_per_tok: int | list[int | None] | None = 2
+    shared_intermediate_size: int | list[int | None] | None = 1024
+
+    def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
+        if layers_block_type is not None:
+            self.layer_types = layers_block_type
+        if self.mlp_types is None:
+            self.mlp_types = ["moe" if num else "dense" for num in self._as_list("num_local_experts")]
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        HeterogeneousPreTrainedConfig.validate_architecture(self)
+        super().validate_architecture()
+
+
+class HeterogeneousGraniteMoeHybridRMSNorm(GraniteMoeHybridRMSNorm):
+    pass
+
+
+class HeterogeneousGraniteMoeHybridRotaryEmbedding(GraniteMoeHybridRotaryEmbedding):
+    pass
+
+
+class HeterogeneousGraniteMoeHybridAttention(GraniteMoeHybridAttention):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
+        super().__init__(config, layer_idx)
+        self.config = model_config  # the one that `set_attn_implementation` changes
+
+
+class HeterogeneousGraniteMoeHybridMambaLayer(GraniteMoeHybridMambaLayer):
+    pass
+
+
+class HeterogeneousGraniteMoeHybridMLP(GraniteMoeHybridMLP):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        config = config.per_layer_config[layer_idx]  # sizes are those of the layer
+        super().__init__(config)
+
+
+class HeterogeneousGraniteMoeHybridMoE(GraniteMoeHybridMoE):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
+        super().__init__(config)
+        self.experts.config = model_config  # the one that `set_experts_implementation` changes
+
+
+class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        nn.Module.__init__(self)
+        self.hidden_size = config.hidden_size
+        self.residual_multiplier = config.residual_multiplier
+        self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
+
+        if self.mixer_type != "none":
+            self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.mixer_type == "mamba":
+            self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
+        elif self.mixer_type == "attention":
+            self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
+
+        if self.mlp_type != "none":
+            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
+                config.hidden_size, eps=config.rms_norm_eps
+            )
+            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config, layer_idx)
+        if self.mlp_type == "moe":
+            self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config, layer_idx)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = False,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        **kwargs: Unpack[GraniteFlashAttentionKwargs],
+    ) -> torch.Tensor:
+        if self.mixer_type != "none":
+            residual = hidden_states
+            hidden_states = self.input_layernorm(hidden_states)
+            if self.mixer_type == "mamba":
+                hidden_states = self.mamba(
+                    hidden_states=hidden_states,
+                    cache_params=past_key_values,
+                    attention_mask=attention_mask,
+                    **kwargs,
+                )
+            else:
+                hidden_states, _ = self.self_attn(
+                    hidden_states=hidden_states,
+                    attention_mask=attention_mask,
+                    past_key_values=past_key_values,
+                    use_cache=use_cache,
+                    position_embeddings=position_embeddings,
+                    **kwargs,
+                )
+            hidden_states = residual + hidden_states * self.residual_multiplier
+
+        if self.mlp_type != "none":
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
+            if self.mlp_type == "moe":
+                moe_hidden_states = self.block_sparse_moe(hidden_states)
+                hidden_states = moe_hidden_states + self.shared_mlp(hidden_states)
+            else:
+                hidden_states = self.shared_mlp(hidden_states)
+            hidden_states = residual + hidden_states * self.residual_multiplier
+        return hidden_states
+
+
+class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedModel, HeterogeneousPreTrainedModel):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, *inputs, **kwargs):
+        super().__init__(config, *inputs, **kwargs)
+        # The experts' names in published checkpoints, which transformers translates for its own model types only
+        if get_checkpoint_conversion_mapping(config.model_type) is None:
+            mapping = get_checkpoint_conversion_mapping("granitemoehybrid")
+            register_checkpoint_conversion_mapping(config.model_type, mapping)
+
+
+class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
+        config.check_layers()
+        has_rope = config.position_embedding_type == "rope" and "attention" in config.mixer_types
+        super().__init__(config)
+        self.rotary_emb = HeterogeneousGraniteMoeHybridRotaryEmbedding(config) if has_rope else None
+        self.layer_masks, self.mask_layers = self.plan_masks(config)
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Unpack[GraniteFlashAttentionKwargs],
+    ) -> tuple | BaseModelOutputWithPast:
+        if (input_ids is None) ^ (inputs_embeds is not None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+
+        inputs_embeds = inputs_embeds * self.embedding_multiplier
+
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+
+        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+            # Made without a config: it would take a layer that does not attend for one that has seen nothing
+            past_key_values.layers = DynamicCache(config=self.config).layers
+            past_key_values.layer_class_to_replicate = None
+
+        # `generate` prepares the masks of a compiled forward
+        if not isinstance(causal_masks := attention_mask, dict):
+            causal_masks = self.create_masks_for_generate(
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+            )
+
+        hidden_states = inputs_embeds
+        position_embeddings = None
+        # Without RoPE nothing asks for positions, and a cache of mamba layers alone does not know them
+        if self.rotary_emb is not None:
+            if position_ids is None:
+                past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
+                position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
+                position_ids = position_ids.unsqueeze(0)
+            position_embeddings = self.rotary_emb(hidden_states, position_ids)
+
+        for decoder_layer, mask_name in zip(self.layers, self.layer_masks):
+            hidden_states = decoder_layer(
+                hidden_states,
+                attention_mask=None if mask_name is None else causal_masks[mask_name],
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                position_embeddings=position_embeddings,
+                **kwargs,
+            )
+        hidden_states = self.norm(hidden_states)
+
+        return MoeModelOutputWithPast(
+            last_hidden_state=hidden_states,
+            past_key_values=past_key_values,
+        )
+
+
+class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM, HeterogeneousGenerationMixin):
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        output_router_logits: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs,
+    ) -> tuple | MoeCausalLMOutputWithPast:
+        r"""
+        Example:
+
+        ```python
+        >>> from transformers import AutoTokenizer
+        >>> from transformers_heterogeneous import HeterogeneousGraniteMoeHybridForCausalLM
+
+        >>> path = "ibm-granite/granite-4.0-h-tiny"
+        >>> thinner = {7: {"skip": ["mamba"]}, 8: {"skip": ["moe"]}}
+        >>> model = HeterogeneousGraniteMoeHybridForCausalLM.from_pretrained(path, per_layer_config=thinner)
+        >>> tokenizer = AutoTokenizer.from_pretrained(path)
+
+        >>> inputs = tokenizer("Layers that are not there", return_tensors="pt")
+        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
+        ```"""
+        output_router_logits = (
+            output_router_logits if output_router_logits is not None else self.config.output_router_logits
+        )
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            output_router_logits=output_router_logits,
+            **kwargs,
+        )
+
+        # Only compute necessary logits
+        hidden_states = outputs.last_hidden_state
+        hidden_states = slice_logits_to_keep(hidden_states, logits_to_keep)
+        logits = self.lm_head(hidden_states)
+        logits = logits / self.config.logits_scaling
+
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
+
+        aux_loss = None
+        if output_router_logits and outputs.router_logits:  # diff with GraniteMoeHybrid: there may be none
+            if isinstance(self.num_experts, int) and isinstance(self.num_experts_per_tok, int):
+                aux_loss = load_balancing_loss_func(
+                    outputs.router_logits, self.num_experts, self.num_experts_per_tok, attention_mask
+                )
+            else:
+                aux_loss = per_layer_load_balancing_loss(
+                    outputs.router_logits,
+                    self.config.layer_sizes("num_local_experts"),
+                    self.config.layer_sizes("num_experts_per_tok"),
+                    attention_mask,
+                )
+            if labels is not None:
+                loss += self.router_aux_loss_coef * aux_loss.to(loss.device)  # make sure to reside in the same device
+
+        return MoeCausalLMOutputWithPast(
+            loss=loss,
+            aux_loss=aux_loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            router_logits=outputs.router_logits,
+        )
+
+
+__all__ = [
+    "HeterogeneousGraniteMoeHybridConfig",
+    "HeterogeneousGraniteMoeHybridForCausalLM",
+    "HeterogeneousGraniteMoeHybridModel",
+    "HeterogeneousGraniteMoeHybridPreTrainedModel",
+]
