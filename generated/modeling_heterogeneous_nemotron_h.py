@@ -19,6 +19,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -29,7 +30,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightRenaming
 from transformers.generation import GenerationMixin
 from transformers.integrations import (
@@ -1004,7 +1005,45 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
         return residual + hidden_states
 
 
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # The norm that moves into the MLP where the two are fused
+    fused_norm = "post_attention_layernorm"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        super().__init__(config, *inputs, **kwargs)
+        self.register_renamings(config)
+
+    def register_renamings(self, config: HeterogeneousPreTrainedConfig):
+        """
+        Have the loader rename the norms of layers in which norm and MLP are fused, and `save_pretrained` name them back:
+        what is on disk is the same for every choice of `fused_blocks`. Where it is the fused layout, saved with
+        `save_original_format=False`, the norms of all other layers are named back as they are loaded.
+        """
+        fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
+        fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
+        others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        if fused:
+            norm, fused_norm = rf"layers.({fused}).{self.fused_norm}.weight", r"layers.\1.mlp.norm.weight"
+            renamings.append(WeightRenaming(norm, fused_norm))
+        if others and config.fusable:
+            fused_norm, norm = rf"layers.({others}).mlp.norm.weight", rf"layers.\1.{self.fused_norm}.weight"
+            renamings.append(LoadOnlyRenaming(fused_norm, norm))
+        # By class, and again for each model: another one of the class may be fused otherwise
+        register_checkpoint_conversion_mapping(type(self).__name__, renamings, overwrite=True)
+        self._weight_conversions = copy.deepcopy(renamings) or None
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.
