@@ -194,6 +194,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             elif name == "layer_types" and name not in overrides and types:
                 # As upstream's models, which read no further
                 overrides[name] = types[: overrides["num_hidden_layers"]]
+        fused_blocks = config_dict.get("fused_blocks")
+        if "fused_blocks" not in overrides and isinstance(fused_blocks, list):
+            # How layers are computed, not what they are: the new ones are not fused
+            num_new = overrides["num_hidden_layers"] - len(fused_blocks)
+            overrides["fused_blocks"] = (fused_blocks + ["none"] * num_new)[: overrides["num_hidden_layers"]]
         return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
 
     def simplify_sizes(self):
@@ -204,7 +209,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         self.layer_types = self._derived_layer_types()
         if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable:
             fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
-            self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
+            if any(fits):
+                self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
         if self.fused_blocks == "none" or self.fused_blocks == ["none"] * self.num_hidden_layers:
             self.fused_blocks = None
         for name in self.per_layer_sizes:
@@ -441,7 +447,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if self.fused_blocks is None:
             return []
         known = ["none", *self.fusable]
+        if not self.fusable:
+            return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
         if isinstance(self.fused_blocks, str):
+            if self.fused_blocks in known:
+                needed = self._needed_to_fuse(self.fused_blocks)
+                return [f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"]
             return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
         errors = []
         for layer_idx, fused_block in enumerate(self.fused_blocks):
@@ -449,11 +460,14 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 errors.append(f"fused_blocks[{layer_idx}] is {fused_block!r}, allowed are {known}")
             elif fused_block != "none" and not self.can_fuse(layer_idx, fused_block):
                 found = f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}"
-                needed = " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
                 errors.append(
-                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, needed are {needed}"
+                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, "
+                    f"needed are {self._needed_to_fuse(fused_block)}"
                 )
         return errors
+
+    def _needed_to_fuse(self, fused_block: str) -> str:
+        return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
 
     def _relation_errors(self) -> list[str]:
         errors = []
@@ -748,6 +762,10 @@ class HeterogeneousGptOssConfig(HeterogeneousPreTrainedConfig):
         ("num_experts_per_tok", "is at most", "num_local_experts"),
     )
     sharded_sizes = {"ep_size": ("num_local_experts",)}
+    fusable = {
+        "norm_mlp": (("attention", "none"), ("moe",)),
+        "add_norm": (("attention",), ("moe",)),
+    }
     compatible_model_types = ("gpt_oss", "gpt_oss_puzzle")
     base_model_fsdp_plan = {
         "embed_tokens": "free_full_weight",

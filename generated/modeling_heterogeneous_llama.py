@@ -18,7 +18,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-import copy
 from collections.abc import Callable
 
 import torch
@@ -27,7 +26,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming
+from transformers.core_model_loading import WeightRenaming, WeightTransform
 from transformers.generation import GenerationMixin
 from transformers.integrations import use_kernel_forward_from_hub, use_kernelized_func
 from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
@@ -350,35 +349,47 @@ class LoadOnlyRenaming(WeightRenaming):
         return WeightRenaming("(?!)", "nothing")
 
 
+class FusionRenaming(WeightRenaming):
+    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+
+    __slots__ = ()
+
+    def was_used(self) -> bool:
+        return True
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
     # Transformers' own model type whose checkpoints need their tensors renamed for this family too
     renamed_like = None
-    # The norm that moves into the MLP where the two are fused
+    # Where norm and MLP are fused: the norm, and the MLP into which it moves
     fused_norm = "post_attention_layernorm"
+    fused_mlp = "mlp"
 
     def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
         super().__init__(config, *inputs, **kwargs)
-        self.register_renamings(config)
+        if self.renamings(config):
+            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
+            register_checkpoint_conversion_mapping(config.model_type, self.renamings(config), overwrite=True)
+            self._weight_conversions = self.renamings(config)
 
-    def register_renamings(self, config: HeterogeneousPreTrainedConfig):
+    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
         """
-        Have the loader rename the norms of layers in which norm and MLP are fused, and `save_pretrained` name them back:
-        what is on disk is the same for every choice of `fused_blocks`. Where it is the fused layout, saved with
-        `save_original_format=False`, the norms of all other layers are named back as they are loaded.
+        What the loader renames or stacks, and `save_pretrained` names back.
+
+        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
+        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
+        of all other layers are named back as they are loaded.
         """
         fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
         fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
         others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
         renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
         if fused:
-            norm, fused_norm = rf"layers.({fused}).{self.fused_norm}.weight", r"layers.\1.mlp.norm.weight"
-            renamings.append(WeightRenaming(norm, fused_norm))
+            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
         if others and config.fusable:
-            fused_norm, norm = rf"layers.({others}).mlp.norm.weight", rf"layers.\1.{self.fused_norm}.weight"
-            renamings.append(LoadOnlyRenaming(fused_norm, norm))
-        # By class, and again for each model: another one of the class may be fused otherwise
-        register_checkpoint_conversion_mapping(type(self).__name__, renamings, overwrite=True)
-        self._weight_conversions = copy.deepcopy(renamings) or None
+            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
+        return renamings
 
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """

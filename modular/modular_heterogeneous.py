@@ -13,7 +13,6 @@
 # limitations under the License.
 """What every family shares. No `__all__`: nothing is expanded from here, families copy what they import."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 from transformers.cache_utils import Cache
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming
+from transformers.core_model_loading import WeightRenaming, WeightTransform
 from transformers.generation import GenerationMixin
 from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
 from transformers.modeling_utils import PreTrainedModel
@@ -197,6 +196,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             elif name == "layer_types" and name not in overrides and types:
                 # As upstream's models, which read no further
                 overrides[name] = types[: overrides["num_hidden_layers"]]
+        fused_blocks = config_dict.get("fused_blocks")
+        if "fused_blocks" not in overrides and isinstance(fused_blocks, list):
+            # How layers are computed, not what they are: the new ones are not fused
+            num_new = overrides["num_hidden_layers"] - len(fused_blocks)
+            overrides["fused_blocks"] = (fused_blocks + ["none"] * num_new)[: overrides["num_hidden_layers"]]
         return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
 
     def simplify_sizes(self):
@@ -207,7 +211,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         self.layer_types = self._derived_layer_types()
         if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable:
             fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
-            self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
+            if any(fits):
+                self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
         if self.fused_blocks == "none" or self.fused_blocks == ["none"] * self.num_hidden_layers:
             self.fused_blocks = None
         for name in self.per_layer_sizes:
@@ -444,7 +449,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if self.fused_blocks is None:
             return []
         known = ["none", *self.fusable]
+        if not self.fusable:
+            return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
         if isinstance(self.fused_blocks, str):
+            if self.fused_blocks in known:
+                needed = self._needed_to_fuse(self.fused_blocks)
+                return [f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"]
             return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
         errors = []
         for layer_idx, fused_block in enumerate(self.fused_blocks):
@@ -452,11 +462,14 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 errors.append(f"fused_blocks[{layer_idx}] is {fused_block!r}, allowed are {known}")
             elif fused_block != "none" and not self.can_fuse(layer_idx, fused_block):
                 found = f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}"
-                needed = " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
                 errors.append(
-                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, needed are {needed}"
+                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, "
+                    f"needed are {self._needed_to_fuse(fused_block)}"
                 )
         return errors
+
+    def _needed_to_fuse(self, fused_block: str) -> str:
+        return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
 
     def _relation_errors(self) -> list[str]:
         errors = []
@@ -499,35 +512,47 @@ class LoadOnlyRenaming(WeightRenaming):
         return WeightRenaming("(?!)", "nothing")
 
 
+class FusionRenaming(WeightRenaming):
+    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+
+    __slots__ = ()
+
+    def was_used(self) -> bool:
+        return True
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
     # Transformers' own model type whose checkpoints need their tensors renamed for this family too
     renamed_like = None
-    # The norm that moves into the MLP where the two are fused
+    # Where norm and MLP are fused: the norm, and the MLP into which it moves
     fused_norm = "post_attention_layernorm"
+    fused_mlp = "mlp"
 
     def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
         super().__init__(config, *inputs, **kwargs)
-        self.register_renamings(config)
+        if self.renamings(config):
+            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
+            register_checkpoint_conversion_mapping(config.model_type, self.renamings(config), overwrite=True)
+            self._weight_conversions = self.renamings(config)
 
-    def register_renamings(self, config: HeterogeneousPreTrainedConfig):
+    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
         """
-        Have the loader rename the norms of layers in which norm and MLP are fused, and `save_pretrained` name them back:
-        what is on disk is the same for every choice of `fused_blocks`. Where it is the fused layout, saved with
-        `save_original_format=False`, the norms of all other layers are named back as they are loaded.
+        What the loader renames or stacks, and `save_pretrained` names back.
+
+        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
+        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
+        of all other layers are named back as they are loaded.
         """
         fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
         fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
         others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
         renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
         if fused:
-            norm, fused_norm = rf"layers.({fused}).{self.fused_norm}.weight", r"layers.\1.mlp.norm.weight"
-            renamings.append(WeightRenaming(norm, fused_norm))
+            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
         if others and config.fusable:
-            fused_norm, norm = rf"layers.({others}).mlp.norm.weight", rf"layers.\1.{self.fused_norm}.weight"
-            renamings.append(LoadOnlyRenaming(fused_norm, norm))
-        # By class, and again for each model: another one of the class may be fused otherwise
-        register_checkpoint_conversion_mapping(type(self).__name__, renamings, overwrite=True)
-        self._weight_conversions = copy.deepcopy(renamings) or None
+            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
+        return renamings
 
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
