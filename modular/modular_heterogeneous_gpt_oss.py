@@ -521,13 +521,6 @@ class HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4HfQuantizer):
         if not isinstance(model, HeterogeneousGptOssPreTrainedModel):
             return super()._process_model_before_weight_loading(model, **kwargs)
 
-        fused_blocks = model.config.fused_blocks or []
-        fused = [layer_idx for layer_idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp"]
-        if fused and not self.quantization_config.dequantize:
-            raise ValueError(
-                f"fused_blocks is 'norm_mlp' in layers {fused}, whose experts are to stay packed as MXFP4: they have a "
-                "kernel of their own, which is not fused. Choose 'none' or 'add_norm' there, or Mxfp4Config(dequantize=True)"
-            )
         upstream_logger = logging.get_logger("transformers.integrations.mxfp4")
         upstream_logger.disabled = True  # it would warn that it knows none of the experts
         try:
@@ -537,13 +530,22 @@ class HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4HfQuantizer):
         if self.quantization_config.dequantize:
             return
 
-        for name, module in list(model.named_modules()):
-            if isinstance(module, HeterogeneousGptOssMLP) and should_convert_module(
-                f"{name}.experts", self.modules_to_not_convert
-            ):
-                with torch.device("meta"):
-                    experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
-                    model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
+        mlps = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, HeterogeneousGptOssMLP)
+            and should_convert_module(f"{name}.experts", self.modules_to_not_convert)
+        }
+        fused = [module.layer_idx for module in mlps.values() if isinstance(module, HeterogeneousGptOssNormMLP)]
+        if fused:
+            raise ValueError(
+                f"fused_blocks is 'norm_mlp' in layers {fused}, whose experts are to stay packed as MXFP4: they have a "
+                "kernel of their own. Choose 'none' or 'add_norm' there, or Mxfp4Config(dequantize=True)"
+            )
+        for name, module in mlps.items():
+            with torch.device("meta"):
+                experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
+                model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs):
         super()._process_model_after_weight_loading(model, **kwargs)
