@@ -149,6 +149,30 @@ def thinned_rows() -> Iterator[tuple[str, str, str]]:
         yield f"half its attention removed / full: {name}", f"{time_ratio(*pair):.2f}", call_ratio(*pair)
 
 
+def fused_rows() -> Iterator[tuple[str, str, str]]:
+    """Fused blocks without a kernel, and each compiled by itself, which is what a kernel could do."""
+    plain = model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**SIZES))
+    compiled_mlp = model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**SIZES))
+    compile_blocks(compiled_mlp, "mlp")
+    for block, name in (("norm_mlp", "mlp"), ("add_norm", "post_attention_layernorm")):
+        fused, compiled = (
+            model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**SIZES, fused_blocks=block)) for _ in "ab"
+        )
+        compile_blocks(compiled, name)
+        for what, task in (("forward, 128 tokens", forward), ("decode, one token", decode)):
+            pair = task(fused), task(plain)
+            yield f"{block} / plain: {what}", f"{time_ratio(*pair):.2f}", call_ratio(*pair)
+            yield f"{block}, compiled / plain: {what}", f"{time_ratio(task(compiled), task(plain), rounds=7):.2f}", ""
+            if block == "norm_mlp":
+                ratio = time_ratio(task(compiled), task(compiled_mlp), rounds=7)
+                yield f"{block}, compiled / plain, MLP compiled: {what}", f"{ratio:.2f}", ""
+
+
+def compile_blocks(side: PreTrainedModel, name: str) -> None:
+    for layer in side.base_model.layers:
+        getattr(layer, name).compile()
+
+
 def loading_rows() -> Iterator[tuple[str, str, str]]:
     deep = {**SIZES, "num_hidden_layers": 162}
     varied = {**deep, "mixer_types": ["attention", "none"] * 81, "intermediate_size": [512, 1024, 256] * 54}
@@ -168,7 +192,7 @@ def main() -> int:
     torch.set_num_threads(1)
     table = Table("ours / theirs", "time", "Python calls", title="ratios; 1.00 is as fast as the parent")
     with torch.no_grad():
-        for rows in (uniform_rows, thinned_rows, loading_rows):
+        for rows in (uniform_rows, thinned_rows, fused_rows, loading_rows):
             for row in rows():
                 table.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else 110)
