@@ -29,6 +29,7 @@ style: $(READY)  ## Lint, format check, types
 
 bench: $(READY)  ## Measure against the parents, as ratios in one run
 	$(BIN)/python -m transformers_heterogeneous.scripts.bench
+	$(BIN)/python -m transformers_heterogeneous.scripts.bench_convert
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -2,12 +2,44 @@
 Checkpoints in, checkpoints out.
 
 One file a published format; beneath them an engine that knows safetensors and no models. Nothing here imports modeling
-files, opens a pickle or runs a checkpoint's own code.
+files, opens a pickle or runs a checkpoint's own code. Names are imported when they are asked for, so that the engine
+can be used without transformers and torch.
 """
 
-from .conversion import Report, convert
-from .errors import CheckpointError
-from .summary import LayerSummary, ModelSummary, summarise
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 
-__all__ = ["CheckpointError", "LayerSummary", "ModelSummary", "Report", "convert", "summarise"]
+if TYPE_CHECKING:
+    from .conversion import Report, convert
+    from .errors import CheckpointError
+    from .summary import LayerSummary, ModelSummary, summarise
+    from .verification import Comparison, verify
+
+
+HOMES = {
+    "CheckpointError": "errors",
+    "Comparison": "verification",
+    "LayerSummary": "summary",
+    "ModelSummary": "summary",
+    "Report": "conversion",
+    "convert": "conversion",
+    "summarise": "summary",
+    "verify": "verification",
+}
+__all__ = [
+    "CheckpointError",
+    "Comparison",
+    "LayerSummary",
+    "ModelSummary",
+    "Report",
+    "convert",
+    "summarise",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{HOMES[name]}", __name__), name)

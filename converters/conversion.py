@@ -1,35 +1,54 @@
-"""From a published checkpoint to one of the family: read, plan, check, and only then write."""
+"""From a published checkpoint to one of the family, or back: read, plan, check, and only then write."""
 
-import json
+import os
+import shutil
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from .carried import LeftBehind, other_files
+from .carried import LeftBehind
+from .checkpoint import read_checkpoint
 from .errors import CheckpointError
-from .family import PublishedFormat
-from .formats import family_config, read_config
-from .plan import DroppedTensor, FilePlan, WeightsPlan, check_tensors, plan_weights
-from .staging import check_target, staged_folder, write_text
-from .transfer import Advance, Link, copy_spans, transfer_file
-from .weights import INDEX, read_weights
+from .hub import local_folder
+from .layout import Experts, parse_size
+from .outline import Outline, Wishes, outline
+from .plan import NamedTensor, WeightsPlan
+from .progress import progress_bar
+from .staging import check_target, num_bytes_on_disk, parent_of, remove_others, staged_folder, staging_of, write_text
+from .transfer import Link, can_share
+from .writing import Written, check_written, num_shareable, write_files
 
 
-NEW_HEADER = "new header"
-# Fields of published configs that are read into others of the family's config, `mixer_types` and `rope_parameters` among them
-TRANSLATED = ("block_configs", "num_key_value_heads_per_layer", "rope_scaling", "rope_theta", "torch_dtype")
+MAX_JOBS = 4  # more threads do not make a disk faster
 
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """A weight file of the output: its size in bytes, and how it came there (planned: `unchanged` or `new header`)."""
+    """
+    A weight file of the output: its size in bytes, how it came there, and how many bytes it shares with the source.
+
+    Planned files are `unchanged`, `new header`, `rebuilt` or `transformed`; once they are written, unchanged ones are a
+    `reflink`, `hardlink` or `copy`, and those that an earlier run had written are `resumed`.
+    """
 
     name: str
     num_bytes: int
     how: str
+    num_shared_bytes: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """
+    What the weights of a conversion take, in bytes: copied or computed, and shared with the source instead; free on the
+    target's filesystem. The output is put together where it will lie, so no room is needed beside it.
+    """
+
+    num_bytes_written: int
+    num_bytes_shared: int
+    num_bytes_free: int
 
 
 @dataclass(frozen=True)
@@ -38,50 +57,67 @@ class Report:
     What a conversion did, or would do: every tensor and every file of the source is in it.
 
     `dropped_fields` are those of the published config that only its remote code reads, or that transformers has moved
-    to the generation config.
+    to the generation config. `unused` tensors are kept, though loading ignores them. `operations` counts tensors.
     """
 
     source: str
     target: str
     format: str
+    to: str
     model_type: str
     num_parameters: int
     num_tensors: int
     num_bytes: int
     dry_run: bool
     files: tuple[WrittenFile, ...]
-    dropped: tuple[DroppedTensor, ...]
+    operations: dict[str, int]
+    cost: Cost
+    dropped: tuple[NamedTensor, ...]
+    unused: tuple[NamedTensor, ...]
     dropped_fields: tuple[str, ...]
     carried: tuple[str, ...]
     not_carried: tuple[LeftBehind, ...]
+    plan: WeightsPlan
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data."""
-        return asdict(self)
+        """The report as plain data, the whole plan in it."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        several = ("files", "dropped", "unused", "not_carried")
+        plain |= {name: [asdict(member) for member in plain[name]] for name in several}
+        return {**plain, "cost": asdict(self.cost), "plan": self.plan.to_dict()}
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """All that is known before the first byte is written."""
-
-    source: Path
-    published: PublishedFormat
-    config: Any
-    dropped_fields: list[str]
-    weights: WeightsPlan
-    carried: list[str]
-    not_carried: list[LeftBehind]
-
-
-def convert(src: str | Path, dst: str | Path, link: Link = "auto", dry_run: bool = False) -> Report:
+def convert(
+    src: str | Path,
+    dst: str | Path,
+    *,
+    to: str | None = None,
+    link: Link = "auto",
+    experts: Experts = "keep",
+    dtype: str | None = None,
+    dequantise: bool = False,
+    max_shard_size: str | int | None = None,
+    jobs: int | None = None,
+    revision: str | None = None,
+    dry_run: bool = False,
+) -> Report:
     """
-    Convert a checkpoint folder to the family that its format belongs to.
+    Convert a checkpoint to the family that its format belongs to, or to another format of that family.
 
     Args:
-        src: Folder with config.json and safetensors files, in any of the known formats.
+        src: Folder with config.json and safetensors files, in any of the known formats, or a repository of the hub.
         dst: Folder to write. It must not exist, or be empty; it appears whole or not at all.
-        link: How unchanged files get there: `auto` shares blocks where the filesystem can and copies elsewhere,
-            `reflink`, `hardlink` and `copy` do only that. A hard link is the source file itself: editing it edits both.
+        to: Name of the format to write; the family's own by default.
+        link: How bytes that stay get there: `auto` shares blocks where the filesystem can and copies elsewhere,
+            `reflink`, `hardlink` and `copy` do only that. A hard link is the source file itself, editing it edits both;
+            files that change are not linked.
+        experts: `stacked` makes one tensor of the experts of a layer, `separate` one of each; `keep` leaves them.
+        dtype: `bfloat16`, `float16`, `float32` or `float64`: cast the parameters that are not quantised.
+        dequantise: Make floating point of experts in MXFP4: `dtype`, or the config's.
+        max_shard_size: Deal the tensors out to files of at most so many bytes, as in `5GB`; by default they stay in
+            the files that they are in.
+        jobs: Number of files written at a time; by default up to four.
+        revision: Branch, tag or commit of a repository.
         dry_run: Read, check and plan, but write nothing.
 
     Returns:
@@ -89,95 +125,89 @@ def convert(src: str | Path, dst: str | Path, link: Link = "auto", dry_run: bool
 
     Raises:
         CheckpointError: names every file, tensor or layer that is at fault; nothing is left behind.
+        KeyboardInterrupt: leaves what is finished in a hidden folder beside the target; the same call goes on with it.
     """
-    source, target = Path(src), Path(dst)
+    target = Path(dst)
+    size = None if max_shard_size is None else parse_size(max_shard_size)
+    wishes = Wishes(to, link, experts, dtype, dequantise, size)
     try:
-        conversion = prepare(source)
-        check_target(source, target)
-        hows = {} if dry_run else carry_out(conversion, target, link)
+        folder = local_folder(src, revision)
+        origin = folder.resolve().name if folder == Path(src) else str(src)
+        planned = outline(read_checkpoint(folder, dtype), origin, wishes)
+        check_target(folder, target)
+        cost = cost_of(planned, target, link)
+        written = {} if dry_run else carry_out(planned, target, link, jobs or min(MAX_JOBS, os.cpu_count() or 1))
     except OSError as error:
         raise CheckpointError(f"{error.filename or target}: {error.strerror or error}") from error
-    return make_report(conversion, target, dry_run, hows)
+    return make_report(planned, target, dry_run, cost, written)
 
 
-def prepare(source: Path) -> Conversion:
-    """Read and check a checkpoint, and plan its conversion."""
-    published, config_dict = read_config(source)
-    if not source.is_dir():
-        raise CheckpointError(f"{source}: a checkpoint folder is needed, this is a file")
-    refuse_quantised(source, config_dict)
-    config = family_config(published, config_dict, str(source / "config.json"))
-    weights = read_weights(source)
-    plan = plan_weights(weights, published.dropped)
-    check_tensors(weights, plan, published.family.tensor_shapes(config), published.family.optional(config))
-    carried, not_carried = other_files(source, weights.files)
-    dropped_fields = lost_fields(config_dict, config)
-    return Conversion(source, published, config, dropped_fields, plan, carried, not_carried)
+def cost_of(planned: Outline, target: Path, link: Link) -> Cost:
+    """
+    What the weights will take.
 
-
-def refuse_quantised(source: Path, config_dict: Mapping[str, Any]) -> None:
-    """Scale tensors that belong to weights are not understood here."""
-    quantisation = config_dict.get("quantization_config")
-    if quantisation:
-        method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation
+    Raises:
+        CheckpointError: where there is no room for it, or blocks are to be shared and the filesystem cannot.
+    """
+    beside, files = parent_of(target), planned.weights.files
+    headers = planned.source.weights.files
+    largest = max(headers, key=lambda name: headers[name].file_size)
+    sharing = link != "copy" and can_share(planned.source.folder / largest, beside)
+    if link == "reflink" and not sharing:
         raise CheckpointError(
-            f"{source / 'config.json'}: quantization_config has quant_method = {method!r}: "
-            "quantised checkpoints cannot be converted; convert the one that it was made from"
+            f"{planned.source.folder}: no reflink is possible from there to {beside}",
+            remedy="Use --link auto or --link copy.",
         )
+    shared = sum(num_shareable(file, link, sharing) for file in files)
+    cost = Cost(planned.weights.num_bytes - shared, shared, shutil.disk_usage(beside).free)
+    there = num_bytes_on_disk(staging_of(target))
+    if cost.num_bytes_written > cost.num_bytes_free + there:
+        raise CheckpointError(
+            f"{target}: takes {cost.num_bytes_written:,} bytes, {beside} has {cost.num_bytes_free + there:,} free"
+        )
+    return cost
 
 
-def lost_fields(config_dict: Mapping[str, Any], config: Any) -> list[str]:
-    """The fields of a published config that are neither in the family's nor translated into others of its fields."""
-    return sorted(name for name in config_dict if name not in TRANSLATED and not hasattr(config, name))
-
-
-def carry_out(conversion: Conversion, target: Path, link: Link) -> dict[str, str]:
+def carry_out(planned: Outline, target: Path, link: Link, jobs: int) -> dict[str, Written]:
     """Write the output; how each weight file came there. The config is last: without it nothing loads the folder."""
-    total = sum(file.num_bytes for file in conversion.weights.files)
-    with staged_folder(target) as folder, tqdm(total=total, unit="B", unit_scale=True, disable=None) as progress:
-        hows = {
-            file.name: write_file(conversion.source, folder, file, link, progress.update)
-            for file in conversion.weights.files
-        }
-        for name in conversion.carried:
-            transfer_file(conversion.source / name, make_room(folder / name), "copy", lambda num_bytes: None)
-        if conversion.weights.index is not None:
-            write_text(folder / INDEX, json.dumps(conversion.weights.index, indent=2) + "\n")
-        write_text(folder / "config.json", conversion.config.to_json_string())
-    return hows
+    source, files = planned.source.folder, planned.weights.files
+    with staged_folder(target) as folder, progress_bar(planned.weights.num_bytes) as advance:
+        remove_others(folder, {file.name for file in files})
+        written = write_files(files, source, folder, link, jobs, advance)
+        check_written(files, folder)
+        for name in planned.carried:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if name not in planned.texts:
+                shutil.copyfile(source / name, folder / name)
+        for name, text in planned.texts.items():
+            write_text(folder / name, text)
+    return written
 
 
-def write_file(source: Path, folder: Path, file: FilePlan, link: Link, advance: Advance) -> str:
-    """Write one weight file; how."""
-    target = make_room(folder / file.name)
-    if file.header is None:
-        return transfer_file(source / file.name, target, link, advance)
-    copy_spans(source / file.name, target, file.header, file.spans, advance)
-    return NEW_HEADER
-
-
-def make_room(path: Path) -> Path:
-    """The path, in a folder that exists."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def make_report(conversion: Conversion, target: Path, dry_run: bool, hows: Mapping[str, str]) -> Report:
-    plan, family = conversion.weights, conversion.published.family
-    planned = {file.name: "unchanged" if file.header is None else NEW_HEADER for file in plan.files}
-    hows = {**planned, **hows}
+def make_report(planned: Outline, target: Path, dry_run: bool, cost: Cost, written: Mapping[str, Written]) -> Report:
+    weights, config = planned.weights, planned.source.config
+    tensors = [tensor for file in weights.files for tensor in file.tensors]
+    ways = {file.name: written.get(file.name, Written(file.how, 0)) for file in weights.files}
     return Report(
-        source=str(conversion.source),
+        source=str(planned.source.folder),
         target=str(target),
-        format=conversion.published.name,
-        model_type=conversion.config.model_type,
-        num_parameters=family.num_parameters(conversion.config),
-        num_tensors=plan.num_tensors,
-        num_bytes=sum(file.num_bytes for file in plan.files),
+        format=planned.source.published.name,
+        to=planned.output.name,
+        model_type=planned.config.get("model_type", config.model_type),
+        num_parameters=planned.source.published.family.num_parameters(config),
+        num_tensors=weights.num_tensors,
+        num_bytes=weights.num_bytes,
         dry_run=dry_run,
-        files=tuple(WrittenFile(file.name, file.num_bytes, hows[file.name]) for file in plan.files),
-        dropped=plan.dropped,
-        dropped_fields=tuple(conversion.dropped_fields),
-        carried=tuple(conversion.carried),
-        not_carried=tuple(conversion.not_carried),
+        files=tuple(
+            WrittenFile(file.name, file.num_bytes, ways[file.name].how, ways[file.name].num_shared_bytes)
+            for file in weights.files
+        ),
+        operations=dict(Counter(tensor.operation for tensor in tensors)),
+        cost=cost,
+        dropped=weights.dropped,
+        unused=weights.unused,
+        dropped_fields=planned.dropped_fields,
+        carried=planned.carried,
+        not_carried=planned.not_carried,
+        plan=weights,
     )

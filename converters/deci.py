@@ -4,9 +4,10 @@ Deci's `deci`: DeciLM-6b, DeciLM-7B and their fine-tunes.
 KV heads are listed in `num_key_value_heads_per_layer`. Tensor names are Llama's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .expression import any_window, other_types, refuse_inexpressible, shared_fields, varying_sizes, without
 from .family import PublishedFormat
 from .heterogeneous_llama import FAMILY
 
@@ -21,10 +22,25 @@ def recognises(config: Mapping[str, Any]) -> bool:
     return listed or config.get("model_type") == "deci"
 
 
+def problems(config: Any) -> Iterator[str]:
+    yield from other_types(config, "mixer_types", ("attention",))
+    yield from other_types(config, "mlp_types", ("dense",))
+    yield from varying_sizes(config, allowed=("num_key_value_heads", "sliding_window"))
+    yield from any_window(config)
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """Deci's config.json, of a model whose layers differ in KV heads alone."""
+    refuse_inexpressible("deci", problems(config))
+    fields = without(shared_fields(config, "deci", "DeciLMForCausalLM"), "num_key_value_heads", "sliding_window")
+    return {**fields, "num_key_value_heads_per_layer": config.layer_sizes("num_key_value_heads")}
+
+
 FORMAT = PublishedFormat(
     name="deci",
     looks_like='model_type "deci", "llama" or none with num_key_value_heads_per_layer',
     recognises=recognises,
     family=FAMILY,
     dropped={"*.rotary_emb.inv_freq": "buffer of rotary embeddings, computed from the config"},
+    write_config=write_config,
 )

@@ -1,6 +1,10 @@
 """The one error that reading and converting checkpoints raises."""
 
 from collections.abc import Iterable
+from itertools import islice
+
+
+MAX_PROBLEMS = 100  # more help nobody, and a damaged file may hold millions
 
 
 class CheckpointError(ValueError):
@@ -19,6 +23,8 @@ class CheckpointError(ValueError):
 
 
 def refuse(heading: str, problems: Iterable[str], remedy: str = "") -> None:
-    """Raise a `CheckpointError` with all the problems, if there are any."""
-    if found := list(problems):
-        raise CheckpointError(f"{heading}:", found, remedy)
+    """Raise a `CheckpointError` with all the problems, if there are any; of very many the first, and how many more."""
+    found = iter(problems)
+    if shown := list(islice(found, MAX_PROBLEMS)):
+        num_others = sum(1 for _ in found)
+        raise CheckpointError(f"{heading}:", [*shown, *([f"and {num_others:,} more"] * bool(num_others))], remedy)

@@ -7,16 +7,49 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from . import deci, heterogeneous_llama, llama, nemotron_nas
+from . import (
+    anymodel,
+    deci,
+    gpt_oss,
+    gpt_oss_puzzle,
+    granitemoehybrid,
+    heterogeneous_gpt_oss,
+    heterogeneous_granite_moe_hybrid,
+    heterogeneous_llama,
+    heterogeneous_nemotron_h,
+    llama,
+    nemotron_h,
+    nemotron_h_puzzle,
+    nemotron_nas,
+    per_layer_config,
+)
 from .errors import CheckpointError, refuse
 from .family import PublishedFormat
 from .json_objects import read_object
 
 
-# The first that recognises a config reads it: the `llama` of DeciLM fine-tunes is `deci`
-FORMATS = (heterogeneous_llama.FORMAT, nemotron_nas.FORMAT, deci.FORMAT, llama.FORMAT)
+# The first that recognises a config reads it: what says `llama` may be `deci`, AnyModel, or a form of transformers' own
+FORMATS = (
+    heterogeneous_llama.FORMAT,
+    heterogeneous_gpt_oss.FORMAT,
+    heterogeneous_granite_moe_hybrid.FORMAT,
+    heterogeneous_nemotron_h.FORMAT,
+    nemotron_nas.FORMAT,
+    deci.FORMAT,
+    *anymodel.FORMATS,
+    *per_layer_config.FORMATS,
+    llama.FORMAT,
+    gpt_oss_puzzle.FORMAT,
+    gpt_oss.FORMAT,
+    granitemoehybrid.FORMAT,
+    nemotron_h_puzzle.FORMAT,
+    nemotron_h.FORMAT,
+)
 # Names that weights may have as their dtype
 DTYPES = ("bfloat16", "float16", "float32", "float64")
+# Numbers of which a config may have lists, and a family shapes for each
+COUNTS = ("num_hidden_layers", "num_local_experts", "n_routed_experts", "num_experts")
+MAX_COUNT = 4096  # eight times what any model has
 # What a config says of the file it came from and not of the model
 PROVENANCE = ("_name_or_path", "architectures", "auto_map", "model_type", "transformers_version")
 # What transformers raises at values that a config cannot have; of wrong types it does not always know
@@ -69,9 +102,9 @@ def family_config(published: PublishedFormat, config_dict: Mapping[str, Any], so
         CheckpointError: names the layers and fields that are wrong or that the family cannot express.
     """
     members = {name: value for name, value in config_dict.items() if name not in PROVENANCE}
-    refuse(source, dtype_problems(members))
+    refuse(source, [*dtype_problems(members), *count_problems(members)])
     try:
-        config = published.family.config_class.from_dict(deepcopy(members))
+        config = (published.config_class or published.family.config_class).from_dict(deepcopy(members))
     except UNREADABLE as error:
         reason = str(error.__cause__ or error) or type(error).__name__
         raise CheckpointError(f"{source}: cannot be read as {published.name}:", reason.splitlines()) from error
@@ -86,3 +119,16 @@ def dtype_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
         value = config_dict.get(name)
         if value is not None and value not in DTYPES:
             yield f"{name} = {value!r}: one of {', '.join(DTYPES)} is needed"
+
+
+def count_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
+    """Layers and experts, wherever they are counted, that are too many to be listed."""
+    members: list[tuple[str, Any]] = list(config_dict.items())
+    while members:
+        name, value = members.pop()
+        if isinstance(value, dict):
+            members += value.items()
+        elif isinstance(value, list):
+            members += [(name, member) for member in value]
+        elif name in COUNTS and type(value) is int and value > MAX_COUNT:
+            yield f"{name} = {value:,}: at most {MAX_COUNT:,} are read"

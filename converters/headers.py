@@ -21,6 +21,11 @@ from .json_objects import parse_object
 LENGTH = struct.Struct("<Q")
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 ALIGNMENT = 8
+# Bytes of a filesystem's block: what two files can share
+BLOCK = 4096
+# What torch and numpy can hold
+MAX_DIMENSIONS = 64
+MAX_SIZE = 2**63 - 1
 METADATA = "__metadata__"
 # The members of a tensor's entry
 ENTRY = {"dtype", "shape", "data_offsets"}
@@ -48,6 +53,11 @@ DTYPE_BITS = {
     "I64": 64,
     "U64": 64,
 }
+
+
+def num_bytes_of(dtype: str, shape: Iterable[int]) -> int:
+    """Bytes of a tensor; elements of less than a byte are packed."""
+    return math.prod(shape) * DTYPE_BITS[dtype] // 8
 
 
 @dataclass(frozen=True)
@@ -126,25 +136,33 @@ def header_length(prefix: bytes, file_size: int, file_name: str) -> int:
 def metadata_problems(metadata: object) -> Iterator[str]:
     """What is wrong with `__metadata__`, which maps strings to strings."""
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        yield f"{METADATA} is {metadata!r}: an object with strings is needed"
+        yield f"{METADATA} is {shortened(metadata)}: an object with strings is needed"
 
 
 def entry_problems(members: dict[str, Any]) -> Iterator[str]:
     """What is wrong with the entries of the tensors, each looked at alone."""
     for name, entry in members.items():
+        tensor = shortened(name)
         if not isinstance(entry, dict) or set(entry) != ENTRY:
-            yield f"{name!r} is {entry!r}: an object with {sorted(ENTRY)} is needed"
+            yield f"{tensor} is {shortened(entry)}: an object with {sorted(ENTRY)} is needed"
         elif not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPE_BITS:
-            yield f"{name!r} has dtype {entry['dtype']!r}, known are {sorted(DTYPE_BITS)}"
+            yield f"{tensor} has dtype {shortened(entry['dtype'])}, known are {sorted(DTYPE_BITS)}"
         elif not is_sizes(entry["shape"]):
-            yield f"{name!r} has shape {entry['shape']!r}: a list of integers from 0 on is needed"
+            yield f"{tensor} has shape {shortened(entry['shape'])}: a list of integers from 0 on is needed"
         elif not is_sizes(entry["data_offsets"]) or len(entry["data_offsets"]) != 2:
-            yield f"{name!r} has data_offsets {entry['data_offsets']!r}: two integers from 0 on are needed"
+            yield f"{tensor} has data_offsets {shortened(entry['data_offsets'])}: two integers from 0 on are needed"
 
 
 def is_sizes(value: object) -> bool:
-    """Whether it is a list of integers that are not negative (`true` is an integer to Python, not to JSON)."""
-    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+    """Whether it is a list of integers that are not negative (`true` is one to Python, not to JSON), few and no giants."""
+    is_short = isinstance(value, list) and len(value) <= MAX_DIMENSIONS
+    return is_short and all(type(size) is int and 0 <= size <= MAX_SIZE for size in value)  # type: ignore[attr-defined]
+
+
+def shortened(value: object) -> str:
+    """A value for a message, which may be a whole file long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def parse_entry(member: tuple[str, dict[str, Any]]) -> TensorEntry:
@@ -171,17 +189,22 @@ def layout_problems(entries: Iterable[TensorEntry], data_size: int) -> Iterator[
         yield f"the file holds {data_size} bytes of data, its tensors cover {position}"
 
 
-def make_header(entries: Iterable[TensorEntry], metadata: Mapping[str, str]) -> bytes:
+def make_header(entries: Iterable[TensorEntry], metadata: Mapping[str, str], beside: int = 0) -> bytes:
     """
     The first bytes of a file that holds these tensors in this order: length and header, padded with spaces so that the
     data begins at a multiple of 8.
+
+    Args:
+        beside: Offset, in the file that the data comes from, of its first byte. Where it is a multiple of 8, the data
+            lies as far into a filesystem's block as it does there, so that the two files can share their blocks.
     """
-    members: dict[str, Any] = {METADATA: dict(metadata)}
+    members: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
     position = 0
     for entry in entries:
         offsets = [position, position + entry.num_bytes]
         members[entry.name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": offsets}
         position += entry.num_bytes
     header = json.dumps(members, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % ALIGNMENT)
+    padding = (beside - LENGTH.size - len(header)) % BLOCK if beside % ALIGNMENT == 0 else -len(header) % ALIGNMENT
+    header += b" " * padding
     return LENGTH.pack(len(header)) + header

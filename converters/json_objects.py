@@ -7,9 +7,16 @@ from typing import Any
 from .errors import CheckpointError
 
 
-def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object as a dict; a `ValueError` where a key stands in it twice."""
+SPECIAL_FLOAT = "__float__"  # transformers' key of "Infinity" and others that JSON has no numbers for
+MAX_JSON_BYTES = 100_000_000  # an index of half a million tensors
+
+
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any] | float:
+    """A JSON object as a dict, or the number for which transformers writes one; a `ValueError` where a key stands in it
+    twice."""
     members = dict(pairs)
+    if members.keys() == {SPECIAL_FLOAT}:
+        return float(members[SPECIAL_FLOAT])
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"twice in one object: {sorted({repr(name) for name in names if names.count(name) > 1})}")
@@ -33,9 +40,12 @@ def parse_object(content: bytes, source: str) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; a `CheckpointError` names the file where there is none."""
+    """The JSON object in a file; a `CheckpointError` names the file where there is none, or it is no config's size."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_JSON_BYTES + 1)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > MAX_JSON_BYTES:
+        raise CheckpointError(f"{path}: has more than the {MAX_JSON_BYTES:,} bytes that are read of a JSON file")
     return parse_object(content, str(path))

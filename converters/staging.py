@@ -1,68 +1,140 @@
-"""A folder that appears whole or not at all."""
+"""A folder that appears whole or not at all, and that a second run can go on with."""
 
 import os
-import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import CheckpointError
 
 
+LOCK, FILES = "lock", "files"
+
+
 def check_target(source: Path, target: Path) -> None:
     """Raise a `CheckpointError` where the output must not go: something is there, or it would lie inside the source."""
     if target.resolve().is_relative_to(source.resolve()):
         raise CheckpointError(f"{target}: lies inside the checkpoint {source}; choose a folder outside it")
-    if target.is_dir() and not any(target.iterdir()):
-        return
-    if os.path.lexists(target):
+    check_free(target)
+    if not os.access(parent_of(target), os.W_OK | os.X_OK):
+        raise CheckpointError(f"{target}: cannot be made in {parent_of(target)}: it cannot be written to")
+
+
+def check_free(target: Path) -> None:
+    """Raise a `CheckpointError` where something is there; an empty folder is nothing."""
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise CheckpointError(f"{target}: exists; nothing is overwritten: choose another name or remove it first")
+
+
+def parent_of(target: Path) -> Path:
+    """The nearest folder above the target that is there."""
+    return next(parent for parent in target.resolve().parents if parent.exists())
+
+
+def staging_of(target: Path) -> Path:
+    """The hidden folder beside the target, so on its filesystem, that becomes it; the same one for every run."""
+    beside = parent_of(target)
+    return beside / f".{'.'.join(target.resolve().relative_to(beside).parts)}.partial"
 
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """
-    A new folder to write into, which becomes `target` when the block ends, and is removed when it raises, whatever it
-    raises. It lies beside the target, so on the same filesystem, under a hidden name.
+    A folder to write into, which becomes `target` when the block ends. It may hold files of an earlier run that was
+    stopped. It is removed when the block raises; an interruption leaves it for the next run.
+
+    Raises:
+        CheckpointError: where another run writes to the same target, or the folder cannot be made.
     """
-    target = target.resolve()
-    beside = next(parent for parent in target.parents if parent.exists())
-    staging = beside / f".{target.name}.{secrets.token_hex(4)}.partial"
-    try:
-        staging.mkdir()
-    except OSError as error:
-        raise CheckpointError(f"{target}: cannot be made in {beside}: {error.strerror}") from error
-    try:
-        yield staging
-        flush_folders(staging)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging.rename(target)
-    except BaseException:
+    target, staging = target.resolve(), staging_of(target)
+    with locked(staging, target):
+        check_free(target)
+        files = staging / FILES
+        files.mkdir(exist_ok=True)
+        try:
+            yield files
+            flush_tree(files)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            files.rename(target)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            shutil.rmtree(staging)
+            raise
         shutil.rmtree(staging)
-        raise
     flush(target.parent)
 
 
+@contextmanager
+def locked(staging: Path, target: Path) -> Iterator[None]:
+    """Make the folder and hold its lock; a `CheckpointError` where another run does."""
+    try:
+        staging.mkdir(exist_ok=True)
+        lock = os.open(staging / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise CheckpointError(f"{target}: cannot be made in {staging.parent}: {error.strerror}") from error
+    try:
+        if not take(lock) or not is_same(lock, staging / LOCK):
+            raise CheckpointError(f"{target}: another run is writing it, in {staging}")
+        yield
+    finally:
+        os.close(lock)
+
+
+def take(lock: int) -> bool:
+    """Lock an open file until it is closed; false where another process has."""
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_same(opened: int, path: Path) -> bool:
+    """Whether an open file is still the one of this name: the run that held its lock removes it in the end."""
+    return path.exists() and os.path.samestat(os.fstat(opened), path.stat())
+
+
+def remove_others(folder: Path, names: Collection[str]) -> None:
+    """Remove the files that an earlier run of another plan left."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.relative_to(folder).as_posix() not in names:
+            path.unlink()
+
+
+def num_bytes_on_disk(folder: Path) -> int:
+    """Bytes that the files of a folder take up; 0 where there is none."""
+    files = (path.lstat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(file.st_blocks * 512 for file in files if file.st_nlink == 1)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a file in UTF-8 and bring it to the disk."""
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a file in UTF-8."""
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def flush_folders(folder: Path) -> None:
-    """Bring the entries of a folder and of those inside it to the disk; the files have been."""
-    for path, _, _ in os.walk(folder):
+def flush_tree(folder: Path) -> None:
+    """Bring a folder with all that is in it to the disk."""
+    for path, _, files in os.walk(folder):
+        for file in files:
+            flush(Path(path) / file)
         flush(Path(path))
 
 
-def flush(folder: Path) -> None:
-    """Bring a folder's entries to the disk, on systems that open folders."""
+def flush(path: Path) -> None:
+    """Bring a file, or a folder's entries, to the disk, on systems that open folders."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

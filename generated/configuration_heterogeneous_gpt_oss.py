@@ -177,8 +177,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if mixer != "none" and asked != kind}
         if wrong:
             raise ValueError(
-                f"layer_types cannot be {wrong}: they follow from mixer_types = {self.mixer_types} and the windows. "
-                "Override mixer_types"
+                f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
             )
 
     @classmethod
@@ -220,7 +219,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 if name == "sliding_window" and len(distinct) > 1:
                     distinct.discard(None)  # `layer_types` says where there is none
                 sizes = [size if has else None for size, has in layers]
-                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
+                default = type(self).__dataclass_fields__[name].default  # of a size that no layer has
+                setattr(self, name, sizes if len(distinct) > 1 else next(iter(distinct), default))
 
     def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
         """Whether a layer has the sub-blocks that a fused one takes the place of."""
@@ -281,7 +281,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in fields:
             return None
         names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
-        names |= {name for name in ("mixer_types", "mlp_types") if len(set(fields[name])) > 1}
+        if not set(fields["mixer_types"]) <= {
+            "attention",
+            "mamba",
+        }:  # of these `layer_types` tells, as upstream's does
+            names |= {"mixer_types"}
+        names |= {"mlp_types"} if len(set(fields["mlp_types"])) > 1 else set()
         return names or None
 
     @property
@@ -420,8 +425,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         ]
         if not {"attention", "mamba"}.intersection(self.mixer_types):
             errors.append(
-                "mixer_types has no 'attention': at least one layer must attend, since positions and caches follow it. "
-                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves"
+                "mixer_types has nothing that mixes tokens: at least one layer must, since positions and caches follow "
+                f"it. Keep the {' or '.join(mixer for mixer in self.supported_mixer_types if mixer in ('attention', 'mamba'))} of one "
+                "layer; without any, each token is mapped alone and a plain torch module serves"
             )
         return errors
 
@@ -610,7 +616,8 @@ def read_puzzletron_ffn(ffn: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     shared = moe.get("shared_expert_intermediate_dim")
     if shared not in NO_SHARED_EXPERT:
         errors.append(f"moe: shared_expert_intermediate_dim = {shared!r}, but this family has no shared expert")
-    return {"mlp_types": "moe"} | {ours: moe.get(theirs) for theirs, ours in PUZZLETRON_SIZES.items()}, errors
+    sizes = {ours: moe[theirs] for theirs, ours in PUZZLETRON_SIZES.items() if moe.get(theirs) is not None}
+    return {"mlp_types": "moe", **sizes}, errors
 
 
 def read_puzzletron_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -625,9 +632,9 @@ def read_puzzletron_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[s
     return mixer | mlp, errors
 
 
-def read_expert_blocks(block_configs: list[dict[str, Any]], num_hidden_layers: int) -> dict[str, list]:
+def read_expert_blocks(block_configs: list[dict[str, Any]], config: PreTrainedConfig) -> dict[str, list]:
     """
-    The layers that `block_configs` describes, as attributes of the config. Read are the dialects of gpt-oss-puzzle
+    The layers that `block_configs` describes, as attributes of a config. Read are the dialects of gpt-oss-puzzle
     (`num_local_experts` beside `sliding_window`) and of Puzzletron (`attention` beside `ffn`).
 
     Raises:
@@ -644,10 +651,11 @@ def read_expert_blocks(block_configs: list[dict[str, Any]], num_hidden_layers: i
         else:
             blocks.append(read_puzzle_block(block))
     errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
-    if len(blocks) != num_hidden_layers:
-        errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {num_hidden_layers}")
+    if len(blocks) != config.num_hidden_layers:
+        errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {config.num_hidden_layers}")
 
-    layers = [layer for layer, _ in blocks]
+    experts = {name: getattr(config, name) for name in PUZZLETRON_SIZES.values()}  # where `moe` leaves one out
+    layers = [experts | layer if layer.get("mlp_types") == "moe" else layer for layer, _ in blocks]
     attributes = {
         name: [layer.get(name) for layer in layers]
         for name in ("mixer_types", "mlp_types", *PUZZLE_SIZES)
@@ -775,7 +783,7 @@ class HeterogeneousGptOssConfig(HeterogeneousPreTrainedConfig):
 
     def __post_init__(self, block_configs: list[dict[str, Any]] | None = None, **kwargs):
         if block_configs is not None:
-            for name, value in read_expert_blocks(block_configs, self.num_hidden_layers).items():
+            for name, value in read_expert_blocks(block_configs, self).items():
                 setattr(self, name, value)
             kwargs = drop_remote_code_keys(kwargs)
         windows = self.sliding_window

@@ -176,8 +176,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if mixer != "none" and asked != kind}
         if wrong:
             raise ValueError(
-                f"layer_types cannot be {wrong}: they follow from mixer_types = {self.mixer_types} and the windows. "
-                "Override mixer_types"
+                f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
             )
 
     @classmethod
@@ -219,7 +218,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 if name == "sliding_window" and len(distinct) > 1:
                     distinct.discard(None)  # `layer_types` says where there is none
                 sizes = [size if has else None for size, has in layers]
-                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
+                default = type(self).__dataclass_fields__[name].default  # of a size that no layer has
+                setattr(self, name, sizes if len(distinct) > 1 else next(iter(distinct), default))
 
     def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
         """Whether a layer has the sub-blocks that a fused one takes the place of."""
@@ -280,7 +280,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in fields:
             return None
         names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
-        names |= {name for name in ("mixer_types", "mlp_types") if len(set(fields[name])) > 1}
+        if not set(fields["mixer_types"]) <= {
+            "attention",
+            "mamba",
+        }:  # of these `layer_types` tells, as upstream's does
+            names |= {"mixer_types"}
+        names |= {"mlp_types"} if len(set(fields["mlp_types"])) > 1 else set()
         return names or None
 
     @property
@@ -419,8 +424,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         ]
         if not {"attention", "mamba"}.intersection(self.mixer_types):
             errors.append(
-                "mixer_types has no 'attention': at least one layer must attend, since positions and caches follow it. "
-                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves"
+                "mixer_types has nothing that mixes tokens: at least one layer must, since positions and caches follow "
+                f"it. Keep the {' or '.join(mixer for mixer in self.supported_mixer_types if mixer in ('attention', 'mamba'))} of one "
+                "layer; without any, each token is mapped alone and a plain torch module serves"
             )
         return errors
 

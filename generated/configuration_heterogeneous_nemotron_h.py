@@ -179,8 +179,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if mixer != "none" and asked != kind}
         if wrong:
             raise ValueError(
-                f"layer_types cannot be {wrong}: they follow from mixer_types = {self.mixer_types} and the windows. "
-                "Override mixer_types"
+                f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
             )
 
     @classmethod
@@ -222,7 +221,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 if name == "sliding_window" and len(distinct) > 1:
                     distinct.discard(None)  # `layer_types` says where there is none
                 sizes = [size if has else None for size, has in layers]
-                setattr(self, name, distinct.pop() if len(distinct) == 1 else sizes)
+                default = type(self).__dataclass_fields__[name].default  # of a size that no layer has
+                setattr(self, name, sizes if len(distinct) > 1 else next(iter(distinct), default))
 
     def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
         """Whether a layer has the sub-blocks that a fused one takes the place of."""
@@ -283,7 +283,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in fields:
             return None
         names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
-        names |= {name for name in ("mixer_types", "mlp_types") if len(set(fields[name])) > 1}
+        if not set(fields["mixer_types"]) <= {
+            "attention",
+            "mamba",
+        }:  # of these `layer_types` tells, as upstream's does
+            names |= {"mixer_types"}
+        names |= {"mlp_types"} if len(set(fields["mlp_types"])) > 1 else set()
         return names or None
 
     @property
@@ -422,8 +427,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         ]
         if not {"attention", "mamba"}.intersection(self.mixer_types):
             errors.append(
-                "mixer_types has no 'attention': at least one layer must attend, since positions and caches follow it. "
-                "Keep the attention of one layer; without any, each token is mapped alone and a plain torch module serves"
+                "mixer_types has nothing that mixes tokens: at least one layer must, since positions and caches follow "
+                f"it. Keep the {' or '.join(mixer for mixer in self.supported_mixer_types if mixer in ('attention', 'mamba'))} of one "
+                "layer; without any, each token is mapped alone and a plain torch module serves"
             )
         return errors
 
@@ -576,25 +582,6 @@ def pattern_to_block_types(pattern: str) -> list[str]:
     return [PATTERN_BLOCK_TYPES[name] for name in pattern]
 
 
-def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
-    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a `ValueError` names
-    the layers for which it does not. A layer that `block_configs` leaves out may be of any kind in the others."""
-    (first, layers), *others = descriptions.items()
-    left_out = BLOCK_TYPES["none"] if first == "block_configs" else None
-    errors = []
-    for name, other_layers in others:
-        if len(other_layers) != len(layers):
-            errors.append(f"{name} describes {len(other_layers)} layers, {first} {len(layers)}")
-            continue
-        pairs = enumerate(zip(layers, other_layers))
-        wrong = [layer_idx for layer_idx, (layer, other) in pairs if layer not in (other, left_out)]
-        if wrong:
-            errors.append(f"{name} and {first} describe layers {wrong} differently: give one of them, or the same")
-    if errors:
-        raise ValueError("\n".join(errors))
-    return layers
-
-
 def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]:
     """The (mixer, MLP) of each entry of the list called `name`; a `ValueError` names every entry that is none."""
     errors = [
@@ -605,6 +592,44 @@ def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]
     if errors:
         raise ValueError("\n".join(errors))
     return [BLOCK_TYPES[block_type] for block_type in block_types]
+
+
+def described_layers(
+    mixer_types: list[str] | None,
+    mlp_types: list[str] | None,
+    lists: dict[str, list[str] | None],
+    patterns: dict[str, str | None],
+) -> dict[str, list[tuple[str, str]]]:
+    """The (mixer, MLP) of each layer after everything that is given, by its name."""
+    descriptions = {}
+    if mixer_types is not None or mlp_types is not None:
+        nothing = ["none"] * len(mixer_types or mlp_types)
+        mixer_types, mlp_types = mixer_types or nothing, mlp_types or nothing
+        if len(mixer_types) != len(mlp_types):
+            raise ValueError(f"mixer_types has {len(mixer_types)} entries, mlp_types {len(mlp_types)}: one a layer")
+        descriptions["mixer_types/mlp_types"] = list(zip(mixer_types, mlp_types))
+    lists = lists | {name: pattern and pattern_to_block_types(pattern) for name, pattern in patterns.items()}
+    given = {name: block_types for name, block_types in lists.items() if block_types is not None}
+    return descriptions | {name: read_block_types(name, block_types) for name, block_types in given.items()}
+
+
+def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a `ValueError` names
+    the layers for which it does not. A layer that `block_configs` leaves out may be of any kind in the others."""
+    (first, layers), *others = descriptions.items()
+    left_out = BLOCK_TYPES["none"] if first == "block_configs" else None
+    errors = []
+    for name, other_layers in others:
+        if len(other_layers) != len(layers):
+            errors.append(f"{name} has {len(other_layers)} layers, {first} {len(layers)}")
+            continue
+        pairs = enumerate(zip(layers, other_layers))
+        wrong = [layer_idx for layer_idx, (layer, other) in pairs if layer not in (other, left_out)]
+        if wrong:
+            errors.append(f"{name} and {first} differ in layers {wrong}: give one of them, or the same")
+    if errors:
+        raise ValueError("\n".join(errors))
+    return layers
 
 
 def read_puzzletron_block(block: dict[str, Any], block_type: str | None) -> tuple[dict[str, Any], list[str]]:
@@ -813,7 +838,7 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     expand: int = 2
     time_step_min: float = 0.001
     time_step_max: float = 0.1
-    time_step_limit: list[float] | tuple[float, ...] = (0.0, float("inf"))
+    time_step_limit: list[int | float] | tuple[int | float, ...] = (0.0, float("inf"))
     time_step_floor: float = 1e-4
     use_conv_bias: bool = True
     chunk_size: int = 128
@@ -865,7 +890,7 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         ("num_experts_per_tok", "is at most", "n_routed_experts"),
         ("n_group", "divides", "n_routed_experts"),
     )
-    sharded_sizes = {"tp_size": ("moe_intermediate_size",), "ep_size": ("n_routed_experts",)}
+    sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
     compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
 
     num_hidden_layers: int | None = None
@@ -886,7 +911,7 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
-        self.time_step_limit = list(self.time_step_limit)
+        self.time_step_limit = [float(limit) for limit in self.time_step_limit]
         super().__post_init__(**kwargs)
 
     @classmethod
@@ -920,54 +945,36 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         block_configs: list[dict[str, Any]] | None,
     ):
         """Set `mixer_types`, `mlp_types`, `num_hidden_layers` and the sizes in `block_configs`; what is given has to agree."""
-        descriptions = {}
-        if self.mixer_types is not None or self.mlp_types is not None:
-            nothing = ["none"] * len(self.mixer_types or self.mlp_types)
-            self.mixer_types, self.mlp_types = self.mixer_types or nothing, self.mlp_types or nothing
-            if len(self.mixer_types) != len(self.mlp_types):
-                raise ValueError(
-                    f"mixer_types has {len(self.mixer_types)} entries, mlp_types {len(self.mlp_types)}: "
-                    "each has one a layer"
-                )
-            descriptions["mixer_types and mlp_types"] = list(zip(self.mixer_types, self.mlp_types))
-        if layers_block_type is not None:
-            descriptions["layers_block_type"] = read_block_types("layers_block_type", layers_block_type)
-        if hybrid_override_pattern is not None:
-            block_types = pattern_to_block_types(hybrid_override_pattern)
-            descriptions["hybrid_override_pattern"] = read_block_types("hybrid_override_pattern", block_types)
-        if self.layer_types is not None:
-            descriptions["layer_types"] = read_block_types("layer_types", self.layer_types)
-            self.layer_types = None
+        descriptions = described_layers(
+            self.mixer_types,
+            self.mlp_types,
+            {"layers_block_type": layers_block_type, "layer_types": self.layer_types},
+            {"hybrid_override_pattern": hybrid_override_pattern},
+        )
         if block_configs is not None:
-            others = [] if not descriptions else agreed_layers(descriptions)
+            others = agreed_layers(descriptions) if descriptions else []
             block_types, sizes = read_block_configs(block_configs, others, self)
             descriptions = {"block_configs": read_block_types("block_configs", block_types), **descriptions}
             for name, values in sizes.items():
                 setattr(self, name, values)
         if not descriptions:
             block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
-            descriptions["the default layers_block_type"] = read_block_types("layers_block_type", block_types)
+            descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
 
         layers = agreed_layers(descriptions)
         if self.num_hidden_layers not in (None, len(layers)):
             name = next(iter(descriptions))
-            raise ValueError(
-                f"num_hidden_layers is {self.num_hidden_layers}, but {name} describes {len(layers)} layers"
-            )
+            raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}")
         self.num_hidden_layers = len(layers)
         self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
+        self.layer_types = None  # derived from them
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
-        descriptions = {}
-        if self.mtp_layers_block_type is not None:
-            descriptions["mtp_layers_block_type"] = self.mtp_layers_block_type
-        if pattern is not None:
-            descriptions["mtp_hybrid_override_pattern"] = pattern_to_block_types(pattern)
-        if block_configs is not None:
-            descriptions["mtp_block_configs"] = [block.get("block_type") for block in block_configs]
-        descriptions = descriptions or {"the default": ["full_attention", "moe"]}  # as Nemotron-H has it
-        layers = agreed_layers({name: read_block_types(name, types) for name, types in descriptions.items()})
+        block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
+        lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
+        descriptions = described_layers(None, None, lists, {"mtp_hybrid_override_pattern": pattern})
+        layers = agreed_layers(descriptions) if descriptions else [("attention", "none"), ("none", "moe")]
         self.mtp_layers_block_type = [LAYERS_BLOCK_TYPES[layer] for layer in layers]
 
     @property

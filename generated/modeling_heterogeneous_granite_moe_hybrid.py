@@ -1168,6 +1168,7 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel)
         "attentions": HeterogeneousGraniteMoeHybridAttention,
     }
     _is_stateful = True
+    _keep_in_fp32_modules_strict = ["A_log", "D"]  # diff with GraniteMoeHybrid: what is exponentiated and accumulated
     renamed_like = "granitemoehybrid"  # the experts have other names in published checkpoints
     fused_mlp = "shared_mlp"
 

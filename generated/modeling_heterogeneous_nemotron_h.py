@@ -1116,9 +1116,8 @@ class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
         "attentions": HeterogeneousNemotronHAttention,
         "router_logits": OutputRecorder(HeterogeneousNemotronHTopkRouter, index=0),
     }
-    _keep_in_fp32_modules_strict = [
-        "e_score_correction_bias",
-    ]
+    # diff with NemotronH, which rounds the parameters of the recurrence
+    _keep_in_fp32_modules_strict = ["e_score_correction_bias", "A_log", "D"]
     _keys_to_ignore_on_load_unexpected = [r"mtp.*"]
 
     @torch.no_grad()
@@ -1318,7 +1317,8 @@ class HeterogeneousGenerationMixin(GenerationMixin):
 
 # Adapted from transformers.models.jamba.modeling_jamba.JambaForCausalLM with Jamba->HeterogeneousNemotronH, JAMBA->HETEROGENEOUS_NEMOTRON_H
 class HeterogeneousNemotronHForCausalLM(HeterogeneousNemotronHPreTrainedModel, HeterogeneousGenerationMixin):
-    _tied_weights_keys = {}
+    # diff with NemotronH, which has the field `tie_word_embeddings` and does not tie
+    _tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}
 
     def __init__(self, config: HeterogeneousNemotronHConfig):
         super().__init__(config)

@@ -19,6 +19,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.configuration_utils import PreTrainedConfig
 from transformers.integrations import use_kernel_forward_from_hub
 from transformers.integrations.mxfp4 import Mxfp4Dequantize, Mxfp4GptOssExperts, Mxfp4GptOssMLP
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
@@ -108,7 +109,8 @@ def read_puzzletron_ffn(ffn: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
     shared = moe.get("shared_expert_intermediate_dim")
     if shared not in NO_SHARED_EXPERT:
         errors.append(f"moe: shared_expert_intermediate_dim = {shared!r}, but this family has no shared expert")
-    return {"mlp_types": "moe"} | {ours: moe.get(theirs) for theirs, ours in PUZZLETRON_SIZES.items()}, errors
+    sizes = {ours: moe[theirs] for theirs, ours in PUZZLETRON_SIZES.items() if moe.get(theirs) is not None}
+    return {"mlp_types": "moe", **sizes}, errors
 
 
 def read_puzzletron_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -123,9 +125,9 @@ def read_puzzletron_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[s
     return mixer | mlp, errors
 
 
-def read_expert_blocks(block_configs: list[dict[str, Any]], num_hidden_layers: int) -> dict[str, list]:
+def read_expert_blocks(block_configs: list[dict[str, Any]], config: PreTrainedConfig) -> dict[str, list]:
     """
-    The layers that `block_configs` describes, as attributes of the config. Read are the dialects of gpt-oss-puzzle
+    The layers that `block_configs` describes, as attributes of a config. Read are the dialects of gpt-oss-puzzle
     (`num_local_experts` beside `sliding_window`) and of Puzzletron (`attention` beside `ffn`).
 
     Raises:
@@ -142,10 +144,11 @@ def read_expert_blocks(block_configs: list[dict[str, Any]], num_hidden_layers: i
         else:
             blocks.append(read_puzzle_block(block))
     errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
-    if len(blocks) != num_hidden_layers:
-        errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {num_hidden_layers}")
+    if len(blocks) != config.num_hidden_layers:
+        errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {config.num_hidden_layers}")
 
-    layers = [layer for layer, _ in blocks]
+    experts = {name: getattr(config, name) for name in PUZZLETRON_SIZES.values()}  # where `moe` leaves one out
+    layers = [experts | layer if layer.get("mlp_types") == "moe" else layer for layer, _ in blocks]
     attributes = {
         name: [layer.get(name) for layer in layers]
         for name in ("mixer_types", "mlp_types", *PUZZLE_SIZES)
@@ -234,7 +237,7 @@ class HeterogeneousGptOssConfig(GptOssConfig, HeterogeneousPreTrainedConfig):
 
     def __post_init__(self, block_configs: list[dict[str, Any]] | None = None, **kwargs):
         if block_configs is not None:
-            for name, value in read_expert_blocks(block_configs, self.num_hidden_layers).items():
+            for name, value in read_expert_blocks(block_configs, self).items():
                 setattr(self, name, value)
             kwargs = drop_remote_code_keys(kwargs)
         windows = self.sliding_window

@@ -48,7 +48,7 @@ from .modular_heterogeneous import (
 from .modular_nemotron_h_layers import (
     BLOCK_TYPES,
     agreed_layers,
-    pattern_to_block_types,
+    described_layers,
     read_block_configs,
     read_block_types,
 )
@@ -165,10 +165,11 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         ("num_experts_per_tok", "is at most", "n_routed_experts"),
         ("n_group", "divides", "n_routed_experts"),
     )
-    sharded_sizes = {"tp_size": ("moe_intermediate_size",), "ep_size": ("n_routed_experts",)}
+    sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
     compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
 
     num_hidden_layers: int | None = None
+    time_step_limit: list[int | float] | tuple[int | float, ...] = (0.0, float("inf"))
     num_key_value_heads: int | list[int | None] | None = 8
     head_dim: int | None = None
     layer_norm_epsilon: float | None = None
@@ -196,7 +197,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
-        self.time_step_limit = list(self.time_step_limit)
+        self.time_step_limit = [float(limit) for limit in self.time_step_limit]
         HeterogeneousPreTrainedConfig.__post_init__(self, **kwargs)
 
     @classmethod
@@ -230,54 +231,36 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         block_configs: list[dict[str, Any]] | None,
     ):
         """Set `mixer_types`, `mlp_types`, `num_hidden_layers` and the sizes in `block_configs`; what is given has to agree."""
-        descriptions = {}
-        if self.mixer_types is not None or self.mlp_types is not None:
-            nothing = ["none"] * len(self.mixer_types or self.mlp_types)
-            self.mixer_types, self.mlp_types = self.mixer_types or nothing, self.mlp_types or nothing
-            if len(self.mixer_types) != len(self.mlp_types):
-                raise ValueError(
-                    f"mixer_types has {len(self.mixer_types)} entries, mlp_types {len(self.mlp_types)}: "
-                    "each has one a layer"
-                )
-            descriptions["mixer_types and mlp_types"] = list(zip(self.mixer_types, self.mlp_types))
-        if layers_block_type is not None:
-            descriptions["layers_block_type"] = read_block_types("layers_block_type", layers_block_type)
-        if hybrid_override_pattern is not None:
-            block_types = pattern_to_block_types(hybrid_override_pattern)
-            descriptions["hybrid_override_pattern"] = read_block_types("hybrid_override_pattern", block_types)
-        if self.layer_types is not None:
-            descriptions["layer_types"] = read_block_types("layer_types", self.layer_types)
-            self.layer_types = None
+        descriptions = described_layers(
+            self.mixer_types,
+            self.mlp_types,
+            {"layers_block_type": layers_block_type, "layer_types": self.layer_types},
+            {"hybrid_override_pattern": hybrid_override_pattern},
+        )
         if block_configs is not None:
-            others = [] if not descriptions else agreed_layers(descriptions)
+            others = agreed_layers(descriptions) if descriptions else []
             block_types, sizes = read_block_configs(block_configs, others, self)
             descriptions = {"block_configs": read_block_types("block_configs", block_types), **descriptions}
             for name, values in sizes.items():
                 setattr(self, name, values)
         if not descriptions:
             block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
-            descriptions["the default layers_block_type"] = read_block_types("layers_block_type", block_types)
+            descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
 
         layers = agreed_layers(descriptions)
         if self.num_hidden_layers not in (None, len(layers)):
             name = next(iter(descriptions))
-            raise ValueError(
-                f"num_hidden_layers is {self.num_hidden_layers}, but {name} describes {len(layers)} layers"
-            )
+            raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}")
         self.num_hidden_layers = len(layers)
         self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
+        self.layer_types = None  # derived from them
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
-        descriptions = {}
-        if self.mtp_layers_block_type is not None:
-            descriptions["mtp_layers_block_type"] = self.mtp_layers_block_type
-        if pattern is not None:
-            descriptions["mtp_hybrid_override_pattern"] = pattern_to_block_types(pattern)
-        if block_configs is not None:
-            descriptions["mtp_block_configs"] = [block.get("block_type") for block in block_configs]
-        descriptions = descriptions or {"the default": ["full_attention", "moe"]}  # as Nemotron-H has it
-        layers = agreed_layers({name: read_block_types(name, types) for name, types in descriptions.items()})
+        block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
+        lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
+        descriptions = described_layers(None, None, lists, {"mtp_hybrid_override_pattern": pattern})
+        layers = agreed_layers(descriptions) if descriptions else [("attention", "none"), ("none", "moe")]
         self.mtp_layers_block_type = [LAYERS_BLOCK_TYPES[layer] for layer in layers]
 
     @property
@@ -469,6 +452,9 @@ class HeterogeneousNemotronHBlock(NemotronHBlock):
 
 
 class HeterogeneousNemotronHPreTrainedModel(NemotronHPreTrainedModel, HeterogeneousPreTrainedModel):
+    # diff with NemotronH, which rounds the parameters of the recurrence
+    _keep_in_fp32_modules_strict = ["e_score_correction_bias", "A_log", "D"]
+
     def renamings(self, config: HeterogeneousNemotronHConfig) -> list[WeightTransform]:
         prefix = LoadOnlyRenaming(r"^backbone\.", "model.")  # of older checkpoints
         experts = [
@@ -552,6 +538,9 @@ class HeterogeneousNemotronHModel(NemotronHModel):
 
 
 class HeterogeneousNemotronHForCausalLM(NemotronHForCausalLM, HeterogeneousGenerationMixin):
+    # diff with NemotronH, which has the field `tie_word_embeddings` and does not tie
+    _tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}
+
     def forward(self, **super_kwargs) -> tuple | MoeCausalLMOutputWithPast:
         r"""
         Example:

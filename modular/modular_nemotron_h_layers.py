@@ -72,25 +72,6 @@ def pattern_to_block_types(pattern: str) -> list[str]:
     return [PATTERN_BLOCK_TYPES[name] for name in pattern]
 
 
-def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
-    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a `ValueError` names
-    the layers for which it does not. A layer that `block_configs` leaves out may be of any kind in the others."""
-    (first, layers), *others = descriptions.items()
-    left_out = BLOCK_TYPES["none"] if first == "block_configs" else None
-    errors = []
-    for name, other_layers in others:
-        if len(other_layers) != len(layers):
-            errors.append(f"{name} describes {len(other_layers)} layers, {first} {len(layers)}")
-            continue
-        pairs = enumerate(zip(layers, other_layers))
-        wrong = [layer_idx for layer_idx, (layer, other) in pairs if layer not in (other, left_out)]
-        if wrong:
-            errors.append(f"{name} and {first} describe layers {wrong} differently: give one of them, or the same")
-    if errors:
-        raise ValueError("\n".join(errors))
-    return layers
-
-
 def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]:
     """The (mixer, MLP) of each entry of the list called `name`; a `ValueError` names every entry that is none."""
     errors = [
@@ -101,6 +82,44 @@ def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]
     if errors:
         raise ValueError("\n".join(errors))
     return [BLOCK_TYPES[block_type] for block_type in block_types]
+
+
+def described_layers(
+    mixer_types: list[str] | None,
+    mlp_types: list[str] | None,
+    lists: dict[str, list[str] | None],
+    patterns: dict[str, str | None],
+) -> dict[str, list[tuple[str, str]]]:
+    """The (mixer, MLP) of each layer after everything that is given, by its name."""
+    descriptions = {}
+    if mixer_types is not None or mlp_types is not None:
+        nothing = ["none"] * len(mixer_types or mlp_types)
+        mixer_types, mlp_types = mixer_types or nothing, mlp_types or nothing
+        if len(mixer_types) != len(mlp_types):
+            raise ValueError(f"mixer_types has {len(mixer_types)} entries, mlp_types {len(mlp_types)}: one a layer")
+        descriptions["mixer_types/mlp_types"] = list(zip(mixer_types, mlp_types))
+    lists = lists | {name: pattern and pattern_to_block_types(pattern) for name, pattern in patterns.items()}
+    given = {name: block_types for name, block_types in lists.items() if block_types is not None}
+    return descriptions | {name: read_block_types(name, block_types) for name, block_types in given.items()}
+
+
+def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a `ValueError` names
+    the layers for which it does not. A layer that `block_configs` leaves out may be of any kind in the others."""
+    (first, layers), *others = descriptions.items()
+    left_out = BLOCK_TYPES["none"] if first == "block_configs" else None
+    errors = []
+    for name, other_layers in others:
+        if len(other_layers) != len(layers):
+            errors.append(f"{name} has {len(other_layers)} layers, {first} {len(layers)}")
+            continue
+        pairs = enumerate(zip(layers, other_layers))
+        wrong = [layer_idx for layer_idx, (layer, other) in pairs if layer not in (other, left_out)]
+        if wrong:
+            errors.append(f"{name} and {first} differ in layers {wrong}: give one of them, or the same")
+    if errors:
+        raise ValueError("\n".join(errors))
+    return layers
 
 
 def read_puzzletron_block(block: dict[str, Any], block_type: str | None) -> tuple[dict[str, Any], list[str]]:

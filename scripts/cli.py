@@ -62,21 +62,52 @@ def check(
 
 @app.command()
 def convert(
-    src: Annotated[Path, typer.Argument(help="Checkpoint folder in a published format.")],
+    src: Annotated[Path, typer.Argument(help="Checkpoint folder in a known format, or ORG/NAME on the hub.")],
     dst: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
+    to: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="Format to write; the family's own by default.")
+    ] = None,
     link: Annotated[
         Literal["auto", "reflink", "hardlink", "copy"],
-        typer.Option(help="How unchanged files get there. auto: share blocks where the filesystem can, else copy."),
+        typer.Option(help="How bytes that stay get there. auto: share blocks where the filesystem can, else copy."),
     ] = "auto",
+    experts: Annotated[
+        Literal["keep", "stacked", "separate"], typer.Option(help="One tensor for a layer's experts, or one for each.")
+    ] = "keep",
+    dtype: Annotated[
+        Literal["bfloat16", "float16", "float32", "float64"] | None,
+        typer.Option(help="Cast the parameters that are not quantised."),
+    ] = None,
+    dequantise: Annotated[bool, typer.Option("--dequantise", help="Make floating point of experts in MXFP4.")] = False,
+    max_shard_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Deal tensors out to files of at most this size, as in 5GB.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Files written at a time; by default up to four.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and say the plan, write nothing.")
+        bool, typer.Option("--dry-run", help="Check everything, say the plan and what it costs, write nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan and the report as JSON.")] = False,
 ) -> None:
-    """Convert a checkpoint to the family that loads it without remote code."""
+    """Convert a checkpoint to the family that loads it without remote code, or back."""
     from .convert import convert_command
 
-    raise typer.Exit(convert_command(src, dst, link, dry_run, as_json))
+    wishes = {"to": to, "link": link, "experts": experts, "dtype": dtype, "dequantise": dequantise, "jobs": jobs}
+    wishes |= {"max_shard_size": max_shard_size, "revision": revision, "dry_run": dry_run}
+    raise typer.Exit(convert_command(src, dst, as_json, wishes))
+
+
+@app.command()
+def verify(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Checkpoint folder, or ORG/NAME on the hub.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another, in the same or another format.")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="Tensors read at a time; by default one per core.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Say whether two checkpoints are the same model, tensor by tensor; exit 1 when they differ."""
+    from .verify import verify_command
+
+    raise typer.Exit(verify_command(first, second, jobs, as_json))
 
 
 @app.command()

@@ -1,24 +1,38 @@
-"""`hetero convert`: a checkpoint folder in any known format becomes one of the family."""
+"""`hetero convert`: a checkpoint in any known format becomes one of the family, or of another format."""
 
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from transformers_heterogeneous.converters import CheckpointError, Report, convert
-from transformers_heterogeneous.converters.transfer import Link
+from transformers_heterogeneous.converters.staging import staging_of
 
 
-def convert_command(src: Path, dst: Path, link: Link, dry_run: bool, as_json: bool) -> int:
-    """Convert and print the report; 0 when done, 2 with the reason on stderr when it could not be."""
-    # A polite kill cleans up as Ctrl-C does
+def convert_command(src: Path, dst: Path, as_json: bool, wishes: dict[str, Any]) -> int:
+    """
+    Convert and print the report.
+
+    Args:
+        wishes: What `convert` takes besides.
+
+    Returns:
+        0 when done, 2 with the reason on stderr when it could not be.
+    """
+    # A polite kill ends as Ctrl-C does
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        report = convert(src, dst, link=link, dry_run=dry_run)
+        report = convert(src, dst, **wishes)
     except CheckpointError as error:
         print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"Stopped. Run it again to go on with what is finished, or remove {staging_of(dst)}", file=sys.stderr)
         return 2
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
@@ -29,23 +43,41 @@ def convert_command(src: Path, dst: Path, link: Link, dry_run: bool, as_json: bo
 
 def print_report(report: Report) -> None:
     """The report in words, one line a fact."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     done = "would become" if report.dry_run else "is now"
-    console.print(f"{report.source} ({report.format}) {done} {report.target} ({report.model_type})", markup=False)
+    console.print(f"{report.source} ({report.format}) {done} {report.target} ({report.to})")
     console.print(
         f"  {report.num_tensors:,} tensors, {report.num_parameters:,} parameters, {report.num_bytes:,} bytes"
     )
+    for line in chain(weight_lines(report), other_lines(report)):
+        console.print(f"  {line}")
+
+
+def weight_lines(report: Report) -> Iterator[str]:
+    """What became of the tensors, and what it cost or would cost."""
+    yield "tensors: " + ", ".join(f"{number:,} {operation}" for operation, number in report.operations.items())
     for how in sorted({file.how for file in report.files}):
-        names = [file.name for file in report.files if file.how == how]
-        console.print(f"  {how}: {span_of(names)}", markup=False)
+        yield f"{how}: {span_of([file.name for file in report.files if file.how == how])}"
+    if report.dry_run:
+        cost = report.cost
+        yield (
+            f"cost: {cost.num_bytes_written:,} bytes read and written, {cost.num_bytes_shared:,} shared with the source; "
+            f"no temporary space; {cost.num_bytes_free:,} bytes are free"
+        )
     for tensor in report.dropped:
-        console.print(f"  dropped: {tensor.name} in {tensor.file}: {tensor.reason}", markup=False)
+        yield f"dropped: {tensor.name} in {tensor.file}: {tensor.reason}"
+    for tensor in report.unused:
+        yield f"kept, not used: {tensor.name} in {tensor.file}: {tensor.reason}"
+
+
+def other_lines(report: Report) -> Iterator[str]:
+    """What became of the config and of the other files."""
     if report.dropped_fields:
-        console.print(f"  dropped from config.json: {', '.join(report.dropped_fields)}", markup=False)
+        yield f"dropped from config.json: {', '.join(report.dropped_fields)}"
     if report.carried:
-        console.print(f"  carried along: {', '.join(report.carried)}", markup=False)
+        yield f"carried along: {', '.join(report.carried)}"
     for left in report.not_carried:
-        console.print(f"  not carried: {left.name}: {left.reason}", markup=False)
+        yield f"not carried: {left.name}: {left.reason}"
 
 
 def span_of(names: list[str]) -> str:

@@ -33,6 +33,7 @@ COLUMNS: dict[str, tuple[Literal["left", "right"], Callable[[LayerSummary], str]
     "parameters\nper layer": ("right", lambda layer: f"{layer.num_parameters:,}"),
     "KV cache\nbytes/token": ("right", lambda layer: number(layer.kv_cache_bytes_per_token or None)),
 }
+WIDEST = 1000  # characters; a terminal that is narrower than the table wraps it, and nothing is cut off
 # Columns that are left out of the table of a model in which no layer has such a thing
 OPTIONAL_COLUMNS = ("state", "experts", "top-k", "shared", "latent", "fused")
 
@@ -57,7 +58,10 @@ def print_summary(summary: ModelSummary) -> None:
     """The table of layers and the totals."""
     console = Console(highlight=False)
     console.print(f"{summary.source} ({summary.format})\n", markup=False, soft_wrap=True)
-    console.print(layer_table(summary), "")
+    table = layer_table(summary)
+    unbounded = console.options.update(max_width=WIDEST)
+    console.width = max(console.width, console.measure(table, options=unbounded).maximum)
+    console.print(table, "")
     for name, value in totals(summary):
         console.print(f"{name:<24}{value}", markup=False, soft_wrap=True)
 

@@ -172,7 +172,7 @@ def subtitle(summary: ModelSummary) -> str:
     kinds = ", ".join(kinds_in_words(summary)).replace("with attention", f"with attention ({heads} KV heads)")
     state = f", {summary.state_bytes:,} bytes per sequence" if summary.state_bytes else ""
     cache = f"{summary.kv_cache_bytes_per_token:,} bytes per token{state} ({summary.cache_dtype})"
-    return f"{len(summary.layers)} layers: {kinds}. Cache: {cache}"
+    return f"{len(summary.layers)} layers: {kinds}\nCache: {cache}"
 
 
 def kinds_in_words(summary: ModelSummary) -> Iterator[str]:

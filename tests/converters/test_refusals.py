@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from published import CONFIG, write_checkpoint
 from safetensors.torch import save_file
 
-from transformers_heterogeneous.converters import CheckpointError, conversion, convert, formats
-from transformers_heterogeneous.converters.plan import Span
-from transformers_heterogeneous.converters.transfer import copy_spans
+from transformers_heterogeneous.converters import CheckpointError, conversion, convert, formats, writing
+from transformers_heterogeneous.converters.transfer import Move, carry_moves
 
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -146,6 +145,10 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda folder: change_block(folder, 3, "attention", n_heads_in_group=3),
         ["block_configs[3]", "3", "4"],
     ),
+    "a billion layers": (
+        lambda folder: configure(folder, num_hidden_layers=10**9, num_local_experts=[10**9]),
+        ["num_hidden_layers = 1,000,000,000", "num_local_experts = 1,000,000,000", "4,096"],
+    ),
     "sparsify": (
         lambda folder: change_block(folder, 1, "ffn", sparsify=["2:4"]),
         ["block_configs[1].ffn", "sparsify"],
@@ -171,9 +174,9 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         [EMBEDDING, "F8_E4M3", "BF16"],
     ),
     "no attention": (no_attention, ["attention", "at least one layer"]),
-    "quantised": (
-        lambda folder: configure(folder, quantization_config={"quant_method": "modelopt"}),
-        ["quantization_config", "modelopt"],
+    "quantised in an unknown way": (
+        lambda folder: configure(folder, quantization_config={"quant_method": "gptq"}),
+        ["quantization_config", "gptq", "modelopt", "mxfp4"],
     ),
 }
 
@@ -234,27 +237,32 @@ def test_source_that_is_no_folder(tmp_path, name):
         convert(tmp_path / name, tmp_path / "converted")
 
 
-INTERRUPTIONS = [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device"), RuntimeError("a bug")]
-
-
-@pytest.mark.parametrize("interruption", INTERRUPTIONS, ids=["Ctrl-C", "full disk", "bug"])
-def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch, interruption):
-    source, target = tmp_path / "published", tmp_path / "new/converted"
-    write_checkpoint(source)
-    calls, transfer_file = [], conversion.transfer_file
+def interrupt(monkeypatch: pytest.MonkeyPatch, interruption: BaseException) -> None:
+    """Let the second file that is written end with this."""
+    calls, put_together = [], writing.put_together
 
     def interrupted(*arguments):
         calls.append(arguments)
         if len(calls) == 2:
             raise interruption
-        return transfer_file(*arguments)
+        return put_together(*arguments)
 
-    monkeypatch.setattr(conversion, "transfer_file", interrupted)
-    expected = CheckpointError if isinstance(interruption, OSError) else type(interruption)
+    monkeypatch.setattr(writing, "put_together", interrupted)
+
+
+FAILURES = [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("a bug")]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=["full disk", "bug"])
+def test_run_that_fails_leaves_nothing(tmp_path, monkeypatch, failure):
+    source, target = tmp_path / "published", tmp_path / "new/converted"
+    write_checkpoint(source)
+    interrupt(monkeypatch, failure)
+    expected = CheckpointError if isinstance(failure, OSError) else type(failure)
     with pytest.raises(expected) as caught:
-        convert(source, target)
+        convert(source, target, jobs=1)
     assert os.listdir(tmp_path) == ["published"]
-    if isinstance(interruption, OSError):
+    if isinstance(failure, OSError):
         assert "No space left" in str(caught.value)
     monkeypatch.undo()
     convert(source, target)
@@ -275,10 +283,14 @@ def test_config_comes_last(tmp_path, monkeypatch):
     assert seen[-1] == ("config.json", [FIRST, SECOND, INDEX])
 
 
-def test_source_that_shrinks_while_it_is_copied(tmp_path):
+@pytest.mark.parametrize("position", [2, 3])
+def test_source_that_shrinks_while_it_is_copied(tmp_path, position):
     (tmp_path / "source").write_bytes(b"12345")
-    with pytest.raises(CheckpointError, match="byte 5 of 8"):
-        copy_spans(tmp_path / "source", tmp_path / "target", b"", [Span(2, 6)], lambda num_bytes: None)
+    with (
+        (tmp_path / "target").open("wb") as target,
+        pytest.raises(CheckpointError, match="source ended at byte 5 of 8"),
+    ):
+        carry_moves(tmp_path, target.fileno(), [Move("source", 2, 6, position)], False, lambda num_bytes: None)
 
 
 VALUES = st.recursive(

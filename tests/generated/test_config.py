@@ -147,7 +147,7 @@ def test_override_dict_names_every_mistake():
 
 def test_overrides_of_a_finished_config_are_validated():
     config = HeterogeneousLlamaConfig(**UNIFORM)
-    with pytest.raises(StrictDataclassClassValidationError, match="at least one layer must attend"):
+    with pytest.raises(StrictDataclassClassValidationError, match="at least one layer must"):
         config.per_layer_config = {layer_idx: {"skip": ["attention"]} for layer_idx in range(4)}
     with pytest.raises(StrictDataclassClassValidationError, match=r"layers \[1\]: num_key_value_heads = 3 does not"):
         HeterogeneousLlamaConfig(**UNIFORM).per_layer_config = {1: {"num_key_value_heads": 3}}
@@ -205,7 +205,7 @@ BAD = {
     ),
     "no_attention": (
         {"mixer_types": ["none"] * 8},
-        ["at least one layer must attend", "Keep the attention of one layer"],
+        ["at least one layer must", "Keep the attention of one layer"],
     ),
     "unknown_mixer": (
         {"mixer_types": ["mamba", *MIXED["mixer_types"][1:]]},

@@ -1,0 +1,22 @@
+"""A progress bar in bytes, which several threads may move."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from tqdm import tqdm
+
+from .transfer import Advance
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Advance]:
+    """A bar of so many bytes, with rate and remaining time, silent where stderr is no terminal; what moves it."""
+    lock = Lock()
+    with tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
+
+        def advance(num_bytes: int) -> None:
+            with lock:
+                bar.update(num_bytes)
+
+        yield advance

@@ -1,0 +1,214 @@
+"""Whether two checkpoints are the same model, whatever formats, files and names their tensors are in."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import Checkpoint, read_checkpoint
+from .errors import CheckpointError
+from .headers import DTYPE_BITS
+from .hub import local_folder
+from .layout import regroup
+from .pieces import TensorPlan
+from .plan import renamed
+from .progress import progress_bar
+from .quantisation import module_names, rename_modules
+from .rendering import render
+from .transfer import Advance
+
+
+# Fields of a config that say where it was written and not what the model is
+PROVENANCE = ("_name_or_path", "architectures", "auto_map", "model_type", "torch_dtype", "transformers_version")
+Tensors = Mapping[str, TensorPlan]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """
+    Something that is not the same in both.
+
+    Attributes:
+        name: The tensor, by the family's name, or `config.<field>`.
+        first: What it is in the first checkpoint: the file and the published name, or the value.
+        second: The same in the second; `None` where it is not there.
+        problem: What differs, in words.
+    """
+
+    name: str
+    first: str | None
+    second: str | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    What a comparison found.
+
+    `digest` is SHA-256 over the names, dtypes, shapes and SHA-256 of all tensors of the first checkpoint, in the order of
+    the names, stacked experts taken singly: the same for the same tensors on any machine.
+    """
+
+    first: str
+    second: str
+    num_tensors: int
+    num_bytes: int
+    digest: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def same(self) -> bool:
+        return not self.differences
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as plain data."""
+        return {**asdict(self), "same": self.same}
+
+
+def verify(
+    first: str | Path,
+    second: str | Path,
+    jobs: int | None = None,
+    revisions: tuple[str | None, str | None] = (None, None),
+) -> Comparison:
+    """
+    Compare two checkpoints of one family: configs as the family reads them, tensors by name, dtype, shape and digest.
+
+    Args:
+        first: Folder, or repository of the hub.
+        second: The same.
+        jobs: Tensors read at a time; one per core by default.
+        revisions: Branches, tags or commits of the repositories.
+
+    Raises:
+        CheckpointError: where one of them cannot be read.
+    """
+    sides = [read_checkpoint(local_folder(*each)) for each in zip((first, second), revisions, strict=True)]
+    tensors = [single_tensors(side) for side in sides]
+    digests = all_digests(sides, tensors, jobs)
+    found = chain(config_differences(*sides), missing_tensors(*tensors), changed_tensors(sides, tensors, digests))
+    return Comparison(
+        first=str(first),
+        second=str(second),
+        num_tensors=len(tensors[0]),
+        num_bytes=sum(tensor.num_bytes for tensor in tensors[0].values()),
+        digest=model_digest(tensors[0], digests[0]),
+        differences=tuple(found),
+    )
+
+
+def single_tensors(checkpoint: Checkpoint) -> Tensors:
+    """All tensors of a checkpoint by the family's names, stacked ones taken singly, in the order of their names."""
+    tensors = dict(checkpoint.tensors)
+    if checkpoint.groups:
+        tensors = regroup(tensors, checkpoint.groups, "separate").tensors
+    return dict(sorted(tensors.items()))
+
+
+def all_digests(sides: list[Checkpoint], tensors: list[Tensors], jobs: int | None) -> list[dict[str, str]]:
+    """The digests of all tensors of each side, several read at a time."""
+    total = sum(tensor.num_bytes for side in tensors for tensor in side.values())
+    digests = []
+    with progress_bar(total) as advance, ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        for side, named in zip(sides, tensors, strict=True):
+            digest = partial(digest_of, folder=side.folder, advance=advance)
+            digests.append(dict(zip(named, pool.map(digest, named.values()), strict=True)))
+    return digests
+
+
+def digest_of(tensor: TensorPlan, folder: Path, advance: Advance) -> str:
+    """SHA-256 of a tensor's bytes."""
+    digest = hashlib.sha256()
+    for chunk in render(tensor, folder):
+        digest.update(chunk)
+        advance(len(chunk))
+    return digest.hexdigest()
+
+
+def model_digest(tensors: Tensors, digests: Mapping[str, str]) -> str:
+    """One digest of all tensors, as `Comparison` describes it."""
+    lines = (f"{name} {tensor.dtype} {list(tensor.shape)} {digests[name]}\n" for name, tensor in tensors.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def config_differences(first: Checkpoint, second: Checkpoint) -> Iterator[Difference]:
+    """The fields of the family's config in which the two differ."""
+    if first.published.family is not second.published.family:
+        names = [side.published.family.architecture for side in (first, second)]
+        yield Difference("config.architectures", names[0], names[1], "is another family")
+    sides = [plain_config(side) for side in (first, second)]
+    for name in sorted(sides[0].keys() | sides[1].keys()):
+        values = [side.get(name) for side in sides]
+        if values[0] != values[1]:
+            yield Difference(f"config.{name}", repr(values[0]), repr(values[1]), "is another value")
+
+
+def plain_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The config as the family has it, modules under the family's names."""
+    names_in = partial(renamed, beginnings=checkpoint.published.names)
+    rename = module_names(names_in, str, checkpoint.groups, {})
+    config: dict[str, Any] = checkpoint.config.to_dict()
+    if config.get("quantization_config"):
+        config["quantization_config"] = rename_modules(config["quantization_config"], rename)
+    return {name: value for name, value in config.items() if name not in PROVENANCE}
+
+
+def missing_tensors(first: Tensors, second: Tensors) -> Iterator[Difference]:
+    """The tensors that only one of the two has."""
+    for name in sorted(first.keys() ^ second.keys()):
+        places = [place_of(side[name]) if name in side else None for side in (first, second)]
+        yield Difference(name, places[0], places[1], "is in one of them only")
+
+
+def place_of(tensor: TensorPlan) -> str:
+    return f"{tensor.pieces[0].tensor!r} in {tensor.file}"
+
+
+def changed_tensors(
+    sides: list[Checkpoint], tensors: list[Tensors], digests: list[dict[str, str]]
+) -> Iterator[Difference]:
+    """The tensors that both have and that are not the same."""
+    for name in (name for name in tensors[0] if name in tensors[1]):
+        first, second = (
+            (named[name].dtype, named[name].shape, digest[name])
+            for named, digest in zip(tensors, digests, strict=True)
+        )
+        if first != second:
+            yield tensor_difference(name, sides, tensors)
+
+
+def tensor_difference(name: str, sides: list[Checkpoint], tensors: list[Tensors]) -> Difference:
+    """What differs in a tensor that both have."""
+    first, second = (named[name] for named in tensors)
+    places = place_of(first), place_of(second)
+    if (first.dtype, first.shape) != (second.dtype, second.shape):
+        words = (f"{tensor.dtype} {list(tensor.shape)}" for tensor in (first, second))
+        return Difference(name, *places, " against ".join(words))
+    at = first_difference(*(render(side[name], each.folder) for side, each in zip(tensors, sides, strict=True)))
+    element = element_at(at * 8 // DTYPE_BITS[first.dtype], first.shape)
+    return Difference(name, *places, f"differs from byte {at:,} on, element {element}")
+
+
+def first_difference(first: Iterator[memoryview], second: Iterator[memoryview]) -> int:
+    """The first byte in which two sequences of equally large chunks differ."""
+    position = 0
+    for one, other in zip(first, second, strict=True):
+        if one != other:
+            return position + next(at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
+        position += len(one)
+    raise CheckpointError("a tensor changed while it was read")
+
+
+def element_at(index: int, shape: tuple[int, ...]) -> list[int]:
+    """The place in each dimension of an element of which there are so many before."""
+    place = []
+    for size in reversed(shape):
+        index, at = divmod(index, size)
+        place.append(at)
+    return place[::-1]

@@ -1,0 +1,6 @@
+"""What several of the converters' tests use."""
+
+from toybox import toy
+
+
+__all__ = ["toy"]

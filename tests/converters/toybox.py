@@ -1,0 +1,147 @@
+"""
+A family that exists for the tests alone, and its formats: names that change, experts that may be stacked or packed,
+files that are prescribed. What the engine can do is tried out on it, whatever the real families need of it.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from transformers_heterogeneous.converters import formats
+from transformers_heterogeneous.converters.errors import CheckpointError
+from transformers_heterogeneous.converters.family import Family, LayerFacts, PublishedFormat, Shape
+
+
+H, V, WIDTH, EXPERTS = 64, 128, 96, 3
+
+
+@dataclass
+class ToyConfig:
+    """As much of a config as the engine asks for."""
+
+    num_hidden_layers: int = 2
+    fused: bool = False
+    dtype: str = "bfloat16"
+    quantization_config: dict[str, Any] | None = None
+    model_type: str = "toy"
+    architectures: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, members: dict[str, Any]) -> "ToyConfig":
+        return cls(**{name: value for name, value in members.items() if name in cls.__dataclass_fields__})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def to_json_string(self) -> str:
+        return json.dumps(self.to_dict())
+
+
+def layer_shapes(config: ToyConfig, layer_idx: int) -> dict[str, Shape]:
+    layer = f"model.layers.{layer_idx}"
+    shapes: dict[str, Shape] = {f"{layer}.norm.weight": (H,), f"{layer}.mixer.k_proj.weight": (H, H)}
+    if config.fused:
+        return {**shapes, f"{layer}.experts.fused": (EXPERTS, H, WIDTH)}
+    for expert in range(EXPERTS):
+        shapes[f"{layer}.experts.{expert}.up_proj.weight"] = (WIDTH, H)
+    return shapes
+
+
+def stacked(config: ToyConfig) -> dict[str, tuple[str, ...]]:
+    layers = [f"model.layers.{layer_idx}.experts" for layer_idx in range(config.num_hidden_layers)]
+    names = {f"{at}.up_proj": tuple(f"{at}.{expert}.up_proj.weight" for expert in range(EXPERTS)) for at in layers}
+    return {} if config.fused else names
+
+
+FAMILY = Family(
+    architecture="ToyForCausalLM",
+    config_class=ToyConfig,
+    layer_shapes=layer_shapes,
+    layer_facts=lambda config, layer_idx: LayerFacts(),
+    model_shapes=lambda config: {"model.embeddings.weight": (V, H), "model.bias": (V,)},
+    optional=lambda config: {},
+    problems=lambda config: (),
+    stacked=stacked,
+    buffers="model.bias",
+)
+
+
+def write_config(config: ToyConfig) -> dict[str, Any]:
+    if config.num_hidden_layers > 10:
+        raise CheckpointError("toy_published has ten layers at most")
+    return {**config.to_dict(), "model_type": "toy_published"}
+
+
+def in_sub_blocks(name: str, config: ToyConfig) -> str:
+    return f"parts/{'_'.join(name.split('.')[1:3]) if 'layers' in name else 'rest'}.safetensors"
+
+
+OWN = PublishedFormat("toy", "", lambda config: config.get("model_type") == "toy", FAMILY)
+PUBLISHED = PublishedFormat(
+    "toy_published",
+    "",
+    lambda config: config.get("model_type") == "toy_published",
+    FAMILY,
+    dropped={"*.inv_freq": "computed"},
+    unused={"mtp.*": "not built"},
+    names={"backbone.": "model."},
+    write_config=write_config,
+)
+IN_PARTS = PublishedFormat(
+    "toy_parts", "", lambda config: False, FAMILY, write_config=ToyConfig.to_dict, file_of=in_sub_blocks
+)
+OLD_NAMES = replace(PUBLISHED, name="toy_old_names", recognises=lambda config: False, written_names={"old.": "model."})
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the formats known."""
+    monkeypatch.setattr(formats, "FORMATS", (OWN, PUBLISHED, IN_PARTS, OLD_NAMES, *formats.FORMATS))
+
+
+def random_tensors(fused: bool = False) -> dict[str, torch.Tensor]:
+    """All tensors of the toy under their published names, in bfloat16; the bias is float32."""
+    generator = torch.Generator().manual_seed(3)
+    config = ToyConfig(fused=fused)
+    shapes = FAMILY.tensor_shapes(config).items()
+    tensors = {name: torch.randn(shape, generator=generator).bfloat16() for name, shape in shapes}
+    tensors["model.bias"] = tensors["model.bias"].float()
+    return {name.replace("model.", "backbone."): tensor for name, tensor in tensors.items()}
+
+
+def write_toy(
+    folder: Path, tensors: dict[str, torch.Tensor], config: dict[str, Any] | None = None, num_files: int = 2
+) -> None:
+    """A published checkpoint, its tensors dealt out to the files in turn."""
+    folder.mkdir(parents=True)
+    members = {"model_type": "toy_published", "num_hidden_layers": 2, **(config or {})}
+    (folder / "config.json").write_text(json.dumps(members))
+    weight_map: dict[str, str] = {}
+    for number in range(num_files):
+        file_name = f"model-{number + 1:05}-of-{num_files:05}.safetensors"
+        names = list(tensors)[number::num_files]
+        save_file({name: tensors[name] for name in names}, folder / file_name, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(names, file_name)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def ours(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same under the family's names."""
+    return {name.replace("backbone.", "model."): tensor for name, tensor in tensors.items()}
+
+
+def stacked_experts(tensors: dict[str, torch.Tensor], suffix: str = "up_proj.weight", name: str = "up_proj") -> dict:
+    """The same with the experts of each layer as one tensor, by torch."""
+    singles = {key for key in tensors if ".experts." in key and key.endswith(suffix)}
+    layers = sorted({key.split(".experts.")[0] for key in singles})
+    stacks = {
+        f"{layer}.experts.{name}": torch.stack([tensors[f"{layer}.experts.{at}.{suffix}"] for at in range(EXPERTS)])
+        for layer in layers
+    }
+    return {key: tensor for key, tensor in tensors.items() if key not in singles} | stacks

@@ -1,0 +1,335 @@
+"""What holds for every family: equal to its parent, equal to stock layers, the same in every way of running it."""
+
+import copy
+import json
+from dataclasses import dataclass
+from types import ModuleType
+
+import pytest
+import small
+import small_gpt_oss
+import small_granite_moe_hybrid
+import small_nemotron_h
+import stock
+import stock_gpt_oss
+import stock_granite_moe_hybrid
+import stock_nemotron_h
+import torch
+from safetensors.torch import load_file
+
+from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
+
+
+@dataclass(frozen=True)
+class Family:
+    """
+    A family under test.
+
+    Attributes:
+        small: Its small models: `UNIFORM`, `KINDS`, `build`, `CONFIG`, `CAUSAL`, `PARENT`, `PARENT_CONFIG`.
+        stock: `StockModel`, the parent's layers put together by hand.
+        implementations: Of attention, that the parent has.
+        experts: How the experts are run where a forward is compiled.
+        assisted: Whether the parent lets itself be assisted; models that carry a state do not.
+    """
+
+    small: ModuleType
+    stock: ModuleType
+    implementations: tuple[str, ...] = ("eager", "sdpa", "flex_attention")
+    experts: str | None = None
+    assisted: bool = True
+
+    def __str__(self) -> str:
+        return self.small.CONFIG.model_type
+
+    def build(self, fields: dict, implementation: str | None = None):
+        return self.small.build(fields, attn_implementation=implementation or self.fastest)
+
+    @property
+    def fastest(self) -> str:
+        return "sdpa" if "sdpa" in self.implementations else "eager"
+
+
+FAMILIES = {
+    "llama": Family(small, stock),
+    # Its attention sinks have no SDPA, and flex attention only on GPUs
+    "gpt_oss": Family(small_gpt_oss, stock_gpt_oss, ("eager",), experts="batched_mm"),
+    "granite_moe_hybrid": Family(
+        small_granite_moe_hybrid, stock_granite_moe_hybrid, experts="batched_mm", assisted=False
+    ),
+    "nemotron_h": Family(small_nemotron_h, stock_nemotron_h, experts="batched_mm", assisted=False),
+}
+CACHES = {
+    "dynamic": lambda config: DynamicCache(config=config),
+    "dynamic_without_config": lambda config: DynamicCache(),
+    "static": lambda config: StaticCache(config=config, max_cache_len=32),
+}
+
+every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+every_kind = pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        pytest.param(family, fields, id=f"{name}-{kind}")
+        for name, family in FAMILIES.items()
+        for kind, fields in family.small.KINDS.items()
+    ],
+)
+every_implementation = pytest.mark.parametrize(
+    ("family", "implementation"),
+    [
+        pytest.param(family, implementation, id=f"{name}-{implementation}")
+        for name, family in FAMILIES.items()
+        for implementation in family.implementations
+    ],
+)
+
+
+def greedy(model, tokens, **kwargs):
+    """16 new tokens; no early end, so that all modes are compared over the same length."""
+    return model.generate(tokens, max_new_tokens=16, do_sample=False, eos_token_id=None, **kwargs)
+
+
+def left_padding(tokens):
+    padding = torch.ones_like(tokens)
+    padding[0, :5] = 0
+    return padding
+
+
+@pytest.fixture
+def parent_folder(family, tmp_path):
+    """A checkpoint that the parent saved."""
+    torch.manual_seed(3)
+    family.small.PARENT(family.small.PARENT_CONFIG(**family.small.UNIFORM)).save_pretrained(tmp_path / "parent")
+    return tmp_path / "parent"
+
+
+# --- equal to the parent, equal to stock layers ---------------------------------------------------------------------
+
+
+@every_implementation
+def test_uniform_logits_are_the_parents(family, parent_folder, tokens, implementation):
+    parent = family.small.PARENT.from_pretrained(parent_folder, attn_implementation=implementation).eval()
+    ours, report = family.small.CAUSAL.from_pretrained(
+        parent_folder, attn_implementation=implementation, output_loading_info=True
+    )
+    assert not any(report.values()), report
+    with torch.no_grad():
+        for mask in (None, left_padding(tokens)):
+            expected = parent(tokens, attention_mask=mask).logits
+            assert torch.equal(ours.eval()(tokens, attention_mask=mask).logits, expected)
+
+
+@every_family
+def test_uniform_models_save_what_the_parent_saves(family, parent_folder, tmp_path):
+    family.small.CAUSAL.from_pretrained(parent_folder).save_pretrained(tmp_path / "ours")
+    saved, expected = (load_file(path / "model.safetensors") for path in (tmp_path / "ours", parent_folder))
+    expected = {name.replace("backbone.", "model."): tensor for name, tensor in expected.items()}
+    assert saved.keys() == expected.keys()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in expected.items())
+
+
+@every_kind
+def test_logits_and_gradients_are_those_of_stock_layers(family, fields, tokens):
+    for implementation in {"eager", family.fastest}:
+        ours, stock_model = family.build(fields, implementation), family.stock.StockModel(fields, implementation)
+        stock_model.load_state_dict(ours.state_dict(), strict=True)
+        for mask in (None, left_padding(tokens)):
+            logits = ours(tokens, attention_mask=mask).logits
+            expected = stock_model(tokens, attention_mask=mask)
+            assert torch.equal(logits, expected)
+        logits.logsumexp(-1).sum().backward()
+        expected.logsumexp(-1).sum().backward()
+        gradients = {name: parameter.grad for name, parameter in stock_model.named_parameters()}
+        for name, parameter in ours.named_parameters():
+            if parameter.grad is not None or gradients[name] is not None:
+                assert torch.equal(parameter.grad, gradients[name]), name
+
+
+@pytest.mark.parametrize(
+    "family", [family for family in FAMILIES.values() if "flex_attention" in family.implementations], ids=str
+)
+def test_flex_attention_agrees(family, tokens):
+    mixed = family.small.KINDS["mixed"]
+    with torch.no_grad():
+        eager, flex = (family.build(mixed, implementation)(tokens) for implementation in ("eager", "flex_attention"))
+    torch.testing.assert_close(flex.logits, eager.logits, atol=2e-6, rtol=1e-5)
+
+
+# --- caches and generation -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make_cache", CACHES.values(), ids=CACHES.keys())
+@every_kind
+def test_decoding_step_by_step_is_one_forward(family, fields, make_cache, tokens):
+    model = family.build(fields)
+    cache = make_cache(model.config)
+    with torch.no_grad():
+        expected = model(tokens).logits
+        steps = [tokens[:, :6], *tokens[:, 6:].split(1, dim=1)]
+        logits = torch.cat([model(step, past_key_values=cache, use_cache=True).logits for step in steps], dim=1)
+    torch.testing.assert_close(logits, expected, atol=5e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make_cache", CACHES.values(), ids=CACHES.keys())
+@every_kind
+def test_generation_goes_on_from_a_cache(family, fields, make_cache, tokens):
+    model = family.build(fields)
+    expected = greedy(model, tokens, use_cache=False)
+    prefix = make_cache(model.config)
+    with torch.no_grad():
+        model(tokens[:, :6], past_key_values=prefix, use_cache=True)
+    assert torch.equal(greedy(model, tokens, past_key_values=prefix), expected)
+    fresh = make_cache(model.config)
+    begun = model.generate(tokens, past_key_values=fresh, max_new_tokens=5, do_sample=False, eos_token_id=None)
+    on = model.generate(begun, past_key_values=fresh, max_new_tokens=11, do_sample=False, eos_token_id=None)
+    assert torch.equal(on, expected)
+
+
+@every_kind
+def test_every_mode_of_generation_gives_the_greedy_tokens(family, fields, tokens):
+    model = family.build(fields)
+    expected = greedy(model, tokens, use_cache=False)
+    assert torch.equal(greedy(model, tokens), expected)
+    assert torch.equal(greedy(model, tokens, cache_implementation="static", disable_compile=True), expected)
+    assert torch.equal(greedy(model, tokens, prefill_chunk_size=4), expected)
+    beams = {"num_beams": 3, "num_return_sequences": 3}
+    assert torch.equal(greedy(model, tokens, **beams), greedy(model, tokens, use_cache=False, **beams))
+
+
+@every_family
+def test_assisted_generation(family, tokens):
+    model = family.build(family.small.KINDS["mixed"])
+    one, expected = tokens[:1], greedy(model, tokens[:1])
+    if not family.assisted:
+        with pytest.raises(ValueError, match="stateful"):
+            greedy(model, one, assistant_model=copy.deepcopy(model))
+        return
+    assert torch.equal(greedy(model, one, assistant_model=copy.deepcopy(model)), expected)
+    assert torch.equal(greedy(model, one, prompt_lookup_num_tokens=3), expected)
+
+
+@every_family
+def test_left_padding_changes_nothing(family, tokens):
+    model = family.build(family.small.KINDS["mixed"])
+    padded = torch.cat([torch.zeros(1, 5, dtype=torch.long), tokens[:1, :9]], dim=1)
+    batch, mask = torch.cat([padded, tokens[1:]]), left_padding(tokens)
+    for options in ({}, {"cache_implementation": "static", "disable_compile": True}):
+        generated = greedy(model, batch, attention_mask=mask, **options)
+        assert torch.equal(generated[0, 5:], greedy(model, tokens[:1, :9])[0])
+        assert torch.equal(generated[1], greedy(model, tokens[1:])[0])
+
+
+# --- compile, training ----------------------------------------------------------------------------------------------
+
+
+@every_family
+def test_compiles_without_a_break(family, tokens):
+    model = family.build(family.small.KINDS["mixed"])
+    if family.experts is not None:
+        model.set_experts_implementation(family.experts)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(tokens).logits, model(tokens).logits, atol=1e-6, rtol=1e-5)
+    cached = greedy(model, tokens, cache_implementation="static", disable_compile=True)
+    model.forward = torch.compile(model.forward, fullgraph=True, backend="eager")
+    assert torch.equal(greedy(model, tokens, cache_implementation="static"), cached)
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+@every_family
+def test_gradient_checkpointing_gives_the_same_gradients(family, tokens, use_reentrant):
+    mixed = family.small.KINDS["mixed"]
+    plain, checkpointed = family.build(mixed).train(), family.build(mixed).train()
+    checkpointed.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    checkpointed.enable_input_require_grads()
+    for model in (plain, checkpointed):
+        model(tokens, labels=tokens).loss.backward()
+    for (name, ours), other in zip(checkpointed.named_parameters(), plain.parameters(), strict=True):
+        assert ours.grad is other.grad is None or torch.equal(ours.grad, other.grad), name
+
+
+@pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
+@pytest.mark.parametrize(
+    "family", [family for family in FAMILIES.values() if family.experts], ids=str
+)
+def test_experts_implementations_agree(family, tokens, implementation):
+    model = family.build(family.small.KINDS["mixed"], "eager")
+    model.set_experts_implementation("eager")
+    expected = model(tokens).logits
+    model.set_experts_implementation(implementation)
+    experts = [module for module in model.modules() if type(module).__name__.endswith("Experts")]
+    assert len(experts) > 1 and all(module.config is model.config for module in experts)
+    assert model.config._experts_implementation == implementation
+    torch.testing.assert_close(model(tokens).logits, expected, atol=2e-6, rtol=1e-5)
+
+
+@every_family
+def test_recorded_outputs(family, tokens):
+    model = family.build(family.small.KINDS["mixed"], "eager")
+    config = model.config
+    outputs = model(tokens, output_attentions=True, output_hidden_states=True)
+    assert len(outputs.hidden_states) == config.num_hidden_layers + 1
+    assert len(outputs.attentions) == config.mixer_types.count("attention")
+    empty = [idx for idx, kinds in enumerate(zip(config.mixer_types, config.mlp_types, strict=True)) if set(kinds) == {"none"}]
+    assert empty, "the mixed model has a layer with nothing in it"
+    for layer_idx in empty:
+        assert torch.equal(outputs.hidden_states[layer_idx + 1], outputs.hidden_states[layer_idx])
+
+
+# --- saving and loading ---------------------------------------------------------------------------------------------
+
+
+@every_kind
+def test_sharded_checkpoints_round_trip(family, fields, tmp_path, tokens):
+    model = family.build(fields, "eager")
+    model.save_pretrained(tmp_path, max_shard_size="40KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    loaded, report = AutoModelForCausalLM.from_pretrained(
+        tmp_path, output_loading_info=True, attn_implementation="eager"
+    )
+    assert type(loaded) is family.small.CAUSAL
+    assert not any(report.values()), report
+    saved = json.loads(model.config.to_json_string())
+    assert json.loads(loaded.config.to_json_string()) | {"dtype": saved["dtype"]} == saved
+    assert torch.equal(loaded.eval()(tokens).logits, model(tokens).logits)
+
+
+@every_family
+def test_device_map_with_disk_offload(family, tmp_path, tokens):
+    model = family.build(family.small.KINDS["mixed"], "eager")
+    model.save_pretrained(tmp_path / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "model",
+        device_map="auto",
+        max_memory={"cpu": 150_000},
+        offload_folder=tmp_path / "offload",
+        attn_implementation="eager",
+    ).eval()
+    assert "disk" in loaded.hf_device_map.values()
+    assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+
+
+@every_family
+def test_layers_of_the_parent_are_overridden_on_the_fly(family, parent_folder, tmp_path, tokens):
+    override = {1: {"skip": [next(iter(family.small.CONFIG.skippable))]}}
+    loaded, report = family.small.CAUSAL.from_pretrained(
+        parent_folder, per_layer_config=override, output_loading_info=True, attn_implementation="eager"
+    )
+    assert not report["missing_keys"] and not report["mismatched_keys"]
+    assert {key.split(".")[2] for key in report["unexpected_keys"]} <= {"1"}
+    loaded.save_pretrained(tmp_path / "saved")
+    again, report = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "saved", output_loading_info=True, attn_implementation="eager"
+    )
+    assert not any(report.values()), report
+    assert again.config.mixer_types[1] == "none"
+    assert torch.equal(again.eval()(tokens).logits, loaded.eval()(tokens).logits)
+
+
+@every_family
+def test_base_model_loads_from_the_causal_checkpoint(family, tmp_path, tokens):
+    model = family.build(family.small.KINDS["mixed"], "eager")
+    model.save_pretrained(tmp_path)
+    base, report = type(model.model).from_pretrained(tmp_path, output_loading_info=True, attn_implementation="eager")
+    assert not report["missing_keys"] and set(report["unexpected_keys"]) <= {"lm_head.weight"}
+    assert torch.equal(base.eval()(tokens).last_hidden_state, model.model(tokens).last_hidden_state)
