@@ -695,6 +695,11 @@ class HeterogeneousGptOssConfig(HeterogeneousPreTrainedConfig):
             How many positions, its own included, a token attends to. `None` is full attention. A scalar holds for the
             layers that `layer_types` calls `"sliding_attention"`, every other one from the first by default; a list
             decides by itself.
+        fused_blocks (`str` or `list[str]`, *optional*):
+            What is computed in one module, which a kernel may replace: `"norm_mlp"` (the experts and the norm before
+            them; not where experts stay packed as MXFP4, which have a kernel of their own), `"add_norm"` (that norm and
+            the residual connection before it) or `"none"`. One name means every layer that has these sub-blocks. Weights
+            are loaded from and saved to ordinary checkpoints.
         block_configs (`list[dict]`, *optional*):
             The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
 

@@ -398,10 +398,10 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
 
     def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
         super().__init__(config, *inputs, **kwargs)
-        if self.renamings(config):
+        if renamings := self.renamings(config):
             # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
-            register_checkpoint_conversion_mapping(config.model_type, self.renamings(config), overwrite=True)
-            self._weight_conversions = self.renamings(config)
+            register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
+            self._weight_conversions = renamings
 
     def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
         """

@@ -70,6 +70,11 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousP
             of 16 bytes, in bfloat16 a multiple of 8; `batched_mm` and `eager` take every width.
         shared_intermediate_size (`int` or `list[int | None]`, defaults to 1024):
             Width of the shared MLP.
+        fused_blocks (`str` or `list[str]`, *optional*):
+            What is computed in one module, which a kernel may replace: `"norm_mlp"` (the MLP and the norm before it, in
+            `"dense"` layers; in `"moe"` layers that norm feeds the experts too), `"add_norm"` (that norm and the residual
+            connection before it) or `"none"`. One name means every layer that has these sub-blocks. Weights are loaded
+            from and saved to ordinary checkpoints.
         layers_block_type (`list[str]`, *optional*):
             The name of `layer_types` in published checkpoints, with entries `"mamba"` and `"attention"`.
 

@@ -209,6 +209,23 @@ def test_a_base_models_file(family, plain, tmp_path, tokens):
         assert torch.equal(loaded.eval().model(tokens).last_hidden_state, hidden_states)
 
 
+@pytest.mark.parametrize("fused_blocks", ["norm_mlp", "add_norm"])
+def test_a_parents_folder(family, tmp_path, tokens, fused_blocks):
+    torch.manual_seed(3)
+    fields = family.small.UNIFORM
+    if fused_blocks == "norm_mlp":
+        fields = getattr(family.small, "DENSE", fields)
+    parent = family.small.PARENT(family.small.PARENT_CONFIG(**fields)).eval()
+    parent.save_pretrained(tmp_path / "parent")
+    fused = family.load(tmp_path / "parent", fused_blocks=fused_blocks)
+    assert fused.config.fused_blocks == [fused_blocks] * 4
+    assert torch.equal(
+        fused(tokens).logits, family.small.PARENT.from_pretrained(tmp_path / "parent", **EAGER).eval()(tokens).logits
+    )
+    fused.save_pretrained(tmp_path / "fused")
+    assert files(tmp_path / "fused") == files(tmp_path / "parent")
+
+
 def test_differently_fused_models_alive(family, plain, tmp_path, tokens):
     model, folder = plain
     others = [family.load(folder, fused_blocks=fused_blocks) for fused_blocks in (FUSED, "none", "norm_mlp")]
