@@ -4,6 +4,7 @@ Wall-clock ratios are the median over rounds in which both sides run one after t
 both. Python calls are counted beside them: they do not jitter.
 """
 
+import copy
 import gc
 import statistics
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -18,15 +20,37 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel
-from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
+from transformers import (
+    DynamicCache,
+    GptOssConfig,
+    GptOssForCausalLM,
+    GraniteMoeHybridConfig,
+    GraniteMoeHybridForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    NemotronHConfig,
+    NemotronHForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers_heterogeneous import (
+    HeterogeneousGptOssConfig,
+    HeterogeneousGptOssForCausalLM,
+    HeterogeneousGraniteMoeHybridConfig,
+    HeterogeneousGraniteMoeHybridForCausalLM,
+    HeterogeneousLlamaConfig,
+    HeterogeneousLlamaForCausalLM,
+    HeterogeneousNemotronHConfig,
+    HeterogeneousNemotronHForCausalLM,
+)
 
 from . import bench_generator
 
 
 Side = Callable[[], Any]
+Row = tuple[str, str, str, str]
 
-SIZES = {
+LLAMA = {
     "vocab_size": 1024,
     "hidden_size": 256,
     "intermediate_size": 512,
@@ -34,6 +58,108 @@ SIZES = {
     "num_key_value_heads": 4,
     "num_hidden_layers": 24,
 }
+GPT_OSS = {
+    **LLAMA,
+    "head_dim": 32,
+    "intermediate_size": 128,
+    "num_hidden_layers": 12,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "sliding_window": 32,
+}
+MAMBA_AND_ATTENTION = (["linear_attention"] * 3 + ["full_attention"]) * 3
+GRANITE = {
+    **LLAMA,
+    "intermediate_size": 128,
+    "shared_intermediate_size": 256,
+    "num_hidden_layers": 12,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "layer_types": MAMBA_AND_ATTENTION,
+    "mamba_n_heads": 16,
+    "mamba_d_state": 32,
+    "mamba_chunk_size": 64,
+}
+NEMOTRON = {
+    **{name: size for name, size in LLAMA.items() if name != "num_hidden_layers"},
+    "head_dim": 32,
+    "layers_block_type": ["linear_attention", "moe", "full_attention", "mlp", "linear_attention", "moe"] * 2,
+    "mamba_num_heads": 16,
+    "mamba_head_dim": 32,
+    "ssm_state_size": 32,
+    "n_groups": 1,
+    "chunk_size": 64,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 128,
+    "moe_shared_expert_intermediate_size": 256,
+}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A family and its parent, their common sizes, and what a thinned-out model of the family leaves out."""
+
+    family: str
+    ours: type[PreTrainedModel]
+    our_config: type[PreTrainedConfig]
+    parent: type[PreTrainedModel]
+    parent_config: type[PreTrainedConfig]
+    sizes: dict[str, Any]
+    thinned: dict[str, dict[str, Any]]
+
+
+CONTESTS = (
+    Contest(
+        "llama",
+        HeterogeneousLlamaForCausalLM,
+        HeterogeneousLlamaConfig,
+        LlamaForCausalLM,
+        LlamaConfig,
+        LLAMA,
+        {"half its attention removed": {"mixer_types": ["attention", "none"] * 12}},
+    ),
+    Contest(
+        "gpt_oss",
+        HeterogeneousGptOssForCausalLM,
+        HeterogeneousGptOssConfig,
+        GptOssForCausalLM,
+        GptOssConfig,
+        GPT_OSS,
+        {
+            "half its experts removed": {"num_local_experts": 4},
+            "half its attention removed": {"mixer_types": ["attention", "none"] * 6},
+        },
+    ),
+    Contest(
+        "granite_moe_hybrid",
+        HeterogeneousGraniteMoeHybridForCausalLM,
+        HeterogeneousGraniteMoeHybridConfig,
+        GraniteMoeHybridForCausalLM,
+        GraniteMoeHybridConfig,
+        GRANITE,
+        {
+            "half its experts removed": {"num_local_experts": 4},
+            "half its mixers removed": {"mixer_types": ["mamba", "none", "none", "attention"] * 3},
+        },
+    ),
+    Contest(
+        "nemotron_h",
+        HeterogeneousNemotronHForCausalLM,
+        HeterogeneousNemotronHConfig,
+        NemotronHForCausalLM,
+        NemotronHConfig,
+        NEMOTRON,
+        {
+            "half its experts removed": {"n_routed_experts": 4},
+            "half its mixers removed": {
+                "layers_block_type": None,
+                "mixer_types": ["mamba", "none", "none", "none", "none", "none"] * 2,
+                "mlp_types": ["none", "moe", "none", "dense", "none", "moe"] * 2,
+            },
+        },
+    ),
+)
 ROUNDS = 15
 IMPORTS = ("import transformers_heterogeneous", "from transformers import LlamaForCausalLM")
 
@@ -88,27 +214,28 @@ def call_ratio(ours: Side, theirs: Side) -> str:
     return f"{counts[0] / counts[1]:.3f} ({counts[0]} / {counts[1]})"
 
 
-def model(model_class: type[PreTrainedModel], config: LlamaConfig) -> PreTrainedModel:
+def model(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
     torch.manual_seed(0)
     built: PreTrainedModel = model_class(config).eval()
     return built
 
 
-def forward(side: PreTrainedModel, length: int = 128) -> Side:
-    tokens = torch.arange(length)[None]
+def forward(side: PreTrainedModel) -> Side:
+    tokens = torch.arange(128)[None]
     return lambda: side(tokens, use_cache=False)
 
 
 def decode(side: PreTrainedModel) -> Side:
-    """One token after a prompt of 64; the cache is cropped back so that every step is the same."""
-    cache = DynamicCache(config=side.config)
-    side(torch.arange(64)[None], past_key_values=cache, use_cache=True)
+    """Eight tokens, one by one, after a prompt of 64."""
+    prompt = DynamicCache(config=side.config)
+    side(torch.arange(64)[None], past_key_values=prompt, use_cache=True)
 
-    def step() -> None:
-        side(torch.tensor([[5]]), past_key_values=cache, use_cache=True)
-        cache.crop(-1)
+    def steps() -> None:
+        cache = copy.deepcopy(prompt)
+        for token in range(8):
+            side(torch.tensor([[token]]), past_key_values=cache, use_cache=True)
 
-    return step
+    return steps
 
 
 def generate(side: PreTrainedModel) -> Side:
@@ -116,7 +243,10 @@ def generate(side: PreTrainedModel) -> Side:
     return lambda: side.generate(tokens, max_new_tokens=32, do_sample=False, eos_token_id=None, pad_token_id=0)
 
 
-def on_meta(model_class: type[PreTrainedModel], config: LlamaConfig) -> Side:
+TASKS = {"forward, 128 tokens": forward, "decode, 8 tokens": decode, "generate, 32 tokens": generate}
+
+
+def on_meta(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> Side:
     def build() -> None:
         with torch.device("meta"):
             model_class(config)
@@ -128,53 +258,57 @@ def importing(statement: str) -> Side:
     return lambda: subprocess.run([sys.executable, "-c", statement], check=True)
 
 
-def uniform_rows() -> Iterator[tuple[str, str, str]]:
-    ours = model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**SIZES))
-    theirs = model(LlamaForCausalLM, LlamaConfig(**SIZES))
-    for name, task in (
-        ("forward, 128 tokens", forward),
-        ("decode, one token", decode),
-        ("generate, 32 tokens", generate),
-    ):
-        pair = task(ours), task(theirs)
-        yield f"uniform / Llama: {name}", f"{time_ratio(*pair):.2f}", call_ratio(*pair)
+def uniform_rows(contest: Contest) -> Iterator[Row]:
+    ours = model(contest.ours, contest.our_config(**contest.sizes))
+    theirs = model(contest.parent, contest.parent_config(**contest.sizes))
+    for name, task in TASKS.items():
+        yield compare(f"{contest.family}, uniform / parent: {name}", ours, theirs, task)
 
 
-def thinned_rows() -> Iterator[tuple[str, str, str]]:
-    mixers = ["attention", "none"] * (SIZES["num_hidden_layers"] // 2)
-    thinned = model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**SIZES, mixer_types=mixers))
-    full = model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**SIZES))
-    for name, task in (("forward, 128 tokens", forward), ("decode, one token", decode)):
-        pair = task(thinned), task(full)
-        yield f"half its attention removed / full: {name}", f"{time_ratio(*pair):.2f}", call_ratio(*pair)
+def thinned_rows(contest: Contest) -> Iterator[Row]:
+    full = model(contest.ours, contest.our_config(**contest.sizes))
+    for removed, fields in contest.thinned.items():
+        thinned = model(contest.ours, contest.our_config(**{**contest.sizes, **fields}))
+        for name in ("forward, 128 tokens", "decode, 8 tokens"):
+            yield compare(f"{contest.family}, {removed} / whole: {name}", thinned, full, TASKS[name])
 
 
-def fused_rows() -> Iterator[tuple[str, str, str]]:
-    """Fused blocks without a kernel, and each compiled by itself, which is what a kernel could do."""
-    plain = model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**SIZES))
-    compiled_mlp = model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**SIZES))
-    compile_blocks(compiled_mlp, "mlp")
+def fused_rows(contest: Contest) -> Iterator[Row]:
+    """Fused blocks without a kernel."""
+    plain_config = contest.our_config(**contest.sizes)
+    plain = model(contest.ours, plain_config)
+    for block in plain_config.fusable:
+        if any(plain_config.can_fuse(layer_idx, block) for layer_idx in range(plain_config.num_hidden_layers)):
+            fused = model(contest.ours, contest.our_config(**contest.sizes, fused_blocks=block))
+            for name in ("forward, 128 tokens", "decode, 8 tokens"):
+                yield compare(f"{contest.family}, {block} / plain: {name}", fused, plain, TASKS[name])
+
+
+def compiled_rows() -> Iterator[Row]:
+    """Each fused block compiled by itself, which is what a kernel could do, against MLPs and norms that are too."""
     for block, name in (("norm_mlp", "mlp"), ("add_norm", "post_attention_layernorm")):
-        fused, compiled = (
-            model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**SIZES, fused_blocks=block)) for _ in "ab"
+        plain, compiled, fused = (
+            model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**LLAMA, fused_blocks=fused_blocks))
+            for fused_blocks in ("none", "none", block)
         )
-        compile_blocks(compiled, name)
-        for what, task in (("forward, 128 tokens", forward), ("decode, one token", decode)):
-            pair = task(fused), task(plain)
-            yield f"{block} / plain: {what}", f"{time_ratio(*pair):.2f}", call_ratio(*pair)
-            yield f"{block}, compiled / plain: {what}", f"{time_ratio(task(compiled), task(plain), rounds=7):.2f}", ""
-            if block == "norm_mlp":
-                ratio = time_ratio(task(compiled), task(compiled_mlp), rounds=7)
-                yield f"{block}, compiled / plain, MLP compiled: {what}", f"{ratio:.2f}", ""
+        for side in (compiled, fused):
+            for layer in side.base_model.layers:
+                getattr(layer, name).compile()
+        for task in ("forward, 128 tokens", "decode, 8 tokens"):
+            yield compare(f"llama, {block}, compiled / plain: {task}", fused, plain, TASKS[task])
+            yield compare(f"llama, {block}, compiled / {name} compiled: {task}", fused, compiled, TASKS[task])
 
 
-def compile_blocks(side: PreTrainedModel, name: str) -> None:
-    for layer in side.base_model.layers:
-        getattr(layer, name).compile()
+def compare(
+    title: str, ours: PreTrainedModel, theirs: PreTrainedModel, task: Callable[[PreTrainedModel], Side]
+) -> Row:
+    pair = task(ours), task(theirs)
+    parameters = ours.num_parameters() / theirs.num_parameters()
+    return title, f"{time_ratio(*pair):.2f}", call_ratio(*pair), f"{parameters:.2f}"
 
 
-def loading_rows() -> Iterator[tuple[str, str, str]]:
-    deep = {**SIZES, "num_hidden_layers": 162}
+def loading_rows() -> Iterator[Row]:
+    deep = {**LLAMA, "num_hidden_layers": 162}
     varied = {**deep, "mixer_types": ["attention", "none"] * 81, "intermediate_size": [512, 1024, 256] * 54}
     theirs = on_meta(LlamaForCausalLM, LlamaConfig(**deep))
     for name, fields in (("uniform", deep), ("mixed", varied)):
@@ -183,19 +317,22 @@ def loading_rows() -> Iterator[tuple[str, str, str]]:
             f"{name} / Llama: 162 layers on the meta device",
             f"{time_ratio(ours, theirs):.2f}",
             call_ratio(ours, theirs),
+            "",
         )
     pair = importing(IMPORTS[0]), importing(IMPORTS[1])
-    yield f"{IMPORTS[0]} / {IMPORTS[1]}", f"{time_ratio(*pair, rounds=7):.2f}", ""
+    yield f"{IMPORTS[0]} / {IMPORTS[1]}", f"{time_ratio(*pair, rounds=7):.2f}", "", ""
 
 
 def main() -> int:
     torch.set_num_threads(1)
-    table = Table("ours / theirs", "time", "Python calls", title="ratios; 1.00 is as fast as the parent")
+    table = Table("ours / theirs", "time", "Python calls", "parameters", title="ratios; 1.00 is as fast as the parent")
     with torch.no_grad():
-        for rows in (uniform_rows, thinned_rows, fused_rows, loading_rows):
-            for row in rows():
+        for contest in CONTESTS:
+            for row in (*uniform_rows(contest), *thinned_rows(contest), *fused_rows(contest)):
                 table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else 110)
+        for row in (*compiled_rows(), *loading_rows()):
+            table.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(table)
     costs = Table("generator", "CPU seconds", "peak MB", "ratio to the floor")
     for costs_row in bench_generator.rows():

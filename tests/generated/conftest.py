@@ -5,6 +5,9 @@ import torch
 from small import MIXED, THINNED, build
 
 
+torch.set_num_threads(1)  # small models; two processes with two threads each would wait for one another
+
+
 @pytest.fixture
 def mixed():
     return build(MIXED)

@@ -249,9 +249,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(family, tokens, use_ree
 
 
 @pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
-@pytest.mark.parametrize(
-    "family", [family for family in FAMILIES.values() if family.experts], ids=str
-)
+@pytest.mark.parametrize("family", [family for family in FAMILIES.values() if family.experts], ids=str)
 def test_experts_implementations_agree(family, tokens, implementation):
     model = family.build(family.small.KINDS["mixed"], "eager")
     model.set_experts_implementation("eager")
@@ -270,7 +268,11 @@ def test_recorded_outputs(family, tokens):
     outputs = model(tokens, output_attentions=True, output_hidden_states=True)
     assert len(outputs.hidden_states) == config.num_hidden_layers + 1
     assert len(outputs.attentions) == config.mixer_types.count("attention")
-    empty = [idx for idx, kinds in enumerate(zip(config.mixer_types, config.mlp_types, strict=True)) if set(kinds) == {"none"}]
+    empty = [
+        idx
+        for idx, kinds in enumerate(zip(config.mixer_types, config.mlp_types, strict=True))
+        if set(kinds) == {"none"}
+    ]
     assert empty, "the mixed model has a layer with nothing in it"
     for layer_idx in empty:
         assert torch.equal(outputs.hidden_states[layer_idx + 1], outputs.hidden_states[layer_idx])

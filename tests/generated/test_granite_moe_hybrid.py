@@ -108,9 +108,7 @@ def test_a_parents_config_is_overridden_on_the_way_in(tmp_path):
         "attention",
     ]
     for name in ("layer_types", "layers_block_type"):
-        with pytest.raises(
-            ValueError, match=r"layer_types cannot be \{0: 'full_attention', 2: .*Override these"
-        ):
+        with pytest.raises(ValueError, match=r"layer_types cannot be \{0: 'full_attention', 2: .*Override these"):
             CONFIG.from_pretrained(tmp_path, **{name: ["full_attention"] * 4})
 
 
@@ -165,7 +163,10 @@ BAD = {
         {"mixer_types": None, "layer_types": ["conv"] + ["mamba"] * 6 + ["moe"]},
         ["mixer_types[0] is 'conv', allowed are ['mamba', 'attention', 'none']"],
     ),
-    "nothing_mixes": ({"mixer_types": ["none"] * 8, "num_key_value_heads": 2}, ["Keep the mamba or attention of one layer"]),
+    "nothing_mixes": (
+        {"mixer_types": ["none"] * 8, "num_key_value_heads": 2},
+        ["Keep the mamba or attention of one layer"],
+    ),
     "mamba_heads": ({"mamba_n_heads": 7}, ["mamba_n_heads must divide mamba_expand * hidden_size"]),
     "mamba_head_dim": ({"mamba_d_head": 7}, ["dimensions for the Mamba head state do not match"]),
 }

@@ -705,7 +705,9 @@ def nemotron_folder(tmp_path):
     model = NemotronHForCausalLM(NemotronHConfig(**UNIFORM))
     for name, parameter in model.named_parameters():
         if name.endswith(".A_log"):
-            parameter.data = parameter.data.bfloat16().float()  # as in published files: the parent rounds it, we do not
+            parameter.data = (
+                parameter.data.bfloat16().float()
+            )  # as in published files: the parent rounds it, we do not
     model.save_pretrained(tmp_path / "nemotron_h")
     return tmp_path / "nemotron_h"
 

@@ -9,8 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 from transformers_heterogeneous import HeterogeneousLlamaForCausalLM
 from transformers_heterogeneous.converters import formats, summarise
 from transformers_heterogeneous.scripts.cli import app
@@ -58,6 +60,112 @@ def test_published_numbers(path, num_parameters, num_attention, cache):
     assert sum(layer.mixer == "attention" for layer in summary.layers) == num_attention
     assert summary.kv_cache_bytes_per_token == cache
     assert summary.dtype == "bfloat16"
+
+
+PUBLISHED = {
+    "nvidia--gpt-oss-puzzle-88B": (88_150_438_080, 5_708_664_000),
+    "openai--gpt-oss-20b": (20_914_757_184, 4_187_440_704),
+    "openai--gpt-oss-120b": (116_829_156_672, 5_711_982_912),
+    "nvidia--Nemotron-H-8B-Base-8K": (8_100_852_736, 8_100_852_736),
+    "nvidia--NVIDIA-Nemotron-Nano-9B-v2": (8_888_227_328, 8_888_227_328),
+    "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": (31_577_937_344, 3_580_073_408),
+}
+
+
+@pytest.mark.parametrize(("name", "counts"), PUBLISHED.items(), ids=PUBLISHED.keys())
+def test_published_numbers_of_other_families(name, counts):
+    """As published: 88B with 5.71B active, 31.6B with 3.58B active; and as models on the meta device have them."""
+    summary = summarise(DATA / f"{name}.json")
+    assert (summary.num_parameters, summary.num_active_parameters) == counts
+    config = AutoConfig.from_pretrained(DATA / f"{name}.json")
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == counts[0]
+
+
+GRANITE = {
+    "model_type": "heterogeneous_granite_moe_hybrid",
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 4,
+    "mixer_types": ["mamba", "attention", "none", "mamba"],
+    "mlp_types": ["moe", "dense", "moe", "none"],
+    "num_key_value_heads": 2,
+    "num_local_experts": [4, None, 8, None],
+    "intermediate_size": 32,
+    "shared_intermediate_size": [48, 40, 48, None],
+    "mamba_n_heads": 8,
+    "mamba_d_state": 16,
+    "dtype": "float32",
+}
+NEMOTRON = {
+    "model_type": "heterogeneous_nemotron_h",
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "head_dim": 16,
+    "mixer_types": ["mamba", "none", "attention", "none", "none"],
+    "mlp_types": ["none", "moe", "none", "dense", "none"],
+    "ssm_state_size": 12,
+    "mamba_num_heads": 8,
+    "mamba_head_dim": 16,
+    "n_groups": 2,
+    "n_routed_experts": 4,
+    "moe_intermediate_size": 24,
+    "moe_latent_size": 32,
+    "moe_shared_expert_intermediate_size": 40,
+    "intermediate_size": 48,
+    "num_key_value_heads": 1,
+    "dtype": "float32",
+}
+GPT_OSS = {
+    "model_type": "heterogeneous_gpt_oss",
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "head_dim": 16,
+    "num_attention_heads": 4,
+    "num_key_value_heads": [2, None, 1],
+    "num_hidden_layers": 3,
+    "mixer_types": ["attention", "none", "attention"],
+    "mlp_types": ["moe", "moe", "none"],
+    "num_local_experts": [4, 2, None],
+    "num_experts_per_tok": 2,
+    "intermediate_size": [32, 16, None],
+    "sliding_window": [8, None, 16],
+    "dtype": "float32",
+}
+
+
+@pytest.mark.parametrize("fields", [GPT_OSS, GRANITE, NEMOTRON], ids=lambda fields: fields["model_type"])
+def test_counts_and_caches_are_those_of_a_model(tmp_path, fields):
+    """Tensors are what `save_pretrained` writes; keys, values and states are what a cache holds after 6 tokens."""
+    path = write(tmp_path, fields)
+    summary = summarise(path)
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path)).eval()
+    model.save_pretrained(tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    published, config_dict = formats.read_config(path)
+    shapes = published.family.tensor_shapes(formats.family_config(published, config_dict, str(path)))
+    assert shapes == {name: tuple(tensor.shape) for name, tensor in saved.items()}
+    assert summary.num_parameters == sum(parameter.numel() for parameter in model.parameters())
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad():
+        model(torch.arange(6)[None], past_key_values=cache, use_cache=True)
+    for layer, cached in zip(summary.layers, cache.layers, strict=True):
+        states = [
+            state for name in ("conv_states", "recurrent_states") for state in getattr(cached, name, {}).values()
+        ]
+        assert layer.state_bytes == sum(state.numel() * state.element_size() for state in states)
+        keys = getattr(cached, "keys", None)
+        assert layer.kv_cache_bytes_per_token * 6 == (0 if keys is None else 2 * keys.numel() * keys.element_size())
+
+
+def test_the_table_shows_what_the_layers_have(tmp_path):
+    result = run(write(tmp_path, NEMOTRON))
+    for title in ("state", "experts", "top-k", "shared", "latent", "with mamba", "with experts", "active for a token"):
+        assert title in result.stdout
+    assert "latent" not in run(write(tmp_path, GRANITE)).stdout
 
 
 @pytest.mark.parametrize("path", [SUPER, DECI, MIXED, {**MIXED, "tie_word_embeddings": True}], ids=str)
