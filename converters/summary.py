@@ -20,7 +20,7 @@ class LayerSummary:
     """
     One layer. Heads, window (positions), widths and numbers of experts are `None` where the layer has no such thing.
     `intermediate_size` is the width of the dense MLP, or of one expert. Of the parameters, those of experts that a token
-    does not pass through are not active.
+    does not pass through are not active. `fused_block` is what the layer computes in one module, if anything.
     """
 
     mixer: str
@@ -38,6 +38,7 @@ class LayerSummary:
     num_active_parameters: int
     kv_cache_bytes_per_token: int
     state_bytes: int
+    fused_block: str | None
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def layer_summaries(family: Family, config: Any, itemsize: int) -> Iterator[Laye
     Args:
         itemsize: Bytes of one element of the cache.
     """
+    fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
     for layer_idx in range(config.num_hidden_layers):
         facts, shapes = family.layer_facts(config, layer_idx), family.layer_shapes(config, layer_idx)
         num_parameters = family.count(shapes)
@@ -133,6 +135,7 @@ def layer_summaries(family: Family, config: Any, itemsize: int) -> Iterator[Laye
             num_active_parameters=num_parameters - num_idle_parameters(facts, shapes),
             kv_cache_bytes_per_token=facts.cached_elements_per_token * itemsize,
             state_bytes=facts.conv_state_elements * itemsize + facts.recurrent_state_elements * RECURRENT_STATE_BYTES,
+            fused_block=None if fused_blocks[layer_idx] == "none" else fused_blocks[layer_idx],
         )
 
 

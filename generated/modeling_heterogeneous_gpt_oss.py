@@ -26,6 +26,8 @@ from torch.nn import functional as F
 
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, WeightTransform
 from transformers.generation import GenerationMixin
 from transformers.integrations import use_experts_implementation, use_kernel_forward_from_hub, use_kernelized_func
 from transformers.integrations.mxfp4 import Mxfp4Dequantize, Mxfp4GptOssExperts, Mxfp4GptOssMLP
@@ -151,6 +153,27 @@ class HeterogeneousGptOssMLP(nn.Module):
         hidden_states = self.experts(hidden_states, router_indices, router_scores)
         hidden_states = hidden_states.reshape(batch_size, sequence_length, hidden_dim)
         return hidden_states, router_scores
+
+
+@use_kernel_forward_from_hub("NormMLP")  # instead of the experts' own, "MegaBlocksMoeMLP"
+class HeterogeneousGptOssNormMLP(HeterogeneousGptOssMLP):
+    """The experts and the norm before them, which owns its weight here: what one kernel may compute."""
+
+    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states):
+        return super().forward(self.norm(hidden_states))
+
+
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousGptOssAddRMSNorm(HeterogeneousGptOssRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
+
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
 
 
 def repeat_kv(hidden_states: torch.Tensor, n_rep: int) -> torch.Tensor:
@@ -295,16 +318,22 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
         self.hidden_size = config.hidden_size
         self.has_mixer = config.mixer_types[layer_idx] != "none"
         self.has_mlp = config.mlp_types[layer_idx] != "none"
+        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
+        self.adds_in_norm = fused_block == "add_norm"
 
         # In the order of gpt-oss's modules
         if self.has_mixer:
             self.self_attn = HeterogeneousGptOssAttention(config=config, layer_idx=layer_idx)
         if self.has_mlp:
-            self.mlp = HeterogeneousGptOssMLP(config, layer_idx)
+            mlp_class = HeterogeneousGptOssNormMLP if fused_block == "norm_mlp" else HeterogeneousGptOssMLP
+            self.mlp = mlp_class(config, layer_idx)
         if self.has_mixer:
             self.input_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.has_mlp:
-            self.post_attention_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if fused_block == "norm_mlp":
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+        elif self.has_mlp:
+            norm_class = HeterogeneousGptOssAddRMSNorm if self.adds_in_norm else HeterogeneousGptOssRMSNorm
+            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -328,17 +357,71 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
                 position_embeddings=position_embeddings,
                 **kwargs,
             )
-            hidden_states = residual + hidden_states
+            if not self.adds_in_norm:
+                hidden_states = residual + hidden_states
 
         if self.has_mlp:
-            residual = hidden_states
-            hidden_states = self.post_attention_layernorm(hidden_states)
+            if self.adds_in_norm:
+                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+            else:
+                residual = hidden_states
+                hidden_states = self.post_attention_layernorm(hidden_states)
             hidden_states, _ = self.mlp(hidden_states)
             hidden_states = residual + hidden_states
         return hidden_states
 
 
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
+
+
+class FusionRenaming(WeightRenaming):
+    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+
+    __slots__ = ()
+
+    def was_used(self) -> bool:
+        return True
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # Where norm and MLP are fused: the norm, and the MLP into which it moves
+    fused_norm = "post_attention_layernorm"
+    fused_mlp = "mlp"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        super().__init__(config, *inputs, **kwargs)
+        if renamings := self.renamings(config):
+            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
+            register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
+            self._weight_conversions = renamings
+
+    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
+        """
+        What the loader renames or stacks, and `save_pretrained` names back.
+
+        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
+        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
+        of all other layers are named back as they are loaded.
+        """
+        fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
+        fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
+        others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        if fused:
+            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
+        if others and config.fusable:
+            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
+        return renamings
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.
@@ -822,13 +905,22 @@ class HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4HfQuantizer):
         if self.quantization_config.dequantize:
             return
 
-        for name, module in list(model.named_modules()):
-            if isinstance(module, HeterogeneousGptOssMLP) and should_convert_module(
-                f"{name}.experts", self.modules_to_not_convert
-            ):
-                with torch.device("meta"):
-                    experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
-                    model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
+        mlps = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, HeterogeneousGptOssMLP)
+            and should_convert_module(f"{name}.experts", self.modules_to_not_convert)
+        }
+        fused = [module.layer_idx for module in mlps.values() if isinstance(module, HeterogeneousGptOssNormMLP)]
+        if fused:
+            raise ValueError(
+                f"fused_blocks is 'norm_mlp' in layers {fused}, whose experts are to stay packed as MXFP4: they have a "
+                "kernel of their own. Choose 'none' or 'add_norm' there, or Mxfp4Config(dequantize=True)"
+            )
+        for name, module in mlps.items():
+            with torch.device("meta"):
+                experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
+                model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs):
         super()._process_model_after_weight_loading(model, **kwargs)

@@ -26,6 +26,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, WeightTransform
 from transformers.generation import GenerationMixin
 from transformers.integrations import (
     use_experts_implementation,
@@ -843,6 +844,27 @@ class HeterogeneousGraniteMoeHybridMLP(nn.Module):
         return hidden_states
 
 
+@use_kernel_forward_from_hub("NormMLP")
+class HeterogeneousGraniteMoeHybridNormMLP(HeterogeneousGraniteMoeHybridMLP):
+    """The shared MLP and the norm before it, which owns its weight here: what one kernel may compute."""
+
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(hidden_states))
+
+
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousGraniteMoeHybridRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
+
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
+
+
 class HeterogeneousGraniteMoeHybridTopKRouter(nn.Module):
     """Top-k gating that returns the routing decisions without grouping tokens by expert.
 
@@ -954,6 +976,8 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
         self.hidden_size = config.hidden_size
         self.residual_multiplier = config.residual_multiplier
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
+        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
+        self.adds_in_norm = fused_block == "add_norm"
 
         if self.mixer_type != "none":
             self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -962,10 +986,14 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
         elif self.mixer_type == "attention":
             self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
 
-        if self.mlp_type != "none":
-            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
-                config.hidden_size, eps=config.rms_norm_eps
+        if fused_block == "norm_mlp":
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config, layer_idx)
+        elif self.mlp_type != "none":
+            norm_class = (
+                HeterogeneousGraniteMoeHybridAddRMSNorm if self.adds_in_norm else HeterogeneousGraniteMoeHybridRMSNorm
             )
+            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
             self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config, layer_idx)
         if self.mlp_type == "moe":
             self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config, layer_idx)
@@ -999,11 +1027,16 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
                     position_embeddings=position_embeddings,
                     **kwargs,
                 )
-            hidden_states = residual + hidden_states * self.residual_multiplier
+            hidden_states = hidden_states * self.residual_multiplier
+            if not self.adds_in_norm:
+                hidden_states = residual + hidden_states
 
         if self.mlp_type != "none":
-            residual = hidden_states
-            hidden_states = self.post_attention_layernorm(hidden_states)
+            if self.adds_in_norm:
+                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+            else:
+                residual = hidden_states
+                hidden_states = self.post_attention_layernorm(hidden_states)
             if self.mlp_type == "moe":
                 moe_hidden_states = self.block_sparse_moe(hidden_states)
                 hidden_states = moe_hidden_states + self.shared_mlp(hidden_states)
@@ -1013,7 +1046,57 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
         return hidden_states
 
 
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
+
+
+class FusionRenaming(WeightRenaming):
+    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+
+    __slots__ = ()
+
+    def was_used(self) -> bool:
+        return True
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # Where norm and MLP are fused: the norm, and the MLP into which it moves
+    fused_norm = "post_attention_layernorm"
+    fused_mlp = "mlp"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        super().__init__(config, *inputs, **kwargs)
+        if renamings := self.renamings(config):
+            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
+            register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
+            self._weight_conversions = renamings
+
+    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
+        """
+        What the loader renames or stacks, and `save_pretrained` names back.
+
+        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
+        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
+        of all other layers are named back as they are loaded.
+        """
+        fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
+        fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
+        others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        if fused:
+            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
+        if others and config.fusable:
+            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
+        return renamings
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.
@@ -1086,6 +1169,8 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel)
     }
     _is_stateful = True
     _keep_in_fp32_modules_strict = ["A_log", "D"]  # diff with GraniteMoeHybrid: what is exponentiated and accumulated
+    renamed_like = "granitemoehybrid"  # the experts have other names in published checkpoints
+    fused_mlp = "shared_mlp"
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -1101,13 +1186,6 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel)
             init.ones_(module.D)
         elif isinstance(module, HeterogeneousGraniteMoeHybridRMSNormGated):
             init.ones_(module.weight)
-
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, *inputs, **kwargs):
-        super().__init__(config, *inputs, **kwargs)
-        # The experts' names in published checkpoints, which transformers translates for its own model types only
-        if get_checkpoint_conversion_mapping(config.model_type) is None:
-            mapping = get_checkpoint_conversion_mapping("granitemoehybrid")
-            register_checkpoint_conversion_mapping(config.model_type, mapping)
 
 
 @auto_docstring

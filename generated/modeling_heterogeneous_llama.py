@@ -25,6 +25,8 @@ from torch import nn
 
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, WeightTransform
 from transformers.generation import GenerationMixin
 from transformers.integrations import use_kernel_forward_from_hub, use_kernelized_func
 from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
@@ -80,6 +82,27 @@ class HeterogeneousLlamaMLP(nn.Module):
     def forward(self, x):
         down_proj = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
         return down_proj
+
+
+@use_kernel_forward_from_hub("NormMLP")
+class HeterogeneousLlamaNormMLP(HeterogeneousLlamaMLP):
+    """The MLP and the norm before it, which owns its weight here: what one kernel may compute."""
+
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(x))
+
+
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousLlamaAddRMSNorm(HeterogeneousLlamaRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
+
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
 
 
 class HeterogeneousLlamaLinearMLP(nn.Module):
@@ -260,17 +283,26 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
         super().__init__()
         self.hidden_size = config.hidden_size
         mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        self.has_mixer, self.has_mlp = mixer_type != "none", mlp_type != "none"
+        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
+        self.has_mixer, self.has_mlp, self.adds_in_norm = (
+            mixer_type != "none",
+            mlp_type != "none",
+            fused_block == "add_norm",
+        )
 
         # In the order of Llama's modules
         if self.has_mixer:
             self.self_attn = HETEROGENEOUS_LLAMA_MIXERS[mixer_type](config=config, layer_idx=layer_idx)
         if self.has_mlp:
-            self.mlp = HETEROGENEOUS_LLAMA_MLPS[mlp_type](config=config, layer_idx=layer_idx)
+            mlp_class = HeterogeneousLlamaNormMLP if fused_block == "norm_mlp" else HETEROGENEOUS_LLAMA_MLPS[mlp_type]
+            self.mlp = mlp_class(config=config, layer_idx=layer_idx)
         if self.has_mixer:
             self.input_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.has_mlp:
-            self.post_attention_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.has_mlp and fused_block == "norm_mlp":
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+        elif self.has_mlp:
+            norm_class = HeterogeneousLlamaAddRMSNorm if self.adds_in_norm else HeterogeneousLlamaRMSNorm
+            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -294,17 +326,71 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
                 position_embeddings=position_embeddings,
                 **kwargs,
             )
-            hidden_states = residual + hidden_states
+            if not self.adds_in_norm:
+                hidden_states = residual + hidden_states
 
         if self.has_mlp:
-            residual = hidden_states
-            hidden_states = self.post_attention_layernorm(hidden_states)
+            if self.adds_in_norm:
+                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+            else:
+                residual = hidden_states
+                hidden_states = self.post_attention_layernorm(hidden_states)
             hidden_states = self.mlp(hidden_states)
             hidden_states = residual + hidden_states
         return hidden_states
 
 
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
+
+
+class FusionRenaming(WeightRenaming):
+    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+
+    __slots__ = ()
+
+    def was_used(self) -> bool:
+        return True
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # Where norm and MLP are fused: the norm, and the MLP into which it moves
+    fused_norm = "post_attention_layernorm"
+    fused_mlp = "mlp"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        super().__init__(config, *inputs, **kwargs)
+        if renamings := self.renamings(config):
+            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
+            register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
+            self._weight_conversions = renamings
+
+    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
+        """
+        What the loader renames or stacks, and `save_pretrained` names back.
+
+        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
+        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
+        of all other layers are named back as they are loaded.
+        """
+        fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
+        fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
+        others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        if fused:
+            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
+        if others and config.fusable:
+            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
+        return renamings
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.

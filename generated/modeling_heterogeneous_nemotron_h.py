@@ -29,8 +29,8 @@ from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
-from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightRenaming
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightRenaming, WeightTransform
 from transformers.generation import GenerationMixin
 from transformers.integrations import (
     use_experts_implementation,
@@ -52,15 +52,6 @@ from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 
 
 logger = logging.get_logger(__name__)
-
-
-class BackboneRenaming(WeightRenaming):
-    """Reads the prefix of older checkpoints. It is not written again."""
-
-    __slots__ = ()
-
-    def reverse_transform(self) -> WeightRenaming:
-        return self.copy(self._original_target_patterns, self._original_target_patterns)
 
 
 class ExpertsConverter(WeightConverter):
@@ -1004,7 +995,57 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
         return residual + hidden_states
 
 
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
+
+
+class FusionRenaming(WeightRenaming):
+    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+
+    __slots__ = ()
+
+    def was_used(self) -> bool:
+        return True
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # Where norm and MLP are fused: the norm, and the MLP into which it moves
+    fused_norm = "post_attention_layernorm"
+    fused_mlp = "mlp"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        super().__init__(config, *inputs, **kwargs)
+        if renamings := self.renamings(config):
+            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
+            register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
+            self._weight_conversions = renamings
+
+    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
+        """
+        What the loader renames or stacks, and `save_pretrained` names back.
+
+        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
+        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
+        of all other layers are named back as they are loaded.
+        """
+        fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
+        fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
+        others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        if fused:
+            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
+        if others and config.fusable:
+            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
+        return renamings
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.
@@ -1140,15 +1181,13 @@ class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
                         p_new = p / math.sqrt(self.config.num_hidden_layers)
                         init.copy_(p, p_new)
 
-    def __init__(self, config: HeterogeneousNemotronHConfig):
-        super().__init__(config)
-        # Outside transformers' own models, a mapping counts when it is registered
-        prefix = BackboneRenaming(r"^backbone\.", "model.")
+    def renamings(self, config: HeterogeneousNemotronHConfig) -> list[WeightTransform]:
+        prefix = LoadOnlyRenaming(r"^backbone\.", "model.")  # of older checkpoints
         experts = [
             ExpertsConverter(f"mixer.experts.*.{name}.weight", f"mixer.experts.{name}", [MergeModulelist(dim=0)])
             for name in ("up_proj", "down_proj")
         ]
-        register_checkpoint_conversion_mapping(config.model_type, [prefix, *experts], overwrite=True)
+        return [prefix, *experts, *super().renamings(config)]
 
     def _adjust_missing_and_unexpected_keys(self, loading_info):
         if any(key.startswith("mtp.") for key in loading_info.unexpected_keys):

@@ -20,6 +20,8 @@ import torch
 
 from transformers.cache_utils import Cache
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, WeightTransform
 from transformers.generation import GenerationMixin
 from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
 from transformers.modeling_utils import PreTrainedModel
@@ -112,6 +114,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     supported_mlp_types = ("dense", "linear", "none")
     # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
     skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
+    fusable = {}
     # (size, relation, size) of one layer
     related_sizes = (("num_key_value_heads", "divides", "num_attention_heads"),)
     # What is split over ranks -> sizes that must be multiples of their number, in every layer
@@ -124,6 +128,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     mixer_types: list[str] | None = None
     mlp_types: list[str] | None = None
     layer_types: list[str] | None = None
+    fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
         if self.layer_types is not None:
@@ -181,7 +186,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
         """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
         checks them together. What all saved layers are made of, the new ones are too."""
-        names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", *cls.per_layer_sizes]
+        names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", "fused_blocks", *cls.per_layer_sizes]
         overrides = {name: kwargs[name] for name in names if name in kwargs}
         for name in ("mixer_types", "mlp_types", "layer_types"):
             types = config_dict.get(name)
@@ -190,6 +195,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             elif name == "layer_types" and name not in overrides and types:
                 # As upstream's models, which read no further
                 overrides[name] = types[: overrides["num_hidden_layers"]]
+        fused_blocks = config_dict.get("fused_blocks")
+        if "fused_blocks" not in overrides and isinstance(fused_blocks, list):
+            # How layers are computed, not what they are: the new ones are not fused
+            num_new = overrides["num_hidden_layers"] - len(fused_blocks)
+            overrides["fused_blocks"] = (fused_blocks + ["none"] * num_new)[: overrides["num_hidden_layers"]]
         return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
 
     def simplify_sizes(self):
@@ -198,6 +208,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if self._list_errors():
             return  # for `validate_architecture` to report
         self.layer_types = self._derived_layer_types()
+        if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable:
+            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
+            if any(fits):
+                self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
+        if self.fused_blocks == "none" or self.fused_blocks == ["none"] * self.num_hidden_layers:
+            self.fused_blocks = None
         for name in self.per_layer_sizes:
             if isinstance(sizes := getattr(self, name), list):
                 layers = list(zip(sizes, self.layers_with(name)))
@@ -207,6 +223,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 sizes = [size if has else None for size, has in layers]
                 default = type(self).__dataclass_fields__[name].default  # of a size that no layer has
                 setattr(self, name, sizes if len(distinct) > 1 else next(iter(distinct), default))
+
+    def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
+        """Whether a layer has the sub-blocks that a fused one takes the place of."""
+        mixers, mlps = self.fusable[fused_block]
+        return self.mixer_types[layer_idx] in mixers and self.mlp_types[layer_idx] in mlps
 
     def _derived_layer_types(self) -> list[str]:
         """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
@@ -366,12 +387,13 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation. Names every layer that is wrong."""
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
-        errors = self._list_errors() or [*self._type_errors(), *self._size_errors()] or self._relation_errors()
+        errors = self._list_errors() or [*self._type_errors(), *self._size_errors(), *self._fusion_errors()]
+        errors = errors or self._relation_errors()
         if errors:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
 
     def _list_errors(self) -> list[str]:
-        names = ("mixer_types", "mlp_types", "layer_types", *self.per_layer_sizes)
+        names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
         lists = {name: getattr(self, name) for name in names}
         return [
             f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
@@ -426,6 +448,32 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         layers = enumerate(zip(sizes, self.layers_with(name)))
         return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
+    def _fusion_errors(self) -> list[str]:
+        if self.fused_blocks is None:
+            return []
+        known = ["none", *self.fusable]
+        if not self.fusable:
+            return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
+        if isinstance(self.fused_blocks, str):
+            if self.fused_blocks in known:
+                needed = self._needed_to_fuse(self.fused_blocks)
+                return [f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"]
+            return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
+        errors = []
+        for layer_idx, fused_block in enumerate(self.fused_blocks):
+            if fused_block not in known:
+                errors.append(f"fused_blocks[{layer_idx}] is {fused_block!r}, allowed are {known}")
+            elif fused_block != "none" and not self.can_fuse(layer_idx, fused_block):
+                found = f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}"
+                errors.append(
+                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, "
+                    f"needed are {self._needed_to_fuse(fused_block)}"
+                )
+        return errors
+
+    def _needed_to_fuse(self, fused_block: str) -> str:
+        return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
+
     def _relation_errors(self) -> list[str]:
         errors = []
         for name, relation, other_name in self.related_sizes:
@@ -454,9 +502,61 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         d.pop("_model_config", None)
         if not isinstance(d.get("sliding_window"), int):
             d.pop("layer_types", None)
+        if self.fused_blocks is None:
+            d.pop("fused_blocks", None)
+
+
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
+
+
+class FusionRenaming(WeightRenaming):
+    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+
+    __slots__ = ()
+
+    def was_used(self) -> bool:
+        return True
 
 
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # Where norm and MLP are fused: the norm, and the MLP into which it moves
+    fused_norm = "post_attention_layernorm"
+    fused_mlp = "mlp"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        super().__init__(config, *inputs, **kwargs)
+        if renamings := self.renamings(config):
+            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
+            register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
+            self._weight_conversions = renamings
+
+    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
+        """
+        What the loader renames or stacks, and `save_pretrained` names back.
+
+        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
+        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
+        of all other layers are named back as they are loaded.
+        """
+        fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
+        fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
+        others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
+        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        if fused:
+            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
+        if others and config.fusable:
+            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
+        return renamings
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.

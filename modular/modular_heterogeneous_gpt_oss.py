@@ -20,6 +20,7 @@ from torch import nn
 
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.integrations import use_kernel_forward_from_hub
 from transformers.integrations.mxfp4 import Mxfp4Dequantize, Mxfp4GptOssExperts, Mxfp4GptOssMLP
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
@@ -187,6 +188,11 @@ class HeterogeneousGptOssConfig(GptOssConfig, HeterogeneousPreTrainedConfig):
             How many positions, its own included, a token attends to. `None` is full attention. A scalar holds for the
             layers that `layer_types` calls `"sliding_attention"`, every other one from the first by default; a list
             decides by itself.
+        fused_blocks (`str` or `list[str]`, *optional*):
+            What is computed in one module, which a kernel may replace: `"norm_mlp"` (the experts and the norm before
+            them; not where experts stay packed as MXFP4, which have a kernel of their own), `"add_norm"` (that norm and
+            the residual connection before it) or `"none"`. One name means every layer that has these sub-blocks. Weights
+            are loaded from and saved to ordinary checkpoints.
         block_configs (`list[dict]`, *optional*):
             The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
 
@@ -217,6 +223,10 @@ class HeterogeneousGptOssConfig(GptOssConfig, HeterogeneousPreTrainedConfig):
         ("num_experts_per_tok", "is at most", "num_local_experts"),
     )
     sharded_sizes = {"ep_size": ("num_local_experts",)}
+    fusable = {
+        "norm_mlp": (("attention", "none"), ("moe",)),
+        "add_norm": (("attention",), ("moe",)),
+    }
     compatible_model_types = ("gpt_oss", "gpt_oss_puzzle")
     base_model_fsdp_plan = {
         "embed_tokens": "free_full_weight",
@@ -265,6 +275,27 @@ class HeterogeneousGptOssMLP(GptOssMLP):
         self.layer_idx = layer_idx
 
 
+@use_kernel_forward_from_hub("NormMLP")  # instead of the experts' own, "MegaBlocksMoeMLP"
+class HeterogeneousGptOssNormMLP(HeterogeneousGptOssMLP):
+    """The experts and the norm before them, which owns its weight here: what one kernel may compute."""
+
+    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states):
+        return super().forward(self.norm(hidden_states))
+
+
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousGptOssAddRMSNorm(HeterogeneousGptOssRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
+
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
+
+
 class HeterogeneousGptOssAttention(GptOssAttention):
     def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
         model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
@@ -279,16 +310,22 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
         self.hidden_size = config.hidden_size
         self.has_mixer = config.mixer_types[layer_idx] != "none"
         self.has_mlp = config.mlp_types[layer_idx] != "none"
+        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
+        self.adds_in_norm = fused_block == "add_norm"
 
         # In the order of gpt-oss's modules
         if self.has_mixer:
             self.self_attn = HeterogeneousGptOssAttention(config=config, layer_idx=layer_idx)
         if self.has_mlp:
-            self.mlp = HeterogeneousGptOssMLP(config, layer_idx)
+            mlp_class = HeterogeneousGptOssNormMLP if fused_block == "norm_mlp" else HeterogeneousGptOssMLP
+            self.mlp = mlp_class(config, layer_idx)
         if self.has_mixer:
             self.input_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.has_mlp:
-            self.post_attention_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if fused_block == "norm_mlp":
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+        elif self.has_mlp:
+            norm_class = HeterogeneousGptOssAddRMSNorm if self.adds_in_norm else HeterogeneousGptOssRMSNorm
+            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -312,11 +349,15 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
                 position_embeddings=position_embeddings,
                 **kwargs,
             )
-            hidden_states = residual + hidden_states
+            if not self.adds_in_norm:
+                hidden_states = residual + hidden_states
 
         if self.has_mlp:
-            residual = hidden_states
-            hidden_states = self.post_attention_layernorm(hidden_states)
+            if self.adds_in_norm:
+                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+            else:
+                residual = hidden_states
+                hidden_states = self.post_attention_layernorm(hidden_states)
             hidden_states, _ = self.mlp(hidden_states)
             hidden_states = residual + hidden_states
         return hidden_states
@@ -497,13 +538,22 @@ class HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4HfQuantizer):
         if self.quantization_config.dequantize:
             return
 
-        for name, module in list(model.named_modules()):
-            if isinstance(module, HeterogeneousGptOssMLP) and should_convert_module(
-                f"{name}.experts", self.modules_to_not_convert
-            ):
-                with torch.device("meta"):
-                    experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
-                    model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
+        mlps = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, HeterogeneousGptOssMLP)
+            and should_convert_module(f"{name}.experts", self.modules_to_not_convert)
+        }
+        fused = [module.layer_idx for module in mlps.values() if isinstance(module, HeterogeneousGptOssNormMLP)]
+        if fused:
+            raise ValueError(
+                f"fused_blocks is 'norm_mlp' in layers {fused}, whose experts are to stay packed as MXFP4: they have a "
+                "kernel of their own. Choose 'none' or 'add_norm' there, or Mxfp4Config(dequantize=True)"
+            )
+        for name, module in mlps.items():
+            with torch.device("meta"):
+                experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
+                model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs):
         super()._process_model_after_weight_loading(model, **kwargs)

@@ -17,7 +17,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.integrations import use_kernel_forward_from_hub
 from transformers.modeling_outputs import BaseModelOutputWithPast, MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.granitemoehybrid.configuration_granitemoehybrid import GraniteMoeHybridConfig
@@ -70,6 +70,11 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousP
             of 16 bytes, in bfloat16 a multiple of 8; `batched_mm` and `eager` take every width.
         shared_intermediate_size (`int` or `list[int | None]`, defaults to 1024):
             Width of the shared MLP.
+        fused_blocks (`str` or `list[str]`, *optional*):
+            What is computed in one module, which a kernel may replace: `"norm_mlp"` (the MLP and the norm before it, in
+            `"dense"` layers; in `"moe"` layers that norm feeds the experts too), `"add_norm"` (that norm and the residual
+            connection before it) or `"none"`. One name means every layer that has these sub-blocks. Weights are loaded
+            from and saved to ordinary checkpoints.
         layers_block_type (`list[str]`, *optional*):
             The name of `layer_types` in published checkpoints, with entries `"mamba"` and `"attention"`.
 
@@ -106,6 +111,10 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousP
         ("num_experts_per_tok", "is at most", "num_local_experts"),
     )
     sharded_sizes = {"ep_size": ("num_local_experts",)}  # widths are also split unevenly
+    fusable = {
+        "norm_mlp": (("mamba", "attention", "none"), ("dense",)),  # in a "moe" layer the norm feeds two sub-blocks
+        "add_norm": (("mamba", "attention"), ("moe", "dense")),
+    }
     compatible_model_types = ("granitemoehybrid",)
 
     intermediate_size: int | list[int | None] | None = 11008
@@ -151,6 +160,27 @@ class HeterogeneousGraniteMoeHybridMLP(GraniteMoeHybridMLP):
         super().__init__(config)
 
 
+@use_kernel_forward_from_hub("NormMLP")
+class HeterogeneousGraniteMoeHybridNormMLP(HeterogeneousGraniteMoeHybridMLP):
+    """The shared MLP and the norm before it, which owns its weight here: what one kernel may compute."""
+
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(hidden_states))
+
+
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousGraniteMoeHybridRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
+
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
+
+
 class HeterogeneousGraniteMoeHybridMoE(GraniteMoeHybridMoE):
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
         model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
@@ -164,6 +194,8 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
         self.hidden_size = config.hidden_size
         self.residual_multiplier = config.residual_multiplier
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
+        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
+        self.adds_in_norm = fused_block == "add_norm"
 
         if self.mixer_type != "none":
             self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -172,10 +204,14 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
         elif self.mixer_type == "attention":
             self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
 
-        if self.mlp_type != "none":
-            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
-                config.hidden_size, eps=config.rms_norm_eps
+        if fused_block == "norm_mlp":
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config, layer_idx)
+        elif self.mlp_type != "none":
+            norm_class = (
+                HeterogeneousGraniteMoeHybridAddRMSNorm if self.adds_in_norm else HeterogeneousGraniteMoeHybridRMSNorm
             )
+            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
             self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config, layer_idx)
         if self.mlp_type == "moe":
             self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config, layer_idx)
@@ -208,11 +244,16 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
                     position_embeddings=position_embeddings,
                     **kwargs,
                 )
-            hidden_states = residual + hidden_states * self.residual_multiplier
+            hidden_states = hidden_states * self.residual_multiplier
+            if not self.adds_in_norm:
+                hidden_states = residual + hidden_states
 
         if self.mlp_type != "none":
-            residual = hidden_states
-            hidden_states = self.post_attention_layernorm(hidden_states)
+            if self.adds_in_norm:
+                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+            else:
+                residual = hidden_states
+                hidden_states = self.post_attention_layernorm(hidden_states)
             if self.mlp_type == "moe":
                 moe_hidden_states = self.block_sparse_moe(hidden_states)
                 hidden_states = moe_hidden_states + self.shared_mlp(hidden_states)
@@ -224,13 +265,8 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
 
 class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedModel, HeterogeneousPreTrainedModel):
     _keep_in_fp32_modules_strict = ["A_log", "D"]  # diff with GraniteMoeHybrid: what is exponentiated and accumulated
-
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, *inputs, **kwargs):
-        super().__init__(config, *inputs, **kwargs)
-        # The experts' names in published checkpoints, which transformers translates for its own model types only
-        if get_checkpoint_conversion_mapping(config.model_type) is None:
-            mapping = get_checkpoint_conversion_mapping("granitemoehybrid")
-            register_checkpoint_conversion_mapping(config.model_type, mapping)
+    renamed_like = "granitemoehybrid"  # the experts have other names in published checkpoints
+    fused_mlp = "shared_mlp"
 
 
 class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):

@@ -23,6 +23,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.integrations import use_kernel_forward_from_hub
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.configuration_llama import LlamaConfig
@@ -72,6 +73,10 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
             Width of the gated MLP.
         sliding_window (`int` or `list[int | None]`, *optional*):
             How many positions, its own included, a token attends to. `None` is full attention.
+        fused_blocks (`str` or `list[str]`, *optional*):
+            What is computed in one module, which a kernel may replace: `"norm_mlp"` (the MLP and the norm before it),
+            `"add_norm"` (that norm and the residual connection before it) or `"none"`. One name means every layer that
+            has these sub-blocks. Weights are loaded from and saved to ordinary checkpoints.
         block_configs (`list[dict]`, *optional*):
             The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
         num_key_value_heads_per_layer (`list[int]`, *optional*):
@@ -95,6 +100,10 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
         "num_key_value_heads": ("mixer_types", ("attention",)),
         "sliding_window": ("mixer_types", ("attention",)),
         "intermediate_size": ("mlp_types", ("dense",)),
+    }
+    fusable = {
+        "norm_mlp": (("attention", "linear", "none"), ("dense",)),
+        "add_norm": (("attention", "linear"), ("dense", "linear")),
     }
     compatible_model_types = ("llama", "nemotron-nas", "deci")
 
@@ -155,6 +164,27 @@ class HeterogeneousLlamaMLP(LlamaMLP):
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
         super().__init__(config)
         self.intermediate_size = config.per_layer_config[layer_idx].intermediate_size
+
+
+@use_kernel_forward_from_hub("NormMLP")
+class HeterogeneousLlamaNormMLP(HeterogeneousLlamaMLP):
+    """The MLP and the norm before it, which owns its weight here: what one kernel may compute."""
+
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(x))
+
+
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousLlamaAddRMSNorm(HeterogeneousLlamaRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
+
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
 
 
 class HeterogeneousLlamaLinearMLP(nn.Module):
@@ -243,17 +273,26 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
         nn.Module.__init__(self)
         self.hidden_size = config.hidden_size
         mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        self.has_mixer, self.has_mlp = mixer_type != "none", mlp_type != "none"
+        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
+        self.has_mixer, self.has_mlp, self.adds_in_norm = (
+            mixer_type != "none",
+            mlp_type != "none",
+            fused_block == "add_norm",
+        )
 
         # In the order of Llama's modules
         if self.has_mixer:
             self.self_attn = HETEROGENEOUS_LLAMA_MIXERS[mixer_type](config=config, layer_idx=layer_idx)
         if self.has_mlp:
-            self.mlp = HETEROGENEOUS_LLAMA_MLPS[mlp_type](config=config, layer_idx=layer_idx)
+            mlp_class = HeterogeneousLlamaNormMLP if fused_block == "norm_mlp" else HETEROGENEOUS_LLAMA_MLPS[mlp_type]
+            self.mlp = mlp_class(config=config, layer_idx=layer_idx)
         if self.has_mixer:
             self.input_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.has_mlp:
-            self.post_attention_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.has_mlp and fused_block == "norm_mlp":
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+        elif self.has_mlp:
+            norm_class = HeterogeneousLlamaAddRMSNorm if self.adds_in_norm else HeterogeneousLlamaRMSNorm
+            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -277,11 +316,15 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
                 position_embeddings=position_embeddings,
                 **kwargs,
             )
-            hidden_states = residual + hidden_states
+            if not self.adds_in_norm:
+                hidden_states = residual + hidden_states
 
         if self.has_mlp:
-            residual = hidden_states
-            hidden_states = self.post_attention_layernorm(hidden_states)
+            if self.adds_in_norm:
+                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+            else:
+                residual = hidden_states
+                hidden_states = self.post_attention_layernorm(hidden_states)
             hidden_states = self.mlp(hidden_states)
             hidden_states = residual + hidden_states
         return hidden_states

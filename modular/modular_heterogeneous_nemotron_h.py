@@ -19,8 +19,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.conversion_mapping import register_checkpoint_conversion_mapping
-from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightRenaming
+from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightTransform
 from transformers.integrations import use_experts_implementation
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.models.nemotron_h.configuration_nemotron_h import NemotronHConfig
@@ -44,6 +43,7 @@ from .modular_heterogeneous import (
     HeterogeneousGenerationMixin,
     HeterogeneousPreTrainedConfig,
     HeterogeneousPreTrainedModel,
+    LoadOnlyRenaming,
 )
 from .modular_nemotron_h_layers import (
     BLOCK_TYPES,
@@ -338,15 +338,6 @@ class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):
         return HeterogeneousNemotronHConfig.from_dict(config_dict, **kwargs)
 
 
-class BackboneRenaming(WeightRenaming):
-    """Reads the prefix of older checkpoints. It is not written again."""
-
-    __slots__ = ()
-
-    def reverse_transform(self) -> WeightRenaming:
-        return self.copy(self._original_target_patterns, self._original_target_patterns)
-
-
 class ExpertsConverter(WeightConverter):
     """Stacks the experts of a layer. They are saved one by one, also when they were stacked in the file."""
 
@@ -464,15 +455,13 @@ class HeterogeneousNemotronHPreTrainedModel(NemotronHPreTrainedModel, Heterogene
     # diff with NemotronH, which rounds the parameters of the recurrence
     _keep_in_fp32_modules_strict = ["e_score_correction_bias", "A_log", "D"]
 
-    def __init__(self, config: HeterogeneousNemotronHConfig):
-        super().__init__(config)
-        # Outside transformers' own models, a mapping counts when it is registered
-        prefix = BackboneRenaming(r"^backbone\.", "model.")
+    def renamings(self, config: HeterogeneousNemotronHConfig) -> list[WeightTransform]:
+        prefix = LoadOnlyRenaming(r"^backbone\.", "model.")  # of older checkpoints
         experts = [
             ExpertsConverter(f"mixer.experts.*.{name}.weight", f"mixer.experts.{name}", [MergeModulelist(dim=0)])
             for name in ("up_proj", "down_proj")
         ]
-        register_checkpoint_conversion_mapping(config.model_type, [prefix, *experts], overwrite=True)
+        return [prefix, *experts, *super().renamings(config)]
 
     def _adjust_missing_and_unexpected_keys(self, loading_info):
         if any(key.startswith("mtp.") for key in loading_info.unexpected_keys):

@@ -273,6 +273,32 @@ def thinned_rows(contest: Contest) -> Iterator[Row]:
             yield compare(f"{contest.family}, {removed} / whole: {name}", thinned, full, TASKS[name])
 
 
+def fused_rows(contest: Contest) -> Iterator[Row]:
+    """Fused blocks without a kernel."""
+    plain_config = contest.our_config(**contest.sizes)
+    plain = model(contest.ours, plain_config)
+    for block in plain_config.fusable:
+        if any(plain_config.can_fuse(layer_idx, block) for layer_idx in range(plain_config.num_hidden_layers)):
+            fused = model(contest.ours, contest.our_config(**contest.sizes, fused_blocks=block))
+            for name in ("forward, 128 tokens", "decode, 8 tokens"):
+                yield compare(f"{contest.family}, {block} / plain: {name}", fused, plain, TASKS[name])
+
+
+def compiled_rows() -> Iterator[Row]:
+    """Each fused block compiled by itself, which is what a kernel could do, against MLPs and norms that are too."""
+    for block, name in (("norm_mlp", "mlp"), ("add_norm", "post_attention_layernorm")):
+        plain, compiled, fused = (
+            model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**LLAMA, fused_blocks=fused_blocks))
+            for fused_blocks in ("none", "none", block)
+        )
+        for side in (compiled, fused):
+            for layer in side.base_model.layers:
+                getattr(layer, name).compile()
+        for task in ("forward, 128 tokens", "decode, 8 tokens"):
+            yield compare(f"llama, {block}, compiled / plain: {task}", fused, plain, TASKS[task])
+            yield compare(f"llama, {block}, compiled / {name} compiled: {task}", fused, compiled, TASKS[task])
+
+
 def compare(
     title: str, ours: PreTrainedModel, theirs: PreTrainedModel, task: Callable[[PreTrainedModel], Side]
 ) -> Row:
@@ -302,9 +328,9 @@ def main() -> int:
     table = Table("ours / theirs", "time", "Python calls", "parameters", title="ratios; 1.00 is as fast as the parent")
     with torch.no_grad():
         for contest in CONTESTS:
-            for row in (*uniform_rows(contest), *thinned_rows(contest)):
+            for row in (*uniform_rows(contest), *thinned_rows(contest), *fused_rows(contest)):
                 table.add_row(*row)
-        for row in loading_rows():
+        for row in (*compiled_rows(), *loading_rows()):
             table.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(table)

@@ -29,12 +29,13 @@ COLUMNS: dict[str, tuple[Literal["left", "right"], Callable[[LayerSummary], str]
     "width": ("right", lambda layer: number(layer.intermediate_size)),
     "shared": ("right", lambda layer: number(layer.shared_intermediate_size)),
     "latent": ("right", lambda layer: number(layer.latent_size)),
+    "fused": ("left", lambda layer: layer.fused_block or "-"),
     "parameters\nper layer": ("right", lambda layer: f"{layer.num_parameters:,}"),
     "KV cache\nbytes/token": ("right", lambda layer: number(layer.kv_cache_bytes_per_token or None)),
 }
 WIDEST = 1000  # characters; a terminal that is narrower than the table wraps it, and nothing is cut off
 # Columns that are left out of the table of a model in which no layer has such a thing
-OPTIONAL_COLUMNS = ("state", "experts", "top-k", "shared", "latent")
+OPTIONAL_COLUMNS = ("state", "experts", "top-k", "shared", "latent", "fused")
 
 
 def inspect_command(path: Path, as_json: bool, plot: Path | None) -> int:

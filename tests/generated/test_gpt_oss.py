@@ -664,6 +664,32 @@ def test_modules_to_not_convert_stay(kernels, mixed):
     assert replaced == [True, True, False, True, True, True]
 
 
+def test_fused_experts_are_loaded_dequantised(mixed, tmp_path, tokens):
+    checkpoint, dequantised = packed(mixed.state_dict())
+    config = mixed.config.to_dict() | {"quantization_config": {"quant_method": "mxfp4"}, "dtype": "float32"}
+    folder = write(tmp_path / "packed", config, checkpoint)
+    loaded, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, fused_blocks="norm_mlp")
+    assert not any(report.values()) and "norm_mlp" in loaded.config.fused_blocks
+    mixed.load_state_dict(dequantised)
+    assert torch.equal(loaded.eval()(tokens).logits, mixed(tokens).logits)
+    loaded.save_pretrained(tmp_path / "saved")
+    again, report = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "saved", output_loading_info=True, fused_blocks="none"
+    )
+    assert not any(report.values())
+    assert torch.equal(again.eval()(tokens).logits, mixed(tokens).logits)
+
+
+def test_packed_experts_have_a_kernel_of_their_own(kernels):
+    fused = build({**UNIFORM, "fused_blocks": "norm_mlp"})
+    quantizer = HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4Config(modules_to_not_convert=["model.layers.2.mlp.experts"]))
+    with pytest.raises(ValueError, match=r"fused_blocks is 'norm_mlp' in layers \[0, 1, 3\].*dequantize=True"):
+        quantizer._process_model_before_weight_loading(fused, use_kernels=True)
+    fused = build({**UNIFORM, "fused_blocks": ["add_norm", "none", "norm_mlp", "none"]})
+    quantizer._process_model_before_weight_loading(fused, use_kernels=True)
+    assert [type(layer.mlp) is Mxfp4GptOssMLP for layer in fused.model.layers] == [True, True, False, True]
+
+
 def test_the_parent_is_quantised_as_before(kernels, tmp_path):
     torch.manual_seed(0)
     parent = GptOssForCausalLM(GptOssConfig(**UNIFORM))

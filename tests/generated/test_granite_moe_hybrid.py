@@ -25,7 +25,6 @@ from stock_granite_moe_hybrid import StockModel
 
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
 from transformers.cache_utils import get_layer_types_and_kwargs
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from transformers.models.granitemoehybrid.modeling_granitemoehybrid import load_balancing_loss_func
 from transformers_heterogeneous import HeterogeneousGraniteMoeHybridModel
 
@@ -315,12 +314,14 @@ def test_a_saved_file_is_the_parents(tmp_path, tokens):
 
 
 def test_a_users_own_conversion_is_kept(monkeypatch):
+    """Under the class's name, as transformers has it."""
     from transformers import conversion_mapping
+    from transformers.core_model_loading import WeightRenaming
 
-    build(UNIFORM)
-    monkeypatch.setitem(conversion_mapping._checkpoint_conversion_mapping_cache, CONFIG.model_type, [])
-    build(UNIFORM)
-    assert get_checkpoint_conversion_mapping(CONFIG.model_type) == []
+    own = [WeightRenaming("lm_head", "lm_head")]
+    monkeypatch.setitem(conversion_mapping._checkpoint_conversion_mapping_cache, CAUSAL.__name__, own)
+    with_own = conversion_mapping.get_model_conversion_mapping(build(UNIFORM), add_legacy=False)
+    assert with_own[0].source_patterns == own[0].source_patterns
 
 
 def test_a_parents_folder_loads_without_a_warning(tmp_path, caplog):

@@ -230,6 +230,17 @@ def test_table_folds_equal_layers(tmp_path):
     assert "49,867,145,216" in result.stdout and "200,704 bytes" in result.stdout
 
 
+def test_blocks_that_are_one_module_are_shown(tmp_path):
+    plain = run(write(tmp_path, MIXED)).stdout
+    assert "fused" not in plain
+    result = run(write(tmp_path, {**MIXED, "fused_blocks": ["add_norm", "norm_mlp", "none", "none", "none", "none"]}))
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if line[:1].isdigit()}
+    assert "fused" in result.stdout and "add_norm" in rows["0"] and "norm_mlp" in rows["1"]
+    assert "norm" not in rows["2"]
+    layers = summarise(tmp_path / "config.json").layers
+    assert [layer.fused_block for layer in layers] == ["add_norm", "norm_mlp", None, None, None, None]
+
+
 def test_json_has_every_layer():
     result = run(SUPER, "--json")
     summary = json.loads(result.stdout)
