@@ -283,7 +283,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in fields:
             return None
         names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
-        if not set(fields["mixer_types"]) <= {"attention", "mamba"}:  # of these `layer_types` tells, as upstream's does
+        if not set(fields["mixer_types"]) <= {
+            "attention",
+            "mamba",
+        }:  # of these `layer_types` tells, as upstream's does
             names |= {"mixer_types"}
         names |= {"mlp_types"} if len(set(fields["mlp_types"])) > 1 else set()
         return names or None
