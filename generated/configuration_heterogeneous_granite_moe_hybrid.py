@@ -80,8 +80,6 @@ MIXERS_BY_LAYER_TYPE = {
     "full_attention": "attention",
     "sliding_attention": "attention",
     "linear_attention": "mamba",
-    "mlp": "none",
-    "moe": "none",
 }
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
 RELATIONS = {
@@ -109,8 +107,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     optional_per_layer_sizes = ("sliding_window",)
     supported_mixer_types = ("attention", "linear", "none")
     supported_mlp_types = ("dense", "linear", "none")
-    # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
-    skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # What `skip` in upstream's `per_layer_config` may name -> in which lists it puts "none", and in the place of what
+    skippable = {
+        "attention": {"mixer_types": ("attention", "linear")},
+        "mlp": {"mlp_types": ("dense", "moe", "linear")},
+    }
     # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
     fusable = {}
     # (size, relation, size) of one layer
@@ -130,12 +131,14 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
+        if errors := self._list_errors() or self._layer_type_errors():
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.mixer_types is None:
             layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
-            self.mixer_types = [MIXERS_BY_LAYER_TYPE.get(kind, kind) for kind in layer_types]  # others are refused
+            self.mixer_types = [MIXERS_BY_LAYER_TYPE[layer_type] for layer_type in layer_types]
         if self.mlp_types is None:
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
-        if errors := self._list_errors() or self._window_errors():
+        if errors := self._window_errors():
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if (
             self.layer_types is not None
@@ -265,8 +268,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         """What upstream's `skip` says of a layer."""
-        names = {types: name for name, types in reversed(self.skippable.items())}  # the first of each list
-        return [name for types, name in reversed(names.items()) if self.__dict__[types][layer_idx] == "none"]
+        lists = {"attention": "mixer_types", "mlp": "mlp_types"}
+        return [name for name, types in lists.items() if self.__dict__[types][layer_idx] == "none"]
 
     @property
     def is_heterogeneous(self) -> bool:
@@ -280,13 +283,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in fields:
             return None
         names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
-        if not set(fields["mixer_types"]) <= {
-            "attention",
-            "mamba",
-        }:  # of these `layer_types` tells, as upstream's does
-            names |= {"mixer_types"}
-        names |= {"mlp_types"} if len(set(fields["mlp_types"])) > 1 else set()
-        return names or None
+        # That layers attend or have a state is told by `layer_types`, as upstream's models do
+        varied = {"mixer_types": set(fields["mixer_types"]) - {"attention", "mamba"}}
+        varied |= {"mlp_types": len(set(fields["mlp_types"])) > 1}
+        return names | {name for name, varies in varied.items() if varies} or None
 
     @property
     def per_layer_config(self) -> PerLayerConfigView:
@@ -328,7 +328,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
         """The lists in which the entry of a layer becomes "none" when `skip` names the sub-block."""
-        return {self.skippable[sub_block]: "none"}
+        lists = self.skippable[sub_block].items()
+        return {types: "none" for types, skipped in lists if getattr(self, types)[layer_idx] in skipped}
 
     def _set_lists(self, lists: dict[str, list]):
         for name, values in lists.items():
@@ -344,7 +345,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
         if not isinstance(overrides, dict):
             return [f"a dict of layer -> attributes is needed, not {type(overrides).__name__}"]
-        errors = []
+        errors, layers = [], [int(layer) for layer in overrides if str(layer).isdecimal()]
+        errors += [f"layer {layer} is there twice" for layer in sorted(set(layers)) if layers.count(layer) > 1]
         for layer, attributes in overrides.items():
             if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
                 errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
@@ -355,6 +357,14 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             skip = attributes.get("skip", [])
             if not isinstance(skip, list | tuple | set) or not set(skip) <= set(self.skippable):
                 errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {list(self.skippable)}")
+                skip = []
+            mixer_and_mlp = {types: known[types][int(layer)] for types in ("mixer_types", "mlp_types")}
+            errors += [
+                f"layer {layer}: skip names {sub_block!r}, but the layer's entries are {mixer_and_mlp}"
+                for sub_block in skip
+                if not self.entries_without(sub_block, int(layer))
+                and any(mixer_and_mlp[types] != "none" for types in self.skippable[sub_block])
+            ]
             errors += [
                 f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(known)}"
                 for name, value in attributes.items()
@@ -387,9 +397,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation. Names every layer that is wrong."""
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
-        errors = self._list_errors() or [*self._type_errors(), *self._size_errors(), *self._fusion_errors()]
-        errors = errors or self._relation_errors()
-        if errors:
+        found = (self._type_errors, self._size_errors, self._fusion_errors, self._relation_errors)
+        if errors := self._list_errors() or [error for check in found for error in check()]:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
 
     def _list_errors(self) -> list[str]:
@@ -399,6 +408,24 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
             for name, entries in lists.items()
             if isinstance(entries, list) and len(entries) != self.num_hidden_layers
+        ]
+
+    def _layer_type_errors(self) -> list[str]:
+        if self.layer_types is None:
+            return []
+        known = [kind for kind, mixer in MIXERS_BY_LAYER_TYPE.items() if mixer in self.supported_mixer_types]
+        if "sliding_window" not in self.per_layer_sizes:
+            known.remove("sliding_attention")
+        errors = [
+            f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
+            for layer_idx, kind in enumerate(self.layer_types)
+            if kind not in known
+        ]
+        layers = enumerate(zip(self.layer_types, self.mixer_types or ()))
+        return errors + [
+            f"layer_types[{layer_idx}] is {kind!r}, but mixer_types[{layer_idx}] is {mixer!r}: leave layer_types out"
+            for layer_idx, (kind, mixer) in layers
+            if mixer in MIXERS_BY_LAYER_TYPE.values() and MIXERS_BY_LAYER_TYPE.get(kind, mixer) != mixer
         ]
 
     def _window_errors(self) -> list[str]:
@@ -422,11 +449,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             for layer_idx, layer_type in enumerate(getattr(self, name))
             if layer_type not in supported
         ]
-        if not {"attention", "mamba"}.intersection(self.mixer_types):
+        mixers = [mixer for mixer in self.supported_mixer_types if mixer in ("attention", "mamba")]
+        if not set(mixers).intersection(self.mixer_types):
             errors.append(
                 "mixer_types has nothing that mixes tokens: at least one layer must, since positions and caches follow "
-                f"it. Keep the {' or '.join(mixer for mixer in self.supported_mixer_types if mixer in ('attention', 'mamba'))} of one "
-                "layer; without any, each token is mapped alone and a plain torch module serves"
+                f"it. Keep the {' or '.join(mixers)} of one layer; without any, each token is mapped alone and a plain "
+                "torch module serves"
             )
         return errors
 
@@ -480,7 +508,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             holds, complaint = RELATIONS[relation]
             wrong = {}
             for layer_idx, (size, other) in enumerate(zip(self.layer_sizes(name), self.layer_sizes(other_name))):
-                if size is not None and other is not None and not holds(size, other):
+                possible = all(number is not None and number > 0 for number in (size, other))  # else said already
+                if possible and not holds(size, other):
                     message = f"{name} = {size} {complaint} {other_name} = {other}"
                     wrong.setdefault(message, []).append(layer_idx)
             errors += [f"layers {layers}: {message}" for message, layers in wrong.items()]
@@ -619,7 +648,12 @@ class HeterogeneousGraniteMoeHybridConfig(HeterogeneousPreTrainedConfig):
     }
     supported_mixer_types = ("mamba", "attention", "none")
     supported_mlp_types = ("moe", "dense", "none")
-    skippable = {"attention": "mixer_types", "mamba": "mixer_types", "mlp": "mlp_types", "moe": "mlp_types"}
+    skippable = {
+        "attention": {"mixer_types": ("attention",)},
+        "mamba": {"mixer_types": ("mamba",)},
+        "mlp": {"mlp_types": ("moe", "dense")},
+        "moe": {"mlp_types": ("moe",)},
+    }
     related_sizes = (
         ("num_key_value_heads", "divides", "num_attention_heads"),
         ("num_experts_per_tok", "is at most", "num_local_experts"),
@@ -633,7 +667,12 @@ class HeterogeneousGraniteMoeHybridConfig(HeterogeneousPreTrainedConfig):
 
     def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
         if layers_block_type is not None:
+            if self.layer_types not in (None, layers_block_type):
+                raise ValueError(f"layers_block_type = {layers_block_type} is not layer_types = {self.layer_types}")
             self.layer_types = layers_block_type
+        if self.layer_types is None and self.mixer_types is not None:
+            attends = [mixer == "attention" for mixer in self.mixer_types]
+            self.layer_types = ["full_attention" if attending else "linear_attention" for attending in attends]
         if self.mlp_types is None:
             self.mlp_types = ["moe" if num else "dense" for num in self._as_list("num_local_experts")]
         if self.num_key_value_heads is None:

@@ -83,8 +83,6 @@ MIXERS_BY_LAYER_TYPE = {
     "full_attention": "attention",
     "sliding_attention": "attention",
     "linear_attention": "mamba",
-    "mlp": "none",
-    "moe": "none",
 }
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
 RELATIONS = {
@@ -112,8 +110,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     optional_per_layer_sizes = ("sliding_window",)
     supported_mixer_types = ("attention", "linear", "none")
     supported_mlp_types = ("dense", "linear", "none")
-    # What `skip` in upstream's `per_layer_config` may name -> the list in which it puts "none"
-    skippable = {"attention": "mixer_types", "mlp": "mlp_types"}
+    # What `skip` in upstream's `per_layer_config` may name -> in which lists it puts "none", and in the place of what
+    skippable = {
+        "attention": {"mixer_types": ("attention", "linear")},
+        "mlp": {"mlp_types": ("dense", "moe", "linear")},
+    }
     # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
     fusable = {}
     # (size, relation, size) of one layer
@@ -133,12 +134,14 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
+        if errors := self._list_errors() or self._layer_type_errors():
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.mixer_types is None:
             layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
-            self.mixer_types = [MIXERS_BY_LAYER_TYPE.get(kind, kind) for kind in layer_types]  # others are refused
+            self.mixer_types = [MIXERS_BY_LAYER_TYPE[layer_type] for layer_type in layer_types]
         if self.mlp_types is None:
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
-        if errors := self._list_errors() or self._window_errors():
+        if errors := self._window_errors():
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if (
             self.layer_types is not None
@@ -268,8 +271,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         """What upstream's `skip` says of a layer."""
-        names = {types: name for name, types in reversed(self.skippable.items())}  # the first of each list
-        return [name for types, name in reversed(names.items()) if self.__dict__[types][layer_idx] == "none"]
+        lists = {"attention": "mixer_types", "mlp": "mlp_types"}
+        return [name for name, types in lists.items() if self.__dict__[types][layer_idx] == "none"]
 
     @property
     def is_heterogeneous(self) -> bool:
@@ -283,13 +286,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in fields:
             return None
         names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
-        if not set(fields["mixer_types"]) <= {
-            "attention",
-            "mamba",
-        }:  # of these `layer_types` tells, as upstream's does
-            names |= {"mixer_types"}
-        names |= {"mlp_types"} if len(set(fields["mlp_types"])) > 1 else set()
-        return names or None
+        # That layers attend or have a state is told by `layer_types`, as upstream's models do
+        varied = {"mixer_types": set(fields["mixer_types"]) - {"attention", "mamba"}}
+        varied |= {"mlp_types": len(set(fields["mlp_types"])) > 1}
+        return names | {name for name, varies in varied.items() if varies} or None
 
     @property
     def per_layer_config(self) -> PerLayerConfigView:
@@ -331,7 +331,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
         """The lists in which the entry of a layer becomes "none" when `skip` names the sub-block."""
-        return {self.skippable[sub_block]: "none"}
+        lists = self.skippable[sub_block].items()
+        return {types: "none" for types, skipped in lists if getattr(self, types)[layer_idx] in skipped}
 
     def _set_lists(self, lists: dict[str, list]):
         for name, values in lists.items():
@@ -347,7 +348,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
         if not isinstance(overrides, dict):
             return [f"a dict of layer -> attributes is needed, not {type(overrides).__name__}"]
-        errors = []
+        errors, layers = [], [int(layer) for layer in overrides if str(layer).isdecimal()]
+        errors += [f"layer {layer} is there twice" for layer in sorted(set(layers)) if layers.count(layer) > 1]
         for layer, attributes in overrides.items():
             if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
                 errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
@@ -358,6 +360,14 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             skip = attributes.get("skip", [])
             if not isinstance(skip, list | tuple | set) or not set(skip) <= set(self.skippable):
                 errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {list(self.skippable)}")
+                skip = []
+            mixer_and_mlp = {types: known[types][int(layer)] for types in ("mixer_types", "mlp_types")}
+            errors += [
+                f"layer {layer}: skip names {sub_block!r}, but the layer's entries are {mixer_and_mlp}"
+                for sub_block in skip
+                if not self.entries_without(sub_block, int(layer))
+                and any(mixer_and_mlp[types] != "none" for types in self.skippable[sub_block])
+            ]
             errors += [
                 f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(known)}"
                 for name, value in attributes.items()
@@ -390,9 +400,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation. Names every layer that is wrong."""
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
-        errors = self._list_errors() or [*self._type_errors(), *self._size_errors(), *self._fusion_errors()]
-        errors = errors or self._relation_errors()
-        if errors:
+        found = (self._type_errors, self._size_errors, self._fusion_errors, self._relation_errors)
+        if errors := self._list_errors() or [error for check in found for error in check()]:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
 
     def _list_errors(self) -> list[str]:
@@ -402,6 +411,24 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
             for name, entries in lists.items()
             if isinstance(entries, list) and len(entries) != self.num_hidden_layers
+        ]
+
+    def _layer_type_errors(self) -> list[str]:
+        if self.layer_types is None:
+            return []
+        known = [kind for kind, mixer in MIXERS_BY_LAYER_TYPE.items() if mixer in self.supported_mixer_types]
+        if "sliding_window" not in self.per_layer_sizes:
+            known.remove("sliding_attention")
+        errors = [
+            f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
+            for layer_idx, kind in enumerate(self.layer_types)
+            if kind not in known
+        ]
+        layers = enumerate(zip(self.layer_types, self.mixer_types or ()))
+        return errors + [
+            f"layer_types[{layer_idx}] is {kind!r}, but mixer_types[{layer_idx}] is {mixer!r}: leave layer_types out"
+            for layer_idx, (kind, mixer) in layers
+            if mixer in MIXERS_BY_LAYER_TYPE.values() and MIXERS_BY_LAYER_TYPE.get(kind, mixer) != mixer
         ]
 
     def _window_errors(self) -> list[str]:
@@ -425,11 +452,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             for layer_idx, layer_type in enumerate(getattr(self, name))
             if layer_type not in supported
         ]
-        if not {"attention", "mamba"}.intersection(self.mixer_types):
+        mixers = [mixer for mixer in self.supported_mixer_types if mixer in ("attention", "mamba")]
+        if not set(mixers).intersection(self.mixer_types):
             errors.append(
                 "mixer_types has nothing that mixes tokens: at least one layer must, since positions and caches follow "
-                f"it. Keep the {' or '.join(mixer for mixer in self.supported_mixer_types if mixer in ('attention', 'mamba'))} of one "
-                "layer; without any, each token is mapped alone and a plain torch module serves"
+                f"it. Keep the {' or '.join(mixers)} of one layer; without any, each token is mapped alone and a plain "
+                "torch module serves"
             )
         return errors
 
@@ -483,7 +511,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             holds, complaint = RELATIONS[relation]
             wrong = {}
             for layer_idx, (size, other) in enumerate(zip(self.layer_sizes(name), self.layer_sizes(other_name))):
-                if size is not None and other is not None and not holds(size, other):
+                possible = all(number is not None and number > 0 for number in (size, other))  # else said already
+                if possible and not holds(size, other):
                     message = f"{name} = {size} {complaint} {other_name} = {other}"
                     wrong.setdefault(message, []).append(layer_idx)
             errors += [f"layers {layers}: {message}" for message, layers in wrong.items()]
@@ -574,6 +603,8 @@ PUZZLETRON_MEMBERS = {
 
 def pattern_to_block_types(pattern: str) -> list[str]:
     """One block type a character; a `ValueError` names every character that is none, with its position."""
+    if not isinstance(pattern, str):
+        raise ValueError(f"a pattern is a string of {list(PATTERN_BLOCK_TYPES)}, not {pattern!r}")
     unknown = [
         f"{name!r} at position {position}" for position, name in enumerate(pattern) if name not in PATTERN_BLOCK_TYPES
     ]
@@ -584,6 +615,8 @@ def pattern_to_block_types(pattern: str) -> list[str]:
 
 def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]:
     """The (mixer, MLP) of each entry of the list called `name`; a `ValueError` names every entry that is none."""
+    if not isinstance(block_types, list | tuple):
+        raise ValueError(f"{name} is {block_types!r}, a list with one entry a layer is needed")
     errors = [
         f"{name}[{layer_idx}] is {block_type!r}, allowed are {list(BLOCK_TYPES)}"
         for layer_idx, block_type in enumerate(block_types)
@@ -608,7 +641,9 @@ def described_layers(
         if len(mixer_types) != len(mlp_types):
             raise ValueError(f"mixer_types has {len(mixer_types)} entries, mlp_types {len(mlp_types)}: one a layer")
         descriptions["mixer_types/mlp_types"] = list(zip(mixer_types, mlp_types))
-    lists = lists | {name: pattern and pattern_to_block_types(pattern) for name, pattern in patterns.items()}
+    lists = lists | {
+        name: None if pattern is None else pattern_to_block_types(pattern) for name, pattern in patterns.items()
+    }
     given = {name: block_types for name, block_types in lists.items() if block_types is not None}
     return descriptions | {name: read_block_types(name, block_types) for name, block_types in given.items()}
 
@@ -618,7 +653,7 @@ def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[
     the layers for which it does not. A layer that `block_configs` leaves out may be of any kind in the others."""
     (first, layers), *others = descriptions.items()
     left_out = BLOCK_TYPES["none"] if first == "block_configs" else None
-    errors = []
+    errors = [] if layers else [f"{first} has no layers"]
     for name, other_layers in others:
         if len(other_layers) != len(layers):
             errors.append(f"{name} has {len(other_layers)} layers, {first} {len(layers)}")
@@ -731,7 +766,10 @@ SYNONYMS = {
     "head_dim": (("head_dim", "attention_head_dim"), 128),
     "layer_norm_epsilon": (("layer_norm_epsilon", "norm_eps", "rms_norm_eps"), 1e-5),
 }
+# What else may say what the layers are made of; read into `mixer_types` and `mlp_types`
+LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern", "block_configs"}
 LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
+GROUPS = ("n_group", "topk_group", "n_groups")
 # Fields that ask for what these layers do not do -> the values that do not
 INEXPRESSIBLE_FIELDS = {
     "sliding_window": (None,),
@@ -877,18 +915,19 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     optional_per_layer_sizes = ("moe_latent_size",)
     supported_mixer_types = ("mamba", "attention", "none")
     supported_mlp_types = ("moe", "dense", "none")
-    # What `skip` may name -> what such a sub-block is called in `mixer_types` and `mlp_types`
+    # In whatever list: a name that is not what the layer has is refused
     skippable = {
-        "mixer": ("mamba", "attention", "moe", "dense"),  # the module's name, whatever it is
-        "attention": ("attention",),
-        "mamba": ("mamba",),
-        "mlp": ("dense", "moe"),
-        "moe": ("moe",),
+        "mixer": {"mixer_types": ("mamba", "attention"), "mlp_types": ("moe", "dense")},  # the module's name
+        "attention": {"mixer_types": ("attention",), "mlp_types": ()},
+        "mamba": {"mixer_types": ("mamba",), "mlp_types": ()},
+        "mlp": {"mixer_types": (), "mlp_types": ("dense", "moe")},
+        "moe": {"mixer_types": (), "mlp_types": ("moe",)},
     }
     related_sizes = (
         ("num_key_value_heads", "divides", "num_attention_heads"),
         ("num_experts_per_tok", "is at most", "n_routed_experts"),
         ("n_group", "divides", "n_routed_experts"),
+        ("topk_group", "is at most", "n_group"),
     )
     sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
     compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
@@ -916,11 +955,25 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        config_dict, kwargs = cls._with_overridden_names(config_dict, kwargs)
         config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
         if config_dict.get("block_configs") is not None:
             # What neither a block nor the config says is missing: the defaults are not those of the checkpoint
             config_dict = dict.fromkeys(cls.per_layer_sizes) | config_dict
         return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
+    def _with_overridden_names(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
+        """Move keywords under names that are read and not kept to the config, in the place of what they override there."""
+        synonyms = {name: names for names, _ in SYNONYMS.values() for name in names}
+        overridden = {name for keyword in kwargs for name in synonyms.get(keyword, ())}
+        overridden |= {OLDER_NAMES[keyword] for keyword in OLDER_NAMES.keys() & kwargs.keys()}
+        if LAYER_DESCRIPTIONS & kwargs.keys():
+            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *LAYER_DESCRIPTIONS}
+        moved = {*synonyms, *OLDER_NAMES, *LAYER_DESCRIPTIONS} & kwargs.keys()
+        config_dict = {name: value for name, value in config_dict.items() if name not in overridden}
+        config_dict |= {name: kwargs[name] for name in moved}
+        return config_dict, {name: value for name, value in kwargs.items() if name not in moved}
 
     def _read_older_names(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The keywords that are left when the names of older checkpoints are read."""
@@ -971,6 +1024,8 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
+        if block_configs is not None and not all(isinstance(block, dict) for block in list(block_configs)):
+            raise ValueError(f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}")
         block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
         lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
         descriptions = described_layers(None, None, lists, {"mtp_hybrid_override_pattern": pattern})
@@ -985,14 +1040,11 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         return ["mixer"] if self.mixer_types[layer_idx] == self.mlp_types[layer_idx] == "none" else []
 
-    def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
-        names = self.skippable[sub_block]
-        return {types: "none" for types in ("mixer_types", "mlp_types") if getattr(self, types)[layer_idx] in names}
-
     def _type_errors(self) -> list[str]:
         layers = enumerate(zip(self.mixer_types, self.mlp_types))
         return [
             *super()._type_errors(),
+            *(f"{name} is {getattr(self, name)}, at least 1 is needed" for name in GROUPS if getattr(self, name) < 1),
             *self._inexpressible_errors(),
             *(
                 f"layer {layer_idx} has a mixer, {mixer!r}, and an MLP, {mlp!r}: one sub-block a layer, so one is 'none'"
@@ -1013,12 +1065,12 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         wrong = {}
         layers = zip(self.layer_sizes("n_routed_experts"), self.layer_sizes("num_experts_per_tok"))
         for layer_idx, (num_experts, top_k) in enumerate(layers):
-            num_in_group = (num_experts or 0) // self.n_group
+            num_in_group = (num_experts or 0) // max(self.n_group, 1)
             message = f"n_routed_experts = {num_experts} in n_group = {self.n_group} groups"
-            if num_experts is not None and num_in_group < 2:
+            if num_experts and num_in_group < 2:
                 message += ": the router rates a group by its best two experts"
                 wrong.setdefault(message, []).append(layer_idx)
-            elif num_experts is not None and num_experts >= top_k > self.topk_group * num_in_group:
+            elif num_experts and top_k and num_experts >= top_k > self.topk_group * num_in_group:
                 message += f": the topk_group = {self.topk_group} best have less than num_experts_per_tok = {top_k}"
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]

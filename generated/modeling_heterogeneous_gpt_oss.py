@@ -19,6 +19,7 @@
 # limitations under the License.
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
@@ -48,6 +49,9 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig, HeterogeneousPreTrainedConfig
+
+
+logger = logging.get_logger(__name__)
 
 
 @use_kernel_forward_from_hub("RMSNorm")
@@ -390,6 +394,8 @@ class FusionRenaming(WeightRenaming):
 
 
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
+    ignored_tensors = {}
     # Transformers' own model type whose checkpoints need their tensors renamed for this family too
     renamed_like = None
     # Where norm and MLP are fused: the norm, and the MLP into which it moves
@@ -402,6 +408,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
             register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
             self._weight_conversions = renamings
+
+    def _adjust_missing_and_unexpected_keys(self, loading_info):
+        for pattern, description in self.ignored_tensors.items():
+            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
+                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
+        super()._adjust_missing_and_unexpected_keys(loading_info)
 
     def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
         """
@@ -502,8 +514,8 @@ class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
     ]
     # diff with gpt-oss, which keeps them only when float16 is asked for
     _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
-    # Scales of an FP8 cache that gpt-oss-puzzle's servers read
     _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
+    ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}
 
     @torch.no_grad()
     def _init_weights(self, module):

@@ -16,6 +16,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import TypedDict
 
 import torch
@@ -41,7 +42,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, MoeCausalLMOu
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
+from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -49,6 +50,9 @@ from .configuration_heterogeneous_granite_moe_hybrid import (
     HeterogeneousGraniteMoeHybridConfig,
     HeterogeneousPreTrainedConfig,
 )
+
+
+logger = logging.get_logger(__name__)
 
 
 @use_kernel_forward_from_hub("RMSNorm")
@@ -979,24 +983,26 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
         fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
         self.adds_in_norm = fused_block == "add_norm"
 
+        # In the order of Granite's modules
         if self.mixer_type != "none":
             self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.mixer_type == "mamba":
-            self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
-        elif self.mixer_type == "attention":
-            self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
-
         if fused_block == "norm_mlp":
             self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config, layer_idx)
         elif self.mlp_type != "none":
             norm_class = (
                 HeterogeneousGraniteMoeHybridAddRMSNorm if self.adds_in_norm else HeterogeneousGraniteMoeHybridRMSNorm
             )
             self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
-            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config, layer_idx)
         if self.mlp_type == "moe":
             self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config, layer_idx)
+        if fused_block == "norm_mlp":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config, layer_idx)
+        elif self.mlp_type != "none":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config, layer_idx)
+        if self.mixer_type == "mamba":
+            self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
+        elif self.mixer_type == "attention":
+            self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
 
     @auto_docstring
     def forward(
@@ -1065,6 +1071,8 @@ class FusionRenaming(WeightRenaming):
 
 
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
+    ignored_tensors = {}
     # Transformers' own model type whose checkpoints need their tensors renamed for this family too
     renamed_like = None
     # Where norm and MLP are fused: the norm, and the MLP into which it moves
@@ -1077,6 +1085,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
             register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
             self._weight_conversions = renamings
+
+    def _adjust_missing_and_unexpected_keys(self, loading_info):
+        for pattern, description in self.ignored_tensors.items():
+            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
+                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
+        super()._adjust_missing_and_unexpected_keys(loading_info)
 
     def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
         """

@@ -19,6 +19,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
@@ -40,11 +41,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
+from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig, HeterogeneousPreTrainedConfig
+
+
+logger = logging.get_logger(__name__)
 
 
 @use_kernel_forward_from_hub("RMSNorm")
@@ -359,6 +363,8 @@ class FusionRenaming(WeightRenaming):
 
 
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
+    ignored_tensors = {}
     # Transformers' own model type whose checkpoints need their tensors renamed for this family too
     renamed_like = None
     # Where norm and MLP are fused: the norm, and the MLP into which it moves
@@ -371,6 +377,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
             register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
             self._weight_conversions = renamings
+
+    def _adjust_missing_and_unexpected_keys(self, loading_info):
+        for pattern, description in self.ignored_tensors.items():
+            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
+                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
+        super()._adjust_missing_and_unexpected_keys(loading_info)
 
     def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
         """

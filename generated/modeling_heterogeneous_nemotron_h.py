@@ -21,6 +21,7 @@
 
 import math
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import torch
 import torch.nn.functional as F
@@ -1014,6 +1015,8 @@ class FusionRenaming(WeightRenaming):
 
 
 class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
+    ignored_tensors = {}
     # Transformers' own model type whose checkpoints need their tensors renamed for this family too
     renamed_like = None
     # Where norm and MLP are fused: the norm, and the MLP into which it moves
@@ -1026,6 +1029,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
             register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
             self._weight_conversions = renamings
+
+    def _adjust_missing_and_unexpected_keys(self, loading_info):
+        for pattern, description in self.ignored_tensors.items():
+            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
+                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
+        super()._adjust_missing_and_unexpected_keys(loading_info)
 
     def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
         """
@@ -1119,6 +1128,7 @@ class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
     # diff with NemotronH, which rounds the parameters of the recurrence
     _keep_in_fp32_modules_strict = ["e_score_correction_bias", "A_log", "D"]
     _keys_to_ignore_on_load_unexpected = [r"mtp.*"]
+    ignored_tensors = {"mtp.*": "layers of multi-token prediction, which this family does not build"}
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -1188,14 +1198,6 @@ class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
             for name in ("up_proj", "down_proj")
         ]
         return [prefix, *experts, *super().renamings(config)]
-
-    def _adjust_missing_and_unexpected_keys(self, loading_info):
-        if any(key.startswith("mtp.") for key in loading_info.unexpected_keys):
-            logger.warning(
-                "The tensors `mtp.*` of the checkpoint are not loaded: they belong to layers of multi-token prediction, "
-                "which this family does not build."
-            )
-        super()._adjust_missing_and_unexpected_keys(loading_info)
 
 
 class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):

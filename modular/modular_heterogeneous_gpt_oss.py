@@ -366,8 +366,8 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
 class HeterogeneousGptOssPreTrainedModel(GptOssPreTrainedModel, HeterogeneousPreTrainedModel):
     # diff with gpt-oss, which keeps them only when float16 is asked for
     _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
-    # Scales of an FP8 cache that gpt-oss-puzzle's servers read
     _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
+    ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}
 
 
 class HeterogeneousGptOssModel(GptOssModel):

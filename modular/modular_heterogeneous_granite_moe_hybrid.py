@@ -105,7 +105,12 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousP
     }
     supported_mixer_types = ("mamba", "attention", "none")
     supported_mlp_types = ("moe", "dense", "none")
-    skippable = {"attention": "mixer_types", "mamba": "mixer_types", "mlp": "mlp_types", "moe": "mlp_types"}
+    skippable = {
+        "attention": {"mixer_types": ("attention",)},
+        "mamba": {"mixer_types": ("mamba",)},
+        "mlp": {"mlp_types": ("moe", "dense")},
+        "moe": {"mlp_types": ("moe",)},
+    }
     related_sizes = (
         ("num_key_value_heads", "divides", "num_attention_heads"),
         ("num_experts_per_tok", "is at most", "num_local_experts"),
@@ -125,7 +130,12 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousP
 
     def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
         if layers_block_type is not None:
+            if self.layer_types not in (None, layers_block_type):
+                raise ValueError(f"layers_block_type = {layers_block_type} is not layer_types = {self.layer_types}")
             self.layer_types = layers_block_type
+        if self.layer_types is None and self.mixer_types is not None:
+            attends = [mixer == "attention" for mixer in self.mixer_types]
+            self.layer_types = ["full_attention" if attending else "linear_attention" for attending in attends]
         if self.mlp_types is None:
             self.mlp_types = ["moe" if num else "dense" for num in self._as_list("num_local_experts")]
         super().__post_init__(**kwargs)
@@ -197,24 +207,26 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
         fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
         self.adds_in_norm = fused_block == "add_norm"
 
+        # In the order of Granite's modules
         if self.mixer_type != "none":
             self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.mixer_type == "mamba":
-            self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
-        elif self.mixer_type == "attention":
-            self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
-
         if fused_block == "norm_mlp":
             self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config, layer_idx)
         elif self.mlp_type != "none":
             norm_class = (
                 HeterogeneousGraniteMoeHybridAddRMSNorm if self.adds_in_norm else HeterogeneousGraniteMoeHybridRMSNorm
             )
             self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
-            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config, layer_idx)
         if self.mlp_type == "moe":
             self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config, layer_idx)
+        if fused_block == "norm_mlp":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config, layer_idx)
+        elif self.mlp_type != "none":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config, layer_idx)
+        if self.mixer_type == "mamba":
+            self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
+        elif self.mixer_type == "attention":
+            self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
 
     def forward(
         self,

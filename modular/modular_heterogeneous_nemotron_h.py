@@ -73,7 +73,10 @@ SYNONYMS = {
     "head_dim": (("head_dim", "attention_head_dim"), 128),
     "layer_norm_epsilon": (("layer_norm_epsilon", "norm_eps", "rms_norm_eps"), 1e-5),
 }
+# What else may say what the layers are made of; read into `mixer_types` and `mlp_types`
+LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern", "block_configs"}
 LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
+GROUPS = ("n_group", "topk_group", "n_groups")
 # Fields that ask for what these layers do not do -> the values that do not
 INEXPRESSIBLE_FIELDS = {
     "sliding_window": (None,),
@@ -152,18 +155,19 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     optional_per_layer_sizes = ("moe_latent_size",)
     supported_mixer_types = ("mamba", "attention", "none")
     supported_mlp_types = ("moe", "dense", "none")
-    # What `skip` may name -> what such a sub-block is called in `mixer_types` and `mlp_types`
+    # In whatever list: a name that is not what the layer has is refused
     skippable = {
-        "mixer": ("mamba", "attention", "moe", "dense"),  # the module's name, whatever it is
-        "attention": ("attention",),
-        "mamba": ("mamba",),
-        "mlp": ("dense", "moe"),
-        "moe": ("moe",),
+        "mixer": {"mixer_types": ("mamba", "attention"), "mlp_types": ("moe", "dense")},  # the module's name
+        "attention": {"mixer_types": ("attention",), "mlp_types": ()},
+        "mamba": {"mixer_types": ("mamba",), "mlp_types": ()},
+        "mlp": {"mixer_types": (), "mlp_types": ("dense", "moe")},
+        "moe": {"mixer_types": (), "mlp_types": ("moe",)},
     }
     related_sizes = (
         ("num_key_value_heads", "divides", "num_attention_heads"),
         ("num_experts_per_tok", "is at most", "n_routed_experts"),
         ("n_group", "divides", "n_routed_experts"),
+        ("topk_group", "is at most", "n_group"),
     )
     sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
     compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
@@ -202,11 +206,25 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        config_dict, kwargs = cls._with_overridden_names(config_dict, kwargs)
         config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
         if config_dict.get("block_configs") is not None:
             # What neither a block nor the config says is missing: the defaults are not those of the checkpoint
             config_dict = dict.fromkeys(cls.per_layer_sizes) | config_dict
         return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
+    def _with_overridden_names(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
+        """Move keywords under names that are read and not kept to the config, in the place of what they override there."""
+        synonyms = {name: names for names, _ in SYNONYMS.values() for name in names}
+        overridden = {name for keyword in kwargs for name in synonyms.get(keyword, ())}
+        overridden |= {OLDER_NAMES[keyword] for keyword in OLDER_NAMES.keys() & kwargs.keys()}
+        if LAYER_DESCRIPTIONS & kwargs.keys():
+            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *LAYER_DESCRIPTIONS}
+        moved = {*synonyms, *OLDER_NAMES, *LAYER_DESCRIPTIONS} & kwargs.keys()
+        config_dict = {name: value for name, value in config_dict.items() if name not in overridden}
+        config_dict |= {name: kwargs[name] for name in moved}
+        return config_dict, {name: value for name, value in kwargs.items() if name not in moved}
 
     def _read_older_names(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The keywords that are left when the names of older checkpoints are read."""
@@ -257,6 +275,8 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
+        if block_configs is not None and not all(isinstance(block, dict) for block in list(block_configs)):
+            raise ValueError(f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}")
         block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
         lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
         descriptions = described_layers(None, None, lists, {"mtp_hybrid_override_pattern": pattern})
@@ -271,14 +291,11 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         return ["mixer"] if self.mixer_types[layer_idx] == self.mlp_types[layer_idx] == "none" else []
 
-    def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
-        names = self.skippable[sub_block]
-        return {types: "none" for types in ("mixer_types", "mlp_types") if getattr(self, types)[layer_idx] in names}
-
     def _type_errors(self) -> list[str]:
         layers = enumerate(zip(self.mixer_types, self.mlp_types))
         return [
             *super()._type_errors(),
+            *(f"{name} is {getattr(self, name)}, at least 1 is needed" for name in GROUPS if getattr(self, name) < 1),
             *self._inexpressible_errors(),
             *(
                 f"layer {layer_idx} has a mixer, {mixer!r}, and an MLP, {mlp!r}: one sub-block a layer, so one is 'none'"
@@ -299,12 +316,12 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         wrong = {}
         layers = zip(self.layer_sizes("n_routed_experts"), self.layer_sizes("num_experts_per_tok"))
         for layer_idx, (num_experts, top_k) in enumerate(layers):
-            num_in_group = (num_experts or 0) // self.n_group
+            num_in_group = (num_experts or 0) // max(self.n_group, 1)
             message = f"n_routed_experts = {num_experts} in n_group = {self.n_group} groups"
-            if num_experts is not None and num_in_group < 2:
+            if num_experts and num_in_group < 2:
                 message += ": the router rates a group by its best two experts"
                 wrong.setdefault(message, []).append(layer_idx)
-            elif num_experts is not None and num_experts >= top_k > self.topk_group * num_in_group:
+            elif num_experts and top_k and num_experts >= top_k > self.topk_group * num_in_group:
                 message += f": the topk_group = {self.topk_group} best have less than num_experts_per_tok = {top_k}"
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
@@ -452,6 +469,7 @@ class HeterogeneousNemotronHBlock(NemotronHBlock):
 
 
 class HeterogeneousNemotronHPreTrainedModel(NemotronHPreTrainedModel, HeterogeneousPreTrainedModel):
+    ignored_tensors = {"mtp.*": "layers of multi-token prediction, which this family does not build"}
     # diff with NemotronH, which rounds the parameters of the recurrence
     _keep_in_fp32_modules_strict = ["e_score_correction_bias", "A_log", "D"]
 
@@ -462,14 +480,6 @@ class HeterogeneousNemotronHPreTrainedModel(NemotronHPreTrainedModel, Heterogene
             for name in ("up_proj", "down_proj")
         ]
         return [prefix, *experts, *super().renamings(config)]
-
-    def _adjust_missing_and_unexpected_keys(self, loading_info):
-        if any(key.startswith("mtp.") for key in loading_info.unexpected_keys):
-            logger.warning(
-                "The tensors `mtp.*` of the checkpoint are not loaded: they belong to layers of multi-token prediction, "
-                "which this family does not build."
-            )
-        super()._adjust_missing_and_unexpected_keys(loading_info)
 
 
 class HeterogeneousNemotronHModel(NemotronHModel):

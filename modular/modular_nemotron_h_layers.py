@@ -64,6 +64,8 @@ PUZZLETRON_MEMBERS = {
 
 def pattern_to_block_types(pattern: str) -> list[str]:
     """One block type a character; a `ValueError` names every character that is none, with its position."""
+    if not isinstance(pattern, str):
+        raise ValueError(f"a pattern is a string of {list(PATTERN_BLOCK_TYPES)}, not {pattern!r}")
     unknown = [
         f"{name!r} at position {position}" for position, name in enumerate(pattern) if name not in PATTERN_BLOCK_TYPES
     ]
@@ -74,6 +76,8 @@ def pattern_to_block_types(pattern: str) -> list[str]:
 
 def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]:
     """The (mixer, MLP) of each entry of the list called `name`; a `ValueError` names every entry that is none."""
+    if not isinstance(block_types, list | tuple):
+        raise ValueError(f"{name} is {block_types!r}, a list with one entry a layer is needed")
     errors = [
         f"{name}[{layer_idx}] is {block_type!r}, allowed are {list(BLOCK_TYPES)}"
         for layer_idx, block_type in enumerate(block_types)
@@ -98,7 +102,9 @@ def described_layers(
         if len(mixer_types) != len(mlp_types):
             raise ValueError(f"mixer_types has {len(mixer_types)} entries, mlp_types {len(mlp_types)}: one a layer")
         descriptions["mixer_types/mlp_types"] = list(zip(mixer_types, mlp_types))
-    lists = lists | {name: pattern and pattern_to_block_types(pattern) for name, pattern in patterns.items()}
+    lists = lists | {
+        name: None if pattern is None else pattern_to_block_types(pattern) for name, pattern in patterns.items()
+    }
     given = {name: block_types for name, block_types in lists.items() if block_types is not None}
     return descriptions | {name: read_block_types(name, block_types) for name, block_types in given.items()}
 
@@ -108,7 +114,7 @@ def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[
     the layers for which it does not. A layer that `block_configs` leaves out may be of any kind in the others."""
     (first, layers), *others = descriptions.items()
     left_out = BLOCK_TYPES["none"] if first == "block_configs" else None
-    errors = []
+    errors = [] if layers else [f"{first} has no layers"]
     for name, other_layers in others:
         if len(other_layers) != len(layers):
             errors.append(f"{name} has {len(other_layers)} layers, {first} {len(layers)}")

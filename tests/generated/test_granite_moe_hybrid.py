@@ -161,7 +161,15 @@ BAD = {
     ),
     "unknown_layer_types": (
         {"mixer_types": None, "layer_types": ["conv"] + ["mamba"] * 6 + ["moe"]},
-        ["mixer_types[0] is 'conv', allowed are ['mamba', 'attention', 'none']"],
+        ["layer_types[0] is 'conv', allowed are ['full_attention', 'linear_attention']", "layer_types[7] is 'moe'"],
+    ),
+    "contradiction": (
+        {"mixer_types": ["mamba"] * 8, "layer_types": ["mamba", "attention"] * 4},
+        ["layer_types[1] is 'full_attention', but mixer_types[1] is 'mamba'", "layer_types[7]"],
+    ),
+    "all_at_once": (
+        {"num_experts_per_tok": [99] * 8, "shared_intermediate_size": -1},
+        ["shared_intermediate_size is -1", "num_experts_per_tok = 99 is more than num_local_experts"],
     ),
     "nothing_mixes": (
         {"mixer_types": ["none"] * 8, "num_key_value_heads": 2},

@@ -100,6 +100,34 @@ def test_the_names_that_fields_had():
     assert make(torch_dtype="bfloat16").dtype == torch.bfloat16
 
 
+def test_overrides_under_names_that_are_not_kept(tmp_path):
+    HeterogeneousNemotronHConfig(**UNIFORM).save_pretrained(tmp_path)
+    read = HeterogeneousNemotronHConfig.from_pretrained
+    assert layers(read(tmp_path, hybrid_override_pattern="M*")) == [MAMBA, ATTENTION]
+    assert layers(read(tmp_path, layers_block_type=["mamba", "attention"])) == [MAMBA, ATTENTION]
+    assert read(tmp_path, norm_eps=1e-2).layer_norm_epsilon == 1e-2
+    assert read(tmp_path, mamba_d_conv=3).conv_kernel == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hybrid_override_pattern": "M*E-", "n_group": 0}, "n_group is 0, at least 1 is needed"),
+        (
+            {"hybrid_override_pattern": "M*E-", "n_group": 2, "topk_group": 5},
+            "topk_group = 5 is more than n_group = 2",
+        ),
+        ({"hybrid_override_pattern": 5}, "a pattern is a string"),
+        ({"layers_block_type": []}, "layers_block_type has no layers"),
+        ({"mtp_block_configs": [3]}, "mtp_block_configs is a list of objects"),
+    ],
+    ids=str,
+)
+def test_what_is_no_description_is_named(fields, message):
+    with pytest.raises(Exception, match=message):
+        HeterogeneousNemotronHConfig(**fields)
+
+
 CONTRADICTIONS = {
     "number": (
         {"hybrid_override_pattern": "M*E", "num_hidden_layers": 4},
@@ -265,12 +293,14 @@ def test_view_of_a_layer():
 
 def test_upstreams_override_dict():
     overrides = {1: {"skip": ["moe"]}, "2": {"num_key_value_heads": 1}, 3: {"skip": ["mixer"]}}
-    overrides[5] = {"num_local_experts": 2, "moe_latent_size": 8, "skip": ["attention"]}
+    overrides[5] = {"num_local_experts": 2, "moe_latent_size": 8, "skip": []}
     config = HeterogeneousNemotronHConfig(**UNIFORM, per_layer_config=overrides)
     assert layers(config) == [MAMBA, ("none", "none"), ATTENTION, ("none", "none"), MAMBA, MOE]
     assert (config.num_key_value_heads, config.n_routed_experts, config.moe_latent_size) == (1, 2, 8)
-    config = HeterogeneousNemotronHConfig(**UNIFORM, per_layer_config={0: {"skip": ["attention", "mlp"]}})
-    assert layers(config)[0] == MAMBA  # there is no such thing to leave out
+    config = HeterogeneousNemotronHConfig(**UNIFORM, per_layer_config={0: {"skip": ["mamba"]}})
+    assert layers(config)[0] == ("none", "none")
+    with pytest.raises(ValueError, match="layer 0: skip names 'moe', but the layer's entries are .*'mamba'"):
+        HeterogeneousNemotronHConfig(**UNIFORM, per_layer_config={0: {"skip": ["moe"]}})
     with pytest.raises(ValueError, match=r"layer 1: skip = \['router'\], allowed is a list out of \['mixer', "):
         HeterogeneousNemotronHConfig(**UNIFORM, per_layer_config={1: {"skip": ["router"]}})
 
