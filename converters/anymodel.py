@@ -59,7 +59,8 @@ def write_config(
     """The base model's config.json, its sizes those that most layers have, and the blocks."""
     refuse_inexpressible("anymodel", problems(config))
     fields = parent_fields(config)
-    fields |= {name: most_common(config.layer_sizes(name), fields[name]) for name in config.per_layer_sizes}
+    sizes = [name for name in config.per_layer_sizes if name in fields]
+    fields |= {name: most_common(config.layer_sizes(name), fields[name]) for name in sizes}
     blocks = [block_config(config, layer_idx, names) for layer_idx in range(config.num_hidden_layers)]
     return {**fields, "block_configs": blocks}
 

@@ -1,12 +1,45 @@
-"""The model card of the output: the source's, with a note of where it came from."""
+"""
+The model card of the output: the source's, with a note of where it came from and a table of its layers. The note stands
+between two marks, so that it can be taken out again.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from .summary import LayerSummary
+
 
 FENCE = "---"
+BEGIN, END = "<!-- hetero convert: begin -->", "<!-- hetero convert: end -->"
+NOTE = re.compile(rf"\n?{re.escape(BEGIN)}\n(.*?)\n{re.escape(END)}\n\n", re.DOTALL)
+CONVERTED = "> Converted by `hetero convert`"
+# Titles of the table's columns -> the field of a layer
+COLUMNS = {
+    "mixer": "mixer",
+    "heads": "num_attention_heads",
+    "KV heads": "num_key_value_heads",
+    "window": "sliding_window",
+    "state": "ssm_state_size",
+    "MLP": "mlp",
+    "experts": "num_experts",
+    "top-k": "num_experts_per_tok",
+    "width": "intermediate_size",
+    "shared": "shared_intermediate_size",
+    "latent": "latent_size",
+    "parameters per layer": "num_parameters",
+}
 
 
 def with_note(card: str, note: str) -> str:
-    """A card with a note as its first paragraph, after the metadata, which stays as it is."""
+    """A card with a note as its first paragraph, after the metadata; every other byte stays as it is."""
     metadata, text = parted(card)
-    return f"{metadata}> {note}\n\n{text}"
+    return f"{metadata}{chr(10) if metadata else ''}{BEGIN}\n{note}\n{END}\n\n{text}"
+
+
+def without_note(card: str) -> str:
+    """A card as it was before `with_note`."""
+    return NOTE.sub("", card, count=1)
 
 
 def parted(card: str) -> tuple[str, str]:
@@ -16,7 +49,13 @@ def parted(card: str) -> tuple[str, str]:
     if len(fences) < 2 or fences[0] != 0:
         return "", card
     end = fences[1] + 1
-    return "".join(lines[:end]).rstrip("\r\n") + "\n\n", "".join(lines[end:]).lstrip("\r\n")
+    return "".join(lines[:end]), "".join(lines[end:])
+
+
+def earlier_conversions(card: str) -> list[str]:
+    """What the note of a card says of conversions before this one."""
+    note = NOTE.search(card)
+    return [line for line in note[1].splitlines() if line.startswith(CONVERTED)] if note else []
 
 
 def origin_note(source: str, published: str, written: str) -> str:
@@ -28,7 +67,27 @@ def origin_note(source: str, published: str, written: str) -> str:
         published: Name of the format that it came in.
         written: Name of the format that it is in now.
     """
-    return (
-        f"Converted by `hetero convert` of transformers-heterogeneous from `{source}`, "
-        f"format `{published}`, to format `{written}`."
-    )
+    return f"{CONVERTED} of transformers-heterogeneous from `{source}`, format `{published}`, to format `{written}`."
+
+
+def layer_table(layers: Sequence[LayerSummary]) -> str:
+    """The layers in Markdown, one line for each run of equal ones; no column where no layer has such a thing."""
+    columns = {title: name for title, name in COLUMNS.items() if any(getattr(layer, name) for layer in layers)}
+    rows = [
+        ["layers", *columns],
+        ["---", *("---" if name in ("mixer", "mlp") else "---:" for name in columns.values())],
+    ]
+    rows += [[span, *(cell(getattr(layer, name)) for name in columns.values())] for span, layer in folded(layers)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def folded(layers: Sequence[LayerSummary]) -> Iterator[tuple[str, LayerSummary]]:
+    """Runs of equal layers, as (numbers such as `12-41`, the layer)."""
+    for layer, run in groupby(enumerate(layers), key=lambda numbered: numbered[1]):
+        numbers = [number for number, _ in run]
+        yield str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}", layer
+
+
+def cell(value: str | int | None) -> str:
+    """A value, a dash where there is nothing."""
+    return "-" if value in (None, "none") else f"{value:,}" if isinstance(value, int) else str(value)

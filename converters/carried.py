@@ -11,7 +11,7 @@ from .weights import INDEX, PICKLES
 
 MAX_CARRIED_BYTES = 100 * 2**20
 # Written anew from the family's config and the plan
-REWRITTEN = ("config.json", INDEX)
+REWRITTEN = ("config.json", "hetero_origin.json", INDEX)
 PICKLE = "pickle: it can run code when it is opened"
 OTHER_WEIGHTS = "weights that the index does not name"
 # Pattern of file names -> why they stay behind

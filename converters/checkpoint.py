@@ -1,17 +1,19 @@
 """A checkpoint as its family sees it: config, and tensors under the family's names, checked against one another."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .agreement import check_tensors
 from .errors import CheckpointError
+from .expression import without
 from .family import PublishedFormat
-from .formats import family_config, read_config
+from .formats import family_config, model_fields, read_config
+from .layers import Place, places, renumbered
 from .pieces import TensorPlan
-from .plan import NamedTensor, read_tensors, unused_tensors
-from .quantisation import quantisation_method
+from .plan import NamedTensor, left_out, read_tensors, renamed, unused_tensors
+from .quantisation import module_names, quantisation_method, rename_modules
 from .weights import Weights, read_weights
 
 
@@ -29,6 +31,8 @@ class Checkpoint:
         tensors: Those that are kept, by the family's names.
         dropped: Those that are left out.
         unused: Those that are kept, though loading ignores them, by the family's names.
+        numbers: Layer of the files -> layer of the config, where these are not the same. Of other layers the files say
+            nothing.
     """
 
     folder: Path
@@ -40,6 +44,19 @@ class Checkpoint:
     tensors: Mapping[str, TensorPlan]
     dropped: tuple[NamedTensor, ...]
     unused: Mapping[str, NamedTensor]
+    numbers: Mapping[int, int] = field(default_factory=dict)
+
+    def name_in(self, name: str) -> str:
+        """The family's name of a tensor or module of the files."""
+        return renumbered(renamed(name, self.published.names), self.numbers)
+
+    def model_fields(self) -> dict[str, Any]:
+        """What the config says of the model, modules under the family's names and experts singly."""
+        fields = model_fields(self.config)
+        if fields.get("quantization_config"):
+            rename = module_names(self.name_in, str, self.groups, {})
+            fields["quantization_config"] = rename_modules(fields["quantization_config"], rename)
+        return fields
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -64,9 +81,24 @@ def read_checkpoint(folder: Path, dtype: str | None = None) -> Checkpoint:
     config = family_config(published, with_dtype(config_dict, dtype), str(folder / "config.json"))
     weights = read_weights(folder)
     tensors, dropped = read_tensors(weights, published.names, published.dropped)
+    tensors, skipped = left_out(tensors, skipped_places(published, config_dict, config))
     unused = unused_tensors(tensors, published.unused)
     check_tensors(str(folder), tensors, unused, published.family, config, method)
-    return Checkpoint(folder, published, config_dict, config, method, weights, tensors, dropped, unused)
+    return Checkpoint(folder, published, config_dict, config, method, weights, tensors, (*dropped, *skipped), unused)
+
+
+def skipped_places(published: PublishedFormat, config_dict: Mapping[str, Any], config: Any) -> dict[Place, str]:
+    """Where tensors may lie that the checkpoint's own `per_layer_config` says to skip, and a reason to leave them out."""
+    overrides = config_dict.get("per_layer_config")
+    if not isinstance(overrides, dict) or not any("skip" in members for members in overrides.values()):
+        return {}
+    unskipped = {layer: without(members, "skip") for layer, members in overrides.items()}
+    try:
+        whole = family_config(published, {**config_dict, "per_layer_config": unskipped}, "without skip")
+    except CheckpointError:
+        return {}  # such layers are described by nothing else
+    gone = places(published.family.tensor_shapes(whole)) - places(published.family.tensor_shapes(config))
+    return dict.fromkeys(gone, "skipped by per_layer_config in config.json")
 
 
 def with_dtype(config_dict: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:

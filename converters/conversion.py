@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ class Report:
     What a conversion did, or would do: every tensor and every file of the source is in it.
 
     `dropped_fields` are those of the published config that only its remote code reads, or that transformers has moved
-    to the generation config. `unused` tensors are kept, though loading ignores them. `operations` counts tensors.
+    to the generation config. `dropped_layers` are numbers in the source. `restored` is the output that is what the source
+    was converted from. `written` are the files beside the weights that are made anew. `unused` tensors are kept, though loading ignores them. `operations` counts tensors.
     """
 
     source: str
@@ -74,7 +75,10 @@ class Report:
     cost: Cost
     dropped: tuple[NamedTensor, ...]
     unused: tuple[NamedTensor, ...]
+    dropped_layers: tuple[int, ...]
+    restored: bool
     dropped_fields: tuple[str, ...]
+    written: tuple[str, ...]
     carried: tuple[str, ...]
     not_carried: tuple[LeftBehind, ...]
     plan: WeightsPlan
@@ -97,12 +101,19 @@ def convert(
     dtype: str | None = None,
     dequantise: bool = False,
     max_shard_size: str | int | None = None,
+    skip: str | Sequence[str] = (),
+    drop_empty_layers: bool = False,
+    with_code: bool = False,
     jobs: int | None = None,
     revision: str | None = None,
     dry_run: bool = False,
 ) -> Report:
     """
     Convert a checkpoint to the family that its format belongs to, or to another format of that family.
+
+    From a published format to the family's own, `hetero_origin.json` is written beside config.json. As long as the model
+    stays what it says, the way back to that format gives config.json byte for byte, and every tensor its name. Tensors
+    that are dropped, as the report says it, do not come back.
 
     Args:
         src: Folder with config.json and safetensors files, in any of the known formats, or a repository of the hub.
@@ -116,6 +127,11 @@ def convert(
         dequantise: Make floating point of experts in MXFP4: `dtype`, or the config's.
         max_shard_size: Deal the tensors out to files of at most so many bytes, as in `5GB`; by default they stay in
             the files that they are in.
+        skip: Sub-blocks to leave out, as in `attention:19,20,22-23`: a name that the family's `skippable` has, layers.
+        drop_empty_layers: Take out the layers that hold nothing and renumber the others. The way back to the format that
+            the checkpoint came from has them again.
+        with_code: Put the family's own files into the folder, so that it loads with `trust_remote_code=True` where this
+            package is not installed.
         jobs: Number of files written at a time; by default up to four.
         revision: Branch, tag or commit of a repository.
         dry_run: Read, check and plan, but write nothing.
@@ -129,7 +145,17 @@ def convert(
     """
     target = Path(dst)
     size = None if max_shard_size is None else parse_size(max_shard_size)
-    wishes = Wishes(to, link, experts, dtype, dequantise, size)
+    wishes = Wishes(
+        to,
+        link,
+        experts,
+        dtype,
+        dequantise,
+        size,
+        (skip,) if isinstance(skip, str) else tuple(skip),
+        drop_empty_layers,
+        with_code,
+    )
     try:
         folder = local_folder(src, revision)
         origin = folder.resolve().name if folder == Path(src) else str(src)
@@ -206,7 +232,10 @@ def make_report(planned: Outline, target: Path, dry_run: bool, cost: Cost, writt
         cost=cost,
         dropped=weights.dropped,
         unused=weights.unused,
+        dropped_layers=planned.dropped_layers,
+        restored=planned.restored,
         dropped_fields=planned.dropped_fields,
+        written=tuple(planned.texts),
         carried=planned.carried,
         not_carried=planned.not_carried,
         plan=weights,

@@ -19,8 +19,9 @@ PER_BLOCK = ("num_local_experts", "sliding_window")
 
 
 def recognises(config: Mapping[str, Any]) -> bool:
-    """By its model type, or by the architecture that ModelOpt's export of pruned experts names."""
-    return config.get("model_type") == "gpt_oss_puzzle" or config.get("architectures") == ["DeciGptOssForCausalLM"]
+    """By its model type, or by the architecture that ModelOpt's export of pruned experts names, where layers differ."""
+    pruned = config.get("architectures") == ["DeciGptOssForCausalLM"] and bool(config.get("block_configs"))
+    return config.get("model_type") == "gpt_oss_puzzle" or pruned
 
 
 def problems(config: Any) -> Iterator[str]:
@@ -40,7 +41,7 @@ def write_config(config: Any) -> dict[str, Any]:
 
 FORMAT = PublishedFormat(
     name="gpt_oss_puzzle",
-    looks_like='model_type "gpt_oss_puzzle", or the architecture DeciGptOssForCausalLM',
+    looks_like='model_type "gpt_oss_puzzle", or the architecture DeciGptOssForCausalLM with block_configs',
     recognises=recognises,
     family=FAMILY,
     config_class=GptOssPuzzleConfig,

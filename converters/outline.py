@@ -1,23 +1,28 @@
 """What the caller wants of a conversion, and all that is known of it before the first byte is written."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import torch
+
 from . import formats
-from .card import origin_note, with_note
+from .card import earlier_conversions, layer_table, origin_note, with_note, without_note
 from .carried import LeftBehind, other_files
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
 from .family import PublishedFormat
 from .layout import Experts, Regrouped, cast_all, dequantise_all, regroup
+from .origin import ORIGIN, Past, as_it_was, origins_of, past_of, same_text
 from .pieces import TensorPlan
 from .plan import WeightsPlan, in_files, in_shards, inverted, plan_weights, renamed, with_names
 from .quantisation import HF_QUANT_CONFIG, module_names, read_hf_quant_config, rename_modules
+from .remote_code import missing_code, with_code
 from .rendering import DTYPES
+from .summary import layer_summaries
+from .thinning import empty_layers, without_empty_layers, without_sub_blocks
 from .transfer import Link
 from .weights import INDEX
 
@@ -37,6 +42,9 @@ class Wishes:
     dtype: str | None
     dequantise: bool
     max_shard_size: int | None
+    skip: Sequence[str]
+    drop_empty_layers: bool
+    with_code: bool
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,13 @@ class Outline:
     A conversion before its first byte.
 
     Attributes:
-        source: The checkpoint.
+        source: The checkpoint, without what is left out of it.
         output: The format to write.
         config: The output's config.json.
         weights: The files with tensors.
         texts: Files that are written anew, by their names; config.json is the last.
+        restored: Whether the output is what the source was converted from, config.json byte for byte.
+        dropped_layers: Those that held nothing and are taken out, by their numbers in the source.
         dropped_fields: Those of the published config that are nowhere in the family's.
         carried: Files of the source that are copied.
         not_carried: Files that are not.
@@ -60,9 +70,41 @@ class Outline:
     config: dict[str, Any]
     weights: WeightsPlan
     texts: dict[str, str]
+    restored: bool
+    dropped_layers: tuple[int, ...]
     dropped_fields: tuple[str, ...]
     carried: tuple[str, ...]
     not_carried: tuple[LeftBehind, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """
+    A checkpoint and the format that it is to be written in.
+
+    Attributes:
+        source: Without what is left out of it.
+        past: What it was converted from, or is where it is published, if that still holds.
+        back: What it was converted from, where the output is to be that again.
+    """
+
+    source: Checkpoint
+    output: PublishedFormat
+    dropped_layers: tuple[int, ...]
+    past: Past | None
+    back: Past | None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Beginnings of tensor names, the family's -> those to write."""
+        if self.back is not None:
+            return inverted(self.back.origin.names)
+        names = self.output.names if self.output.written_names is None else self.output.written_names
+        return inverted(names)
+
+    def experts(self, wished: Experts) -> Experts:
+        """How experts are to lie."""
+        return self.back.origin.experts if self.back is not None and wished == "keep" else wished
 
 
 def outline(source: Checkpoint, origin: str, wishes: Wishes) -> Outline:
@@ -72,32 +114,83 @@ def outline(source: Checkpoint, origin: str, wishes: Wishes) -> Outline:
     Args:
         origin: What the model card calls the source.
     """
-    check_wishes(source, wishes)
-    output = output_format(source.published, source.config, wishes.to)
-    regrouped = regroup(source.tensors, source.groups, wishes.experts)
-    quantisation = quantisation_configs(source, output, regrouped, wishes)
-    config = output_config(source, output, quantisation.pop("config.json", None))
-    weights = plan_output(source, output, regrouped, wishes)
-    carried, not_carried = companions(source, wishes)
-    note = origin_note(origin, source.published.name, output.name)
-    texts = card_text(source.folder, carried, note)
-    texts |= {name: as_json(members) for name, members in quantisation.items()}
+    job = prepared(source, wishes)
+    regrouped = regroup(job.source.tensors, job.source.groups, job.experts(wishes.experts))
+    weights = plan_output(job, regrouped, wishes)
+    quantisation = quantisation_configs(job, regrouped, wishes)
+    config = output_config(job, quantisation.pop("config.json", None))
+    config, code = with_code(config, source.published.family) if wishes.with_code else (config, {})
+    carried, not_carried = companions(job, wishes)
+    texts = {**card_text(job, carried, origin), **code, **origin_text(job)}
+    texts |= {name: quantisation_text(job, members) for name, members in quantisation.items()}
     texts |= {INDEX: as_json(weights.index)} if weights.index is not None else {}
-    texts["config.json"] = as_json(config)
-    return Outline(source, output, config, weights, texts, lost_fields(source), tuple(carried), tuple(not_carried))
+    texts["config.json"] = as_json(config) if job.back is None else job.back.origin.config
+    return Outline(
+        source=job.source,
+        output=job.output,
+        config=config,
+        weights=weights,
+        texts=texts,
+        restored=job.back is not None,
+        dropped_layers=job.dropped_layers,
+        dropped_fields=lost_fields(source) if job.back is None else (),
+        carried=tuple(carried),
+        not_carried=tuple(left for left in not_carried if left.name not in texts),
+    )
 
 
-def companions(source: Checkpoint, wishes: Wishes) -> tuple[list[str], list[LeftBehind]]:
-    """The files beside the weights, as (names to carry along, what stays behind)."""
-    carried, not_carried = other_files(source.folder, source.weights.files)
+def prepared(source: Checkpoint, wishes: Wishes) -> Prepared:
+    """Leave out what is to be left out, and look where the checkpoint came from."""
+    output = output_format(source.published, source.config, wishes.to)
+    check_wishes(source, output, wishes)
+    origins = [] if wishes.dequantise else list(origins_of(source))
+    thinned = without_sub_blocks(source, wishes.skip)
+    shorter = without_empty_layers(thinned) if wishes.drop_empty_layers else thinned
+    dropped_layers = tuple(empty_layers(thinned.config)) if wishes.drop_empty_layers else ()
+    pasts = [past for origin in origins if (past := past_of(shorter, origin)) is not None]
+    back = next((past for past in pasts if leads_back(past, shorter, output, wishes)), None)
+    final = shorter if back is None else as_it_was(shorter, back)
+    return Prepared(final, output, dropped_layers, pasts[0] if pasts else None, back)
+
+
+def leads_back(past: Past, source: Checkpoint, output: PublishedFormat, wishes: Wishes) -> bool:
+    """Whether the output is to be what the source was converted from, byte for byte."""
+    regrouped = wishes.experts not in ("keep", past.origin.experts)
+    names_change = regrouped and source.method is not None  # of the modules in the quantisation config
+    return output.name == past.origin.format and not wishes.drop_empty_layers and not names_change
+
+
+def origin_text(job: Prepared) -> dict[str, str]:
+    """The file that says where the output came from. What is in the format of its origin is that origin."""
+    if job.past is None or job.back is not None or job.output.name == job.past.origin.format:
+        return {}
+    return {ORIGIN: as_json(asdict(job.past.origin))}
+
+
+def companions(job: Prepared, wishes: Wishes) -> tuple[list[str], list[LeftBehind]]:
+    """The files beside the weights, as (names to carry along, what stays behind unless it is written anew)."""
+    folder = job.source.folder
+    carried, not_carried = other_files(folder, job.source.weights.files)
     if wishes.dequantise and HF_QUANT_CONFIG in carried:
         carried.remove(HF_QUANT_CONFIG)
         not_carried.append(LeftBehind(HF_QUANT_CONFIG, "describes numbers that are dequantised"))
+    if (folder / ORIGIN).exists():
+        reason = "describes another model than this" if job.back is None else "config.json is again what it says"
+        not_carried.append(LeftBehind(ORIGIN, reason))
+    if job.back is not None:
+        known = {left.name for left in not_carried}
+        missing = [name for name in missing_code(job.back.config_dict) if name not in known]
+        not_carried += [LeftBehind(name, "remote code, it is where the checkpoint was published") for name in missing]
     return carried, not_carried
 
 
-def check_wishes(source: Checkpoint, wishes: Wishes) -> None:
+def check_wishes(source: Checkpoint, output: PublishedFormat, wishes: Wishes) -> None:
     """Raise a `CheckpointError` where the checkpoint is not one that they can be carried out on."""
+    if wishes.with_code and output.write_config is not None:
+        raise CheckpointError(
+            f"--with-code: the code that is there reads {source.config.model_type}, not {output.name}",
+            remedy="Leave out --to, or --with-code.",
+        )
     if wishes.dequantise and source.method != "mxfp4":
         found = f"quantised by {source.method}" if source.method else "not quantised"
         raise CheckpointError(f"{source.folder}: only MXFP4 can be dequantised, this checkpoint is {found}")
@@ -120,11 +213,6 @@ def output_format(published: PublishedFormat, config: Any, to: str | None) -> Pu
     raise CheckpointError(f"to = {to!r}: {published.name} can be written as {', '.join(known)}")
 
 
-def names_of(output: PublishedFormat) -> dict[str, str]:
-    """Beginnings of tensor names, the family's -> those to write."""
-    return inverted(output.names if output.written_names is None else output.written_names)
-
-
 def with_numbers(tensors: Mapping[str, TensorPlan], source: Checkpoint, wishes: Wishes) -> Mapping[str, TensorPlan]:
     """The tensors with the numbers that they are to have: the last step, since what is computed cannot be cut up."""
     if wishes.dequantise:
@@ -137,13 +225,14 @@ def dtype_of(config: Any) -> str:
     return str(getattr(config, "dtype", None) or "bfloat16").removeprefix("torch.")
 
 
-def plan_output(source: Checkpoint, output: PublishedFormat, regrouped: Regrouped, wishes: Wishes) -> WeightsPlan:
+def plan_output(job: Prepared, regrouped: Regrouped, wishes: Wishes) -> WeightsPlan:
     """The files of the output that hold tensors."""
+    source = job.source
     numbers = with_numbers(regrouped.tensors, source, wishes)
-    tensors = list(with_names(numbers.values(), names_of(output)))
-    file_of = output.file_of
+    tensors = list(with_names(numbers.values(), job.names))
+    file_of = job.output.file_of
     if file_of is not None and wishes.max_shard_size:
-        raise CheckpointError(f"max_shard_size: {output.name} prescribes the files that tensors lie in")
+        raise CheckpointError(f"max_shard_size: {job.output.name} prescribes the files that tensors lie in")
     if wishes.max_shard_size:
         files = in_shards(tensors, wishes.max_shard_size)
     elif file_of is not None:
@@ -153,17 +242,16 @@ def plan_output(source: Checkpoint, output: PublishedFormat, regrouped: Regroupe
     return plan_weights(files, source.weights, source.dropped, tuple(source.unused.values()))
 
 
-def quantisation_configs(
-    source: Checkpoint, output: PublishedFormat, regrouped: Regrouped, wishes: Wishes
-) -> dict[str, dict[str, Any]]:
+def quantisation_configs(job: Prepared, regrouped: Regrouped, wishes: Wishes) -> dict[str, dict[str, Any]]:
     """Name of a file -> what it says of the quantisation, with the modules under their names in the output."""
+    source = job.source
     found = {
         "config.json": source.config_dict.get("quantization_config"),
         HF_QUANT_CONFIG: read_hf_quant_config(source.folder),
     }
     rename = module_names(
-        partial(renamed, beginnings=source.published.names),
-        partial(renamed, beginnings=names_of(output)),
+        source.name_in,
+        partial(renamed, beginnings=job.names),
         regrouped.were_split,
         regrouped.were_stacked,
     )
@@ -171,25 +259,43 @@ def quantisation_configs(
     return {name: rename_modules(members, rename) for name, members in kept.items()}
 
 
-def output_config(source: Checkpoint, output: PublishedFormat, quantisation: dict[str, Any] | None) -> dict[str, Any]:
+def quantisation_text(job: Prepared, members: dict[str, Any]) -> str:
+    """ModelOpt's file, on the way back the one that was there if it says the same."""
+    before = None if job.back is None else job.back.origin.hf_quant_config
+    return before if before is not None and same_text(before, members) else as_json(members)
+
+
+def output_config(job: Prepared, quantisation: dict[str, Any] | None) -> dict[str, Any]:
     """The config.json to write."""
-    if output.write_config is not None:
-        config = output.write_config(source.config)
+    if job.back is not None:
+        return job.back.config_dict
+    if job.output.write_config is not None:
+        config = job.output.write_config(job.source.config)
     else:
-        config = json.loads(source.config.to_json_string())
+        config = json.loads(job.source.config.to_json_string())
     config = {name: value for name, value in config.items() if name != "quantization_config"}
     return config if quantisation is None else {**config, "quantization_config": quantisation}
 
 
-def card_text(folder: Path, carried: list[str], note: str) -> dict[str, str]:
-    """The model card with a note, where there is a card that can be read."""
+def card_text(job: Prepared, carried: list[str], origin: str) -> dict[str, str]:
+    """The model card with a note, or on the way back without one, where there is a card that can be read."""
     if CARD not in carried:
         return {}
     try:
-        card = (folder / CARD).read_bytes().decode("utf-8")
+        card = (job.source.folder / CARD).read_bytes().decode("utf-8")
     except UnicodeDecodeError:
         return {}
-    return {CARD: with_note(card, note)}
+    if job.back is not None:
+        return {CARD: without_note(card)}
+    return {CARD: with_note(without_note(card), "\n".join([*earlier_conversions(card), note_on(job, origin)]))}
+
+
+def note_on(job: Prepared, origin: str) -> str:
+    """Where a checkpoint came from and what its layers are, in Markdown."""
+    family, config = job.source.published.family, job.source.config
+    itemsize = (config.dtype or torch.bfloat16).itemsize
+    table = layer_table(list(layer_summaries(family, config, itemsize)))
+    return f"{origin_note(origin, job.source.published.name, job.output.name)}\n\n{table}"
 
 
 def lost_fields(source: Checkpoint) -> tuple[str, ...]:

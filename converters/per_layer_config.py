@@ -32,11 +32,12 @@ def write_config(
 
 
 def layer_override(config: Any, layer_idx: int, sizes: dict[str, Any], skip: list[str]) -> dict[str, Any]:
-    """What is different in a layer."""
+    """What is different in a layer. That one has no window is said by `layer_types`."""
+    here = {name: config.layer_sizes(name)[layer_idx] for name in sizes if config.layers_with(name)[layer_idx]}
     override = {
         name: size
-        for name, usual in sizes.items()
-        if (size := config.layer_sizes(name)[layer_idx]) is not None and size != usual
+        for name, size in here.items()
+        if size != sizes[name] and not (size is None and name == "sliding_window")
     }
     return {**override, "skip": sorted(skip)} if skip else override
 
@@ -62,6 +63,12 @@ def skipped(config: Any, layer_idx: int) -> list[str]:
     """The sub-blocks that a layer does not have."""
     found: list[str] = config.skipped_sub_blocks(layer_idx)
     return found
+
+
+def skipped_of_hybrids(config: Any, layer_idx: int) -> list[str]:
+    """The same where `layer_types`, which has no word for a layer without a mixer, calls it after the others."""
+    kinds = {"attention": "mamba" if config.layer_types[layer_idx] == "linear_attention" else "attention"}
+    return [kinds.get(name, name) for name in skipped(config, layer_idx)]
 
 
 def skipped_whole(config: Any, layer_idx: int) -> list[str]:
@@ -92,6 +99,6 @@ def per_layer(
 FORMATS = (
     per_layer(llama.FORMAT, llama.parent_fields, llama_problems),
     per_layer(gpt_oss.FORMAT, gpt_oss.parent_fields, no_problems),
-    per_layer(granitemoehybrid.FORMAT, granitemoehybrid.parent_fields, granite_problems),
+    per_layer(granitemoehybrid.FORMAT, granitemoehybrid.parent_fields, granite_problems, skipped_of_hybrids),
     per_layer(nemotron_h.FORMAT, nemotron_h.parent_fields, no_problems, skipped_whole),
 )

@@ -150,7 +150,7 @@ def module_names(
     Names of modules in the source -> their names in the output.
 
     Args:
-        names_in: Published name -> the family's.
+        names_in: Published name -> the family's; "" of what is not there any more.
         names_out: The family's name -> that of the output.
         before: The groups that were stacked in the source and are split.
         after: The groups that were single and are stacked.
@@ -160,6 +160,8 @@ def module_names(
 
     def rename(name: str) -> Iterable[str]:
         inner = names_in(name)
+        if not inner:
+            return []
         return [names_out(new) for new in modules.get(inner, [inner])]
 
     return rename

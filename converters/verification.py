@@ -16,15 +16,12 @@ from .headers import DTYPE_BITS
 from .hub import local_folder
 from .layout import regroup
 from .pieces import TensorPlan
-from .plan import renamed
 from .progress import progress_bar
-from .quantisation import module_names, rename_modules
 from .rendering import render
+from .thinning import without_empty_layers
 from .transfer import Advance
 
 
-# Fields of a config that say where it was written and not what the model is
-PROVENANCE = ("_name_or_path", "architectures", "auto_map", "model_type", "torch_dtype", "transformers_version")
 Tensors = Mapping[str, TensorPlan]
 
 
@@ -79,6 +76,7 @@ def verify(
 ) -> Comparison:
     """
     Compare two checkpoints of one family: configs as the family reads them, tensors by name, dtype, shape and digest.
+    Where they differ in the number of layers, those that hold nothing do not count.
 
     Args:
         first: Folder, or repository of the hub.
@@ -90,6 +88,8 @@ def verify(
         CheckpointError: where one of them cannot be read.
     """
     sides = [read_checkpoint(local_folder(*each)) for each in zip((first, second), revisions, strict=True)]
+    if len({side.config.num_hidden_layers for side in sides}) > 1:
+        sides = [without_empty_layers(side) for side in sides]
     tensors = [single_tensors(side) for side in sides]
     digests = all_digests(sides, tensors, jobs)
     found = chain(config_differences(*sides), missing_tensors(*tensors), changed_tensors(sides, tensors, digests))
@@ -142,21 +142,11 @@ def config_differences(first: Checkpoint, second: Checkpoint) -> Iterator[Differ
     if first.published.family is not second.published.family:
         names = [side.published.family.architecture for side in (first, second)]
         yield Difference("config.architectures", names[0], names[1], "is another family")
-    sides = [plain_config(side) for side in (first, second)]
+    sides = [side.model_fields() for side in (first, second)]
     for name in sorted(sides[0].keys() | sides[1].keys()):
         values = [side.get(name) for side in sides]
         if values[0] != values[1]:
             yield Difference(f"config.{name}", repr(values[0]), repr(values[1]), "is another value")
-
-
-def plain_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The config as the family has it, modules under the family's names."""
-    names_in = partial(renamed, beginnings=checkpoint.published.names)
-    rename = module_names(names_in, str, checkpoint.groups, {})
-    config: dict[str, Any] = checkpoint.config.to_dict()
-    if config.get("quantization_config"):
-        config["quantization_config"] = rename_modules(config["quantization_config"], rename)
-    return {name: value for name, value in config.items() if name not in PROVENANCE}
 
 
 def missing_tensors(first: Tensors, second: Tensors) -> Iterator[Difference]:

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,10 @@ Strict = Annotated[
     bool | None,
     typer.Option("--strict/--no-strict", help="Take warnings for errors; the default where no shard is named."),
 ]
+FORMATS_HELP = (
+    "Format to write, by default the family's own. What it came from, and what its layers can be said in: nemotron-nas, "
+    "deci, llama, gpt_oss_puzzle, gpt_oss, granitemoehybrid, nemotron_h_puzzle, nemotron_h, anymodel, per_layer_config."
+)
 Format = Annotated[
     Literal["text", "github"],
     typer.Option("--format", help="How problems are told. github: annotations of a pull request."),
@@ -65,7 +69,8 @@ def convert(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder in a known format, or ORG/NAME on the hub.")],
     dst: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
     to: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="Format to write; the family's own by default.")
+        str | None,
+        typer.Option(metavar="FORMAT", help=FORMATS_HELP),
     ] = None,
     link: Annotated[
         Literal["auto", "reflink", "hardlink", "copy"],
@@ -82,6 +87,20 @@ def convert(
     max_shard_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Deal tensors out to files of at most this size, as in 5GB.")
     ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:LAYERS", help="Leave sub-blocks out, as in attention:19,20,22-23; more than once."),
+    ] = None,
+    drop_empty_layers: Annotated[
+        bool,
+        typer.Option(
+            "--drop-empty-layers", help="Take out layers that hold nothing and renumber; undone on the way back."
+        ),
+    ] = False,
+    with_code: Annotated[
+        bool,
+        typer.Option("--with-code", help="Put the family's code beside it, to load with trust_remote_code elsewhere."),
+    ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Files written at a time; by default up to four.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     dry_run: Annotated[
@@ -92,8 +111,16 @@ def convert(
     """Convert a checkpoint to the family that loads it without remote code, or back."""
     from .convert import convert_command
 
-    wishes = {"to": to, "link": link, "experts": experts, "dtype": dtype, "dequantise": dequantise, "jobs": jobs}
-    wishes |= {"max_shard_size": max_shard_size, "revision": revision, "dry_run": dry_run}
+    wishes: dict[str, Any] = {
+        "to": to,
+        "link": link,
+        "experts": experts,
+        "dtype": dtype,
+        "dequantise": dequantise,
+        "jobs": jobs,
+    }
+    wishes |= {"max_shard_size": max_shard_size, "revision": revision, "dry_run": dry_run, "skip": skip or ()}
+    wishes |= {"drop_empty_layers": drop_empty_layers, "with_code": with_code}
     raise typer.Exit(convert_command(src, dst, as_json, wishes))
 
 

@@ -3,15 +3,19 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from transformers_heterogeneous.converters import CheckpointError, Report, convert
+from transformers_heterogeneous.converters.plan import NamedTensor
 from transformers_heterogeneous.converters.staging import staging_of
+
+
+MAX_LINES = 10  # of tensors for one reason; --json names them all
 
 
 def convert_command(src: Path, dst: Path, as_json: bool, wishes: dict[str, Any]) -> int:
@@ -64,20 +68,43 @@ def weight_lines(report: Report) -> Iterator[str]:
             f"cost: {cost.num_bytes_written:,} bytes read and written, {cost.num_bytes_shared:,} shared with the source; "
             f"no temporary space; {cost.num_bytes_free:,} bytes are free"
         )
-    for tensor in report.dropped:
-        yield f"dropped: {tensor.name} in {tensor.file}: {tensor.reason}"
-    for tensor in report.unused:
-        yield f"kept, not used: {tensor.name} in {tensor.file}: {tensor.reason}"
+    if report.dropped_layers:
+        yield f"dropped: layers without sub-blocks, the others are renumbered: {numbers_in_words(report.dropped_layers)}"
+    yield from tensor_lines("dropped", report.dropped)
+    yield from tensor_lines("kept, not used", report.unused)
+
+
+def tensor_lines(what: str, tensors: Iterable[NamedTensor]) -> Iterator[str]:
+    """A line for each tensor; one for all of a reason where there are many."""
+    reasons: dict[str, list[NamedTensor]] = {}
+    for tensor in tensors:
+        reasons.setdefault(tensor.reason, []).append(tensor)
+    for reason, found in reasons.items():
+        if len(found) > MAX_LINES:
+            yield f"{what}: {len(found):,} tensors, {found[0].name} to {found[-1].name}: {reason}"
+            continue
+        for tensor in found:
+            yield f"{what}: {tensor.name} in {tensor.file}: {reason}"
 
 
 def other_lines(report: Report) -> Iterator[str]:
     """What became of the config and of the other files."""
+    if report.restored:
+        yield "restored: config.json as it was published, byte for byte"
     if report.dropped_fields:
         yield f"dropped from config.json: {', '.join(report.dropped_fields)}"
+    yield f"written: {', '.join(report.written)}"
     if report.carried:
         yield f"carried along: {', '.join(report.carried)}"
     for left in report.not_carried:
         yield f"not carried: {left.name}: {left.reason}"
+
+
+def numbers_in_words(numbers: tuple[int, ...]) -> str:
+    """Numbers in their order, as in `3, 19-22`."""
+    runs = groupby(enumerate(numbers), key=lambda numbered: numbered[1] - numbered[0])
+    spans = [[number for _, number in run] for _, run in runs]
+    return ", ".join(str(span[0]) if len(span) == 1 else f"{span[0]}-{span[-1]}" for span in spans)
 
 
 def span_of(names: list[str]) -> str:

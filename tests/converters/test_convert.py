@@ -263,7 +263,8 @@ def test_other_files_are_carried_or_named(source, target):
     assert reasons.keys() == left.keys() | {"video.mp4"}
     assert all(words in reasons[name] for name, words in left.items())
     written = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
-    assert written == {*report.carried, *SHARDS, "config.json", "model.safetensors.index.json"}
+    assert written == {*report.carried, *SHARDS, *report.written}
+    assert set(report.written) == {"README.md", "config.json", "hetero_origin.json", "model.safetensors.index.json"}
 
 
 def test_dry_run_says_the_same_and_writes_nothing(source, target):

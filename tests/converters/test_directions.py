@@ -3,13 +3,28 @@
 from pathlib import Path
 
 import pytest
-from published import read_tensors
-from test_families import CHECKPOINTS
+import torch
+from published import assert_same_tensors, read_tensors
+from test_families import logits
+from test_there_and_back import DATA, SOURCES, write
 
-from transformers_heterogeneous.converters import CheckpointError, convert, formats
+from transformers_heterogeneous.configuration_heterogeneous_llama import ffn_mult_to_intermediate_size
+from transformers_heterogeneous.converters import CheckpointError, convert, formats, verify
+from transformers_heterogeneous.converters.origin import ORIGIN
+from transformers_heterogeneous.scripts.cli import FORMATS_HELP
 
 
 FORMATS_OF = {
+    "nemotron-nas, A0": {"nemotron-nas", "anymodel"},
+    "nemotron-nas, A": {"nemotron-nas", "anymodel"},
+    "nemotron-nas, B, absent globals": {"nemotron-nas", "anymodel"},
+    "nemotron-nas, no model type": {"nemotron-nas", "anymodel"},
+    "nemotron-nas, AnyModel llama": {"nemotron-nas", "anymodel"},
+    "deci": {"nemotron-nas", "deci", "anymodel", "per_layer_config"},
+    "deci, no model type": {"nemotron-nas", "deci", "anymodel", "per_layer_config"},
+    "deci, the trap": {"nemotron-nas", "deci", "anymodel", "per_layer_config"},
+    "llama": {"nemotron-nas", "deci", "anymodel", "per_layer_config", "llama"},
+    "llama, per_layer_config": {"nemotron-nas", "anymodel", "per_layer_config"},
     "gpt-oss": {"gpt_oss", "gpt_oss_puzzle", "anymodel", "per_layer_config"},
     "gpt-oss, MXFP4": {"gpt_oss", "gpt_oss_puzzle", "anymodel", "per_layer_config"},
     "gpt-oss-puzzle": {"gpt_oss_puzzle", "per_layer_config"},
@@ -32,15 +47,17 @@ FORMATS_OF = {
 def config_of(folder: Path):
     published, config_dict = formats.read_config(folder)
     config = formats.family_config(published, config_dict, str(folder))
-    return published.name, config.to_dict() | {"transformers_version": None, "_name_or_path": None}
+    return published.name, config.model_type, formats.model_fields(config)
 
 
-@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize("name", SOURCES)
 def test_every_format_says_the_same_model(name, tmp_path):
-    source = CHECKPOINTS[name].write(tmp_path / "source")
+    source = tmp_path / "source"
+    write(source, name)
     convert(source, tmp_path / "ours")
+    (tmp_path / "ours" / ORIGIN).unlink()  # what is written is computed
     family = formats.read_config(source)[0].family
-    _, expected = config_of(tmp_path / "ours")
+    name_of_ours, model_type, expected = config_of(tmp_path / "ours")
     written = set()
     for each in formats.FORMATS:
         if each.family is not family or each.write_config is None:
@@ -53,10 +70,58 @@ def test_every_format_says_the_same_model(name, tmp_path):
             assert not there.exists()
             continue
         written.add(each.name)
-        assert config_of(there) == (each.name, expected)
+        convert(source, tmp_path / f"{each.name}, directly", to=each.name)
+        assert verify(tmp_path / f"{each.name}, directly", there).same
+        assert config_of(there) == (each.name, model_type, expected)
         convert(there, back)
-        assert config_of(back) == (expected["model_type"], expected)
+        assert config_of(back) == (name_of_ours, model_type, expected)
+        # What was written is a published checkpoint as any other: from the family it comes back byte for byte
+        assert convert(back, tmp_path / f"{each.name}, again", to=each.name).restored
+        assert (tmp_path / f"{each.name}, again/config.json").read_bytes() == (there / "config.json").read_bytes()
+        assert_same_tensors(read_tensors(tmp_path / f"{each.name}, again"), read_tensors(there))
         found, ours = read_tensors(back), read_tensors(tmp_path / "ours")
         assert found.keys() == ours.keys()
         assert all(found[tensor].equal(ours[tensor]) for tensor in ours)
     assert written == FORMATS_OF[name]
+
+
+LOADABLE = [
+    *(("llama", to) for to in ("llama", "deci", "nemotron-nas")),
+    ("nemotron-nas, A", "nemotron-nas"),
+    ("deci, the trap", "deci"),
+    *(("gpt-oss", to) for to in ("gpt_oss", "gpt_oss_puzzle")),
+    ("gpt-oss, MXFP4", "gpt_oss"),
+    ("gpt-oss-puzzle", "gpt_oss_puzzle"),
+    ("Granite 4", "granitemoehybrid"),
+    ("Granite 4, dense", "granitemoehybrid"),
+    *((name, "nemotron_h") for name in ("Nemotron-H", "Nemotron 3 Nano", "Nemotron 3 Super", "Nemotron 3 Ultra")),
+    *((name, "nemotron_h_puzzle") for name in ("Nemotron 3 Nano", "Nemotron Puzzle", "Nemotron Puzzle, backbone.")),
+]
+
+
+@pytest.mark.parametrize(("name", "to"), LOADABLE)
+def test_what_is_written_loads(name, to, tmp_path):
+    """By transformers' own class where it is the parent's format, else by ours: the same logits."""
+    write(tmp_path / "source", name)
+    convert(tmp_path / "source", tmp_path / "ours")
+    (tmp_path / "ours" / ORIGIN).unlink()
+    convert(tmp_path / "ours", tmp_path / "there", to=to)
+    assert torch.equal(logits(tmp_path / "there"), logits(tmp_path / "ours"))
+
+
+def test_blocks_have_the_members_that_servers_read():
+    """Those of the published Super 49B, and its values: heads in a group, and multipliers that give the same widths."""
+    found, config_dict = formats.read_config(DATA / "nvidia--Llama-3_3-Nemotron-Super-49B-v1.json")
+    config = formats.family_config(found, config_dict, "published")
+    written = found.write_config(config)
+    for ours, theirs in zip(written["block_configs"], config_dict["block_configs"], strict=True):
+        assert ours["attention"] == theirs["attention"]
+        assert ours["ffn"].keys() == theirs["ffn"].keys()
+        mults = (ours["ffn"]["ffn_mult"], theirs["ffn"]["ffn_mult"])
+        widths = [mult and ffn_mult_to_intermediate_size(mult, config.hidden_size) for mult in mults]
+        assert widths[0] == widths[1]
+
+
+def test_help_names_all_formats():
+    own = {family.config_class.model_type for family in (each.family for each in formats.FORMATS)}
+    assert all(each.name in FORMATS_HELP for each in formats.FORMATS if each.name not in own)

@@ -110,7 +110,7 @@ class TestNames:
             tensors |= {name.replace("model.", "backbone."): torch.zeros(shape) for name, shape in layer}
         write_toy(source, tensors, {"num_hidden_layers": 11})
         with pytest.raises(CheckpointError, match="ten layers"):
-            convert(source, target, to="toy_published")
+            convert(source, target, to="toy_old_names")
         assert not target.exists()
 
     def test_two_tensors_of_one_name(self, source, target):

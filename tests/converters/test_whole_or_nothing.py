@@ -105,7 +105,8 @@ class TestResume:
         convert(source, target, experts="stacked", max_shard_size="50KB")
         assert_same_tensors(read_tensors(target), stacked_experts(ours(random_tensors())))
         names = set(json.loads((target / "model.safetensors.index.json").read_text())["weight_map"].values())
-        assert set(os.listdir(target)) == names | {"config.json", "model.safetensors.index.json"}
+        beside = {"config.json", "hetero_origin.json", "model.safetensors.index.json"}
+        assert set(os.listdir(target)) == names | beside
 
     def test_computed_files_are_used(self, source, target):
         stop(source, target, dtype="float32")

@@ -30,6 +30,15 @@ class ToyConfig:
     quantization_config: dict[str, Any] | None = None
     model_type: str = "toy"
     architectures: list[str] = field(default_factory=list)
+    per_layer_sizes = {}  # noqa: RUF012
+
+    @property
+    def mixer_types(self) -> list[str]:
+        return ["attention"] * self.num_hidden_layers
+
+    @property
+    def mlp_types(self) -> list[str]:
+        return ["moe"] * self.num_hidden_layers
 
     @classmethod
     def from_dict(cls, members: dict[str, Any]) -> "ToyConfig":

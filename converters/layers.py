@@ -1,0 +1,46 @@
+"""Layers in the names of tensors and modules: which one something lies in, and what it is called when they are renumbered."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from .errors import CheckpointError
+
+
+# The number of a layer and the sub-module in it, in a family's names
+IN_LAYER = re.compile(r"model\.layers\.(?P<number>\d+)(?:\.(?P<module>[^.]+)|$)")
+# What speaks of numbered layers, be it a name, a glob or a regular expression
+NUMBERED = re.compile(r"layers\W*\d")
+OTHER_LAYERS = ("mtp.",)  # have numbers of their own
+EVERY_LAYER = "model.layers.*"
+Place = tuple[int, str]
+
+
+def place_in(name: str) -> Place | None:
+    """The layer that a tensor or module lies in, and the sub-module of it; `None` outside the layers."""
+    match = IN_LAYER.match(name)
+    return None if match is None else (int(match["number"]), match["module"] or "")
+
+
+def places(names: Iterable[str]) -> set[Place]:
+    """All sub-modules of layers that tensors lie in."""
+    return {place for name in names if (place := place_in(name)) is not None}
+
+
+def renumbered(name: str, numbers: Mapping[int, int]) -> str:
+    """
+    The name of a tensor or module in a model whose layers have other numbers; "" where its layer is not among them.
+
+    Args:
+        numbers: Old number -> new number; empty where all stay the same.
+
+    Raises:
+        CheckpointError: where it is a pattern of numbers.
+    """
+    if not numbers or name.startswith((*OTHER_LAYERS, EVERY_LAYER)) or not NUMBERED.search(name):
+        return name
+    match = IN_LAYER.match(name)
+    if match is None:
+        raise CheckpointError(f"{name!r} speaks of layers by number and cannot follow when layers are renumbered")
+    layer = int(match["number"])
+    start, end = match.span("number")
+    return f"{name[:start]}{numbers[layer]}{name[end:]}" if layer in numbers else ""

@@ -1,0 +1,163 @@
+"""
+What a checkpoint was before it was converted, in a small file beside config.json: with it the way back ends where it
+began, byte for byte, as long as the model is still the same.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from . import formats
+from .checkpoint import Checkpoint
+from .errors import CheckpointError
+from .family import Family, PublishedFormat
+from .json_objects import parse_object, read_object
+from .layout import Experts
+from .plan import inverted, renamed
+from .quantisation import BLOCKS, HF_QUANT_CONFIG
+from .thinning import numbers_without_empty, shortened, with_numbers
+
+
+ORIGIN = "hetero_origin.json"
+MAX_NAMES = 100  # each is compared with each tensor's
+
+
+@dataclass(frozen=True)
+class Origin:
+    """
+    A published checkpoint.
+
+    Attributes:
+        format: Name of the format it was in.
+        config: Its config.json, verbatim.
+        names: Beginnings of tensor names, published -> the family's, as they were found; a whole name where one tensor
+            did not follow the others.
+        experts: How experts lay in it, `keep` where there were none or both.
+        hf_quant_config: ModelOpt's file, verbatim, where there was one.
+    """
+
+    format: str
+    config: str
+    names: Mapping[str, str]
+    experts: Experts
+    hf_quant_config: str | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """
+    An origin that still holds.
+
+    Attributes:
+        config: Its config.json as the family has it.
+        config_dict: The same as it was published.
+        numbers: Layer of the origin -> layer of the checkpoint, where empty layers have been taken out since.
+    """
+
+    origin: Origin
+    config: Any
+    config_dict: dict[str, Any]
+    numbers: Mapping[int, int]
+
+
+def origins_of(source: Checkpoint) -> Iterator[Origin]:
+    """What a checkpoint came from, the last first: a published one is its own origin, and its file may name another."""
+    if source.published.write_config is not None:
+        config = text_of(source.folder / "config.json")
+        quantisation = text_of(source.folder / HF_QUANT_CONFIG)
+        yield Origin(source.published.name, config or "", found_names(source), found_experts(source), quantisation)
+    if (origin := read_origin(source.folder)) is not None:
+        yield origin
+
+
+def text_of(path: Path) -> str | None:
+    """A file in UTF-8, with the line ends that it has; `None` where there is none."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+def read_origin(folder: Path) -> Origin | None:
+    """The file in a folder; `None` where there is none, or none that can be read."""
+    try:
+        members = read_object(folder / ORIGIN)
+        origin = Origin(**members)
+    except (CheckpointError, TypeError):
+        return None
+    return origin if is_readable(origin) else None
+
+
+def is_readable(origin: Origin) -> bool:
+    """Whether the members have the types that they are to have; somebody else may have written them."""
+    if not isinstance(origin.names, dict) or len(origin.names) > MAX_NAMES or origin.experts not in get_args(Experts):
+        return False
+    texts = [origin.format, origin.config, origin.hf_quant_config or "", *origin.names, *origin.names.values()]
+    return all(isinstance(text, str) for text in texts)
+
+
+def found_names(source: Checkpoint) -> dict[str, str]:
+    """The beginnings of tensor names that are renamed in this checkpoint."""
+    published = {name: tensor.pieces[0].tensor for name, tensor in source.tensors.items()}
+    table = source.published.names.items()
+    used = {old: new for old, new in table if any(name.startswith(old) for name in published.values())}
+    back = inverted(used)
+    others = {name: inner for inner, name in published.items() if renamed(inner, back) != name}
+    return {**others, **used} if len(others) < MAX_NAMES else used
+
+
+def found_experts(source: Checkpoint) -> Experts:
+    """How the experts lie in a checkpoint."""
+    groups, names = source.groups, source.tensors.keys()
+    stacked = any({name, f"{name}{BLOCKS}"} & names for name in groups)
+    separate = any(single in names for singles in groups.values() for single in singles)
+    return "keep" if stacked == separate else "stacked" if stacked else "separate"
+
+
+def past_of(source: Checkpoint, origin: Origin) -> Past | None:
+    """The origin of a checkpoint, where it describes the same model still; at most empty layers are not there any more."""
+    try:
+        published, config_dict = format_of(origin, source.published.family)
+        whole = formats.family_config(published, config_dict, ORIGIN)
+        then = replace(source, published=published, config=whole, numbers={})
+        if then.model_fields() == source.model_fields():
+            return checked(Past(origin, whole, config_dict, {}), source, published)
+        if numbers := numbers_without_empty(whole):
+            shorter = replace(then, config=shortened(whole, numbers, published.family), numbers=numbers)
+            if shorter.model_fields() == source.model_fields():
+                return checked(Past(origin, whole, config_dict, numbers), source, published)
+    except CheckpointError:
+        pass  # what cannot be read does not hold
+    return None
+
+
+def format_of(origin: Origin, family: Family) -> tuple[PublishedFormat, dict[str, Any]]:
+    """The format of an origin, and its config.json; a `CheckpointError` where they do not belong together."""
+    config_dict = parse_object(origin.config.encode("utf-8", "surrogatepass"), ORIGIN)
+    published = formats.recognise(config_dict, ORIGIN)
+    if published.name != origin.format or published.family is not family or published.write_config is None:
+        raise CheckpointError(f"{ORIGIN}: is not in the format {origin.format}")
+    return published, config_dict
+
+
+def checked(past: Past, source: Checkpoint, published: PublishedFormat) -> Past | None:
+    """The past, unless a tensor would not be found again under the name that it gets back."""
+    back = inverted(past.origin.names)
+    found = all(renamed(renamed(name, back), published.names) == name for name in source.tensors)
+    return past if found else None
+
+
+def same_text(text: str | None, members: dict[str, Any]) -> bool:
+    """Whether a text is a JSON object with these members."""
+    try:
+        return text is not None and parse_object(text.encode("utf-8", "surrogatepass"), ORIGIN) == members
+    except CheckpointError:
+        return False
+
+
+def as_it_was(source: Checkpoint, past: Past) -> Checkpoint:
+    """A checkpoint with the config of its past, and with the layers that were empty."""
+    if not past.numbers:
+        return replace(source, config=past.config)
+    return with_numbers(source, {new: old for old, new in past.numbers.items()}, past.config)

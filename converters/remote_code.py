@@ -1,0 +1,69 @@
+"""A family's own files inside a checkpoint, for machines that do not have this package."""
+
+import ast
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+from .family import Family
+
+
+# What the name of a class ends in -> transformers' class that finds it
+AUTO_CLASSES = {
+    "Model": "AutoModel",
+    "ForCausalLM": "AutoModelForCausalLM",
+    "ForQuestionAnswering": "AutoModelForQuestionAnswering",
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+}
+
+
+def with_code(config: Mapping[str, Any], family: Family) -> tuple[dict[str, Any], dict[str, str]]:
+    """
+    A config that names the code that reads it, and this code: name of a file -> its text.
+
+    Args:
+        config: One of the family, as config.json has it.
+
+    Raises:
+        CheckpointError: where the family's files are not installed as files.
+    """
+    files = {kind: f"{kind}_{config['model_type']}" for kind in ("configuration", "modeling")}
+    texts = {f"{module}.py": source_of(module) for module in files.values()}
+    prefix = family.architecture.removesuffix("ForCausalLM")
+    classes = public_names(texts[f"{files['modeling']}.py"])
+    auto_map = {"AutoConfig": f"{files['configuration']}.{family.config_class.__name__}"}
+    auto_map |= {
+        auto_class: f"{files['modeling']}.{prefix}{ending}"
+        for ending, auto_class in AUTO_CLASSES.items()
+        if f"{prefix}{ending}" in classes
+    }
+    return {**config, "auto_map": auto_map}, texts
+
+
+def source_of(module: str) -> str:
+    """The text of a generated module, which is not imported."""
+    spec = find_spec(f"transformers_heterogeneous.{module}")
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        raise CheckpointError(f"--with-code: {module}.py is not there to be copied")
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def public_names(source: str) -> list[str]:
+    """The `__all__` of a module."""
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(statement.value)
+            return names
+    return []
+
+
+def missing_code(config_dict: Mapping[str, Any]) -> list[str]:
+    """Names of the files with remote code that a config expects beside it."""
+    auto_map = config_dict.get("auto_map")
+    classes = auto_map.values() if isinstance(auto_map, dict) else ()
+    names = [name for found in classes for name in (found if isinstance(found, list) else [found])]
+    beside = [name for name in names if isinstance(name, str) and "." in name and "--" not in name]
+    return sorted({f"{name.rpartition('.')[0]}.py" for name in beside})
