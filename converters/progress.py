@@ -1,5 +1,6 @@
 """A progress bar in bytes, which several threads may move."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -12,8 +13,11 @@ from .transfer import Advance
 @contextmanager
 def progress_bar(total: int) -> Iterator[Advance]:
     """A bar of so many bytes, with rate and remaining time, silent where stderr is no terminal; what moves it."""
+    if not sys.stderr.isatty():  # nor tqdm's lock, which a process that is killed may hold for those it was forked from
+        yield lambda num_bytes: None
+        return
     lock = Lock()
-    with tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
+    with tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024) as bar:
 
         def advance(num_bytes: int) -> None:
             with lock:

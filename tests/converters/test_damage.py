@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from published import read_tensors
-from toybox import random_tensors, write_toy
+from toy_family import random_tensors, write_toy
 
 from transformers_heterogeneous.converters import CheckpointError, convert
 from transformers_heterogeneous.converters.headers import read_header

@@ -8,12 +8,12 @@ from pathlib import Path
 import published
 import pytest
 import torch
-import toybox
+import toy_family
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from published import assert_same_tensors, read_tensors
 from safetensors.torch import save_file
-from toybox import ours, random_tensors, stacked_experts, write_toy
+from toy_family import ours, random_tensors, stacked_experts, write_toy
 from typer.testing import CliRunner
 
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
@@ -106,7 +106,7 @@ class TestNames:
     def test_config_that_the_format_cannot_express(self, source, target):
         tensors = {name: tensor for name, tensor in random_tensors().items() if "layers" not in name}
         for layer_idx in range(11):
-            layer = toybox.layer_shapes(toybox.ToyConfig(), layer_idx).items()
+            layer = toy_family.layer_shapes(toy_family.ToyConfig(), layer_idx).items()
             tensors |= {name.replace("model.", "backbone."): torch.zeros(shape) for name, shape in layer}
         write_toy(source, tensors, {"num_hidden_layers": 11})
         with pytest.raises(CheckpointError, match="ten layers"):
@@ -149,7 +149,7 @@ class TestExperts:
         write_toy(source, stacked_experts(tensors))
         report = convert(source, target, experts="separate")
         assert_same_tensors(read_tensors(target), ours(tensors))
-        assert report.operations["split"] == 2 * toybox.EXPERTS
+        assert report.operations["split"] == 2 * toy_family.EXPERTS
 
     @pytest.mark.parametrize("stack", [False, True])
     def test_stay_as_they_are(self, source, target, stack):
@@ -232,7 +232,7 @@ class TestNumbers:
 def packed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The experts in MXFP4, random bytes."""
     generator = torch.Generator().manual_seed(9)
-    shape = (toybox.EXPERTS, toybox.WIDTH, toybox.H // 32)
+    shape = (toy_family.EXPERTS, toy_family.WIDTH, toy_family.H // 32)
     found = {name: tensor for name, tensor in tensors.items() if "fused" not in name}
     for layer in (0, 1):
         name = f"backbone.layers.{layer}.experts.fused"
@@ -309,8 +309,8 @@ def in_nvfp4(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Experts as ModelOpt writes them in NVFP4."""
     found = dict(tensors)
     for number, name in enumerate(name for name in tensors if "experts" in name):
-        found[name] = torch.full((toybox.WIDTH, toybox.H // 2), number, dtype=torch.uint8)
-        found[name.replace("weight", "weight_scale")] = torch.ones(toybox.WIDTH, toybox.H // 16).to(
+        found[name] = torch.full((toy_family.WIDTH, toy_family.H // 2), number, dtype=torch.uint8)
+        found[name.replace("weight", "weight_scale")] = torch.ones(toy_family.WIDTH, toy_family.H // 16).to(
             torch.float8_e4m3fn
         )
         found[name.replace("weight", "weight_scale_2")] = torch.tensor(0.25)
@@ -356,7 +356,7 @@ class TestModelOpt:
         assert_same_tensors(read_tensors(tmp_path / "back"), tensors)
 
     def test_modules_are_stacked_and_split_in_the_config(self, source, target, tmp_path):
-        singles = [f"backbone.layers.0.experts.{at}.up_proj" for at in range(toybox.EXPERTS)]
+        singles = [f"backbone.layers.0.experts.{at}.up_proj" for at in range(toy_family.EXPERTS)]
         write_toy(source, in_fp8(random_tensors()), {"quantization_config": {**MODELOPT, "ignore": singles}})
         convert(source, target, experts="stacked")
         found = json.loads((target / "config.json").read_text())["quantization_config"]["ignore"]

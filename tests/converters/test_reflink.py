@@ -10,7 +10,7 @@ import published
 import pytest
 import torch
 from published import assert_same_tensors, read_tensors, write_checkpoint
-from toybox import ours, random_tensors, write_toy
+from toy_family import ours, random_tensors, write_toy
 
 from transformers_heterogeneous.converters import CheckpointError, convert
 from transformers_heterogeneous.converters.transfer import Move, joined, whole_blocks

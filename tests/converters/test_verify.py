@@ -8,7 +8,7 @@ import pytest
 import torch
 from published import write_checkpoint
 from safetensors.torch import save_file
-from toybox import random_tensors, stacked_experts, write_toy
+from toy_family import random_tensors, stacked_experts, write_toy
 from typer.testing import CliRunner
 
 from transformers_heterogeneous.converters import CheckpointError, convert, verify

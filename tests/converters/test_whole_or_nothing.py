@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from published import assert_same_tensors, read_tensors, write_checkpoint
-from toybox import ours, random_tensors, stacked_experts, write_toy
+from toy_family import ours, random_tensors, stacked_experts, write_toy
 
 from transformers_heterogeneous.converters import CheckpointError, convert, staging, writing
 from transformers_heterogeneous.converters.headers import TensorEntry, make_header

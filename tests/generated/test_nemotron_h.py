@@ -299,7 +299,7 @@ def test_upstreams_override_dict():
     assert (config.num_key_value_heads, config.n_routed_experts, config.moe_latent_size) == (1, 2, 8)
     config = HeterogeneousNemotronHConfig(**UNIFORM, per_layer_config={0: {"skip": ["mamba"]}})
     assert layers(config)[0] == ("none", "none")
-    with pytest.raises(ValueError, match="layer 0: skip names 'moe', but the layer's entries are .*'mamba'"):
+    with pytest.raises(ValueError, match=r"layer 0: skip names 'moe', but the layer's entries are .*'mamba'"):
         HeterogeneousNemotronHConfig(**UNIFORM, per_layer_config={0: {"skip": ["moe"]}})
     with pytest.raises(ValueError, match=r"layer 1: skip = \['router'\], allowed is a list out of \['mixer', "):
         HeterogeneousNemotronHConfig(**UNIFORM, per_layer_config={1: {"skip": ["router"]}})

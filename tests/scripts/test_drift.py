@@ -17,9 +17,9 @@ FAMILY = "modular_heterogeneous_llama"
 
 @pytest.fixture
 def release(tmp_path):
-    """The part of transformers that the family is made of, at version 9.9.9."""
+    """The part of transformers that the families are made of, at version 9.9.9."""
     package = tmp_path / "transformers"
-    for model in ("auto", "llama"):
+    for model in ("auto", "gpt_oss", "granitemoehybrid", "llama", "mixtral", "nemotron_h"):
         shutil.copytree(
             INSTALLED / "models" / model, package / "models" / model, ignore=shutil.ignore_patterns("*.pyc")
         )
