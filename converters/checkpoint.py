@@ -80,7 +80,8 @@ def read_checkpoint(folder: Path, dtype: str | None = None) -> Checkpoint:
     method = quantisation_method(folder, config_dict)
     config = family_config(published, with_dtype(config_dict, dtype), str(folder / "config.json"))
     weights = read_weights(folder)
-    tensors, dropped = read_tensors(weights, published.names, published.dropped)
+    names = {**published.names, **published.family.fused_names(config)}
+    tensors, dropped = read_tensors(weights, names, published.dropped)
     tensors, skipped = left_out(tensors, skipped_places(published, config_dict, config))
     unused = unused_tensors(tensors, published.unused)
     check_tensors(str(folder), tensors, unused, published.family, config, method)

@@ -103,6 +103,7 @@ def convert(
     max_shard_size: str | int | None = None,
     skip: str | Sequence[str] = (),
     drop_empty_layers: bool = False,
+    fuse: str | Sequence[str] = (),
     with_code: bool = False,
     jobs: int | None = None,
     revision: str | None = None,
@@ -130,6 +131,8 @@ def convert(
         skip: Sub-blocks to leave out, as in `attention:19,20,22-23`: a name that the family's `skippable` has, layers.
         drop_empty_layers: Take out the layers that hold nothing and renumber the others. The way back to the format that
             the checkpoint came from has them again.
+        fuse: Blocks to fuse, on disk too, as in `norm_mlp:all` or `add_norm:0,3-5`: a name that the family's `fusable`
+            has, layers. Converting such a folder without `fuse` gives the ordinary names again.
         with_code: Put the family's own files into the folder, so that it loads with `trust_remote_code=True` where this
             package is not installed.
         jobs: Number of files written at a time; by default up to four.
@@ -154,6 +157,7 @@ def convert(
         size,
         (skip,) if isinstance(skip, str) else tuple(skip),
         drop_empty_layers,
+        (fuse,) if isinstance(fuse, str) else tuple(fuse),
         with_code,
     )
     try:

@@ -56,6 +56,7 @@ class Family:
         problems: `config` -> what its class accepts and the models do not know, one message each.
         stacked: `config` -> name of a tensor that may stand in the place of others -> the names of those, in the order
             in which they are stacked along a new first dimension. `layer_shapes` gives the single ones.
+        fused_mlp: The module of a layer into which its norm moves where the two are fused.
         buffers: Names, as a pattern, of tensors that are no parameters: on disk, but not counted.
     """
 
@@ -67,7 +68,16 @@ class Family:
     optional: Callable[[Any], Mapping[str, Shape]]
     problems: Callable[[Any], Iterable[str]]
     stacked: Callable[[Any], Mapping[str, tuple[str, ...]]] = nothing
+    fused_mlp: str = "mlp"
     buffers: str = ""
+
+    def fused_names(self, config: Any) -> dict[str, str]:
+        """Beginnings of names where norm and MLP are one block on disk -> those where they are not."""
+        return {
+            f"model.layers.{layer}.{self.fused_mlp}.norm.": f"model.layers.{layer}.post_attention_layernorm."
+            for layer, fused_block in enumerate(config.fused_blocks or ())
+            if fused_block == "norm_mlp"
+        }
 
     def num_parameters(self, config: Any) -> int:
         """How many parameters the model described by `config` has, tied ones counted once."""

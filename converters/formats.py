@@ -114,8 +114,9 @@ def family_config(published: PublishedFormat, config_dict: Mapping[str, Any], so
 
 
 def model_fields(config: Any) -> dict[str, Any]:
-    """What a family's config says of the model. A size of sub-blocks that no layer has says nothing, nor where it came from."""
-    absent = {name for name in config.per_layer_sizes if not any(config.layers_with(name))}
+    """What a family's config says of the model. A size of sub-blocks that no layer has says nothing, nor where it came from,
+    nor how blocks are computed."""
+    absent = {name for name in config.per_layer_sizes if not any(config.layers_with(name))} | {"fused_blocks"}
     fields = config.to_dict().items()
     return {name: value for name, value in fields if name not in PROVENANCE and name not in absent}
 

@@ -105,6 +105,7 @@ FAMILY = Family(
     model_shapes=model_shapes,
     optional=tied_shapes,
     problems=problems,
+    fused_mlp="shared_mlp",
 )
 FORMAT = PublishedFormat(
     name="heterogeneous_granite_moe_hybrid",

@@ -14,6 +14,7 @@ from .carried import LeftBehind, other_files
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
 from .family import PublishedFormat
+from .fusion import with_fused_blocks
 from .layout import Experts, Regrouped, cast_all, dequantise_all, regroup
 from .origin import ORIGIN, Past, as_it_was, origins_of, past_of, same_text
 from .pieces import TensorPlan
@@ -44,6 +45,7 @@ class Wishes:
     max_shard_size: int | None
     skip: Sequence[str]
     drop_empty_layers: bool
+    fuse: Sequence[str]
     with_code: bool
 
 
@@ -86,6 +88,7 @@ class Prepared:
         source: Without what is left out of it.
         past: What it was converted from, or is where it is published, if that still holds.
         back: What it was converted from, where the output is to be that again.
+        fused_layout: Whether the norms of fused blocks are to lie beside the weights of their MLPs.
     """
 
     source: Checkpoint
@@ -93,6 +96,7 @@ class Prepared:
     dropped_layers: tuple[int, ...]
     past: Past | None
     back: Past | None
+    fused_layout: bool
 
     @property
     def names(self) -> dict[str, str]:
@@ -100,7 +104,8 @@ class Prepared:
         if self.back is not None:
             return inverted(self.back.origin.names)
         names = self.output.names if self.output.written_names is None else self.output.written_names
-        return inverted(names)
+        fused = self.source.published.family.fused_names(self.source.config) if self.fused_layout else {}
+        return {**inverted(names), **inverted(fused)}
 
     def experts(self, wished: Experts) -> Experts:
         """How experts are to lie."""
@@ -149,8 +154,8 @@ def prepared(source: Checkpoint, wishes: Wishes) -> Prepared:
     dropped_layers = tuple(empty_layers(thinned.config)) if wishes.drop_empty_layers else ()
     pasts = [past for origin in origins if (past := past_of(shorter, origin)) is not None]
     back = next((past for past in pasts if leads_back(past, shorter, output, wishes)), None)
-    final = shorter if back is None else as_it_was(shorter, back)
-    return Prepared(final, output, dropped_layers, pasts[0] if pasts else None, back)
+    final = with_fused_blocks(shorter, wishes.fuse) if back is None else as_it_was(shorter, back)
+    return Prepared(final, output, dropped_layers, pasts[0] if pasts else None, back, bool(wishes.fuse))
 
 
 def leads_back(past: Past, source: Checkpoint, output: PublishedFormat, wishes: Wishes) -> bool:
@@ -190,6 +195,10 @@ def check_wishes(source: Checkpoint, output: PublishedFormat, wishes: Wishes) ->
         raise CheckpointError(
             f"--with-code: the code that is there reads {source.config.model_type}, not {output.name}",
             remedy="Leave out --to, or --with-code.",
+        )
+    if wishes.fuse and output.write_config is not None:
+        raise CheckpointError(
+            f"--fuse: {output.name} has no words for fused blocks", remedy="Leave out --to, or --fuse."
         )
     if wishes.dequantise and source.method != "mxfp4":
         found = f"quantised by {source.method}" if source.method else "not quantised"

@@ -109,7 +109,7 @@ def numbers_without_empty(config: Any) -> dict[int, int]:
 def shortened(config: Any, kept: Collection[int], family: Family) -> Any:
     """The config of the model that has these layers alone."""
     members = {name: value for name, value in config.to_dict().items() if name not in PROVENANCE}
-    for name in ("mixer_types", "mlp_types", "layer_types", *config.per_layer_sizes):
+    for name in ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *config.per_layer_sizes):
         if isinstance(members.get(name), list):
             members[name] = [value for layer, value in enumerate(members[name]) if layer in kept]
     shorter = family.config_class.from_dict({**members, "num_hidden_layers": len(kept)})

@@ -97,6 +97,10 @@ def convert(
             "--drop-empty-layers", help="Take out layers that hold nothing and renumber; undone on the way back."
         ),
     ] = False,
+    fuse: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:LAYERS", help="Fuse blocks, on disk too, as in norm_mlp:all or add_norm:0,3-5."),
+    ] = None,
     with_code: Annotated[
         bool,
         typer.Option("--with-code", help="Put the family's code beside it, to load with trust_remote_code elsewhere."),
@@ -120,7 +124,7 @@ def convert(
         "jobs": jobs,
     }
     wishes |= {"max_shard_size": max_shard_size, "revision": revision, "dry_run": dry_run, "skip": skip or ()}
-    wishes |= {"drop_empty_layers": drop_empty_layers, "with_code": with_code}
+    wishes |= {"drop_empty_layers": drop_empty_layers, "fuse": fuse or (), "with_code": with_code}
     raise typer.Exit(convert_command(src, dst, as_json, wishes))
 
 
