@@ -30,7 +30,10 @@ from .weights import INDEX
 
 CARD = "README.md"
 # Fields of published configs that are read into others of the family's config, `mixer_types` and `rope_parameters` among them
-TRANSLATED = ("block_configs", "num_key_value_heads_per_layer", "rope_scaling", "rope_theta", "torch_dtype")
+TRANSLATED = (
+    *("block_configs", "hybrid_override_pattern", "mtp_hybrid_override_pattern", "num_key_value_heads_per_layer"),
+    *("attention_head_dim", "norm_eps", "rms_norm_eps", "rope_scaling", "rope_theta", "torch_dtype"),
+)
 
 
 @dataclass(frozen=True)
