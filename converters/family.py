@@ -75,7 +75,7 @@ class Family:
         """Beginnings of names where norm and MLP are one block on disk -> those where they are not."""
         return {
             f"model.layers.{layer}.{self.fused_mlp}.norm.": f"model.layers.{layer}.post_attention_layernorm."
-            for layer, fused_block in enumerate(config.fused_blocks or ())
+            for layer, fused_block in enumerate(getattr(config, "fused_blocks", None) or ())
             if fused_block == "norm_mlp"
         }
 
