@@ -16,7 +16,16 @@ from .layout import Experts, parse_size
 from .outline import Outline, Wishes, outline
 from .plan import NamedTensor, WeightsPlan
 from .progress import progress_bar
-from .staging import check_target, num_bytes_on_disk, parent_of, remove_others, staged_folder, staging_of, write_text
+from .staging import (
+    check_target,
+    num_bytes_free,
+    num_bytes_on_disk,
+    parent_of,
+    remove_others,
+    staged_folder,
+    staging_of,
+    write_text,
+)
 from .transfer import Link, can_share
 from .writing import Written, check_written, num_shareable, write_files
 
@@ -189,8 +198,8 @@ def cost_of(planned: Outline, target: Path, link: Link) -> Cost:
             remedy="Use --link auto or --link copy.",
         )
     shared = sum(num_shareable(file, link, sharing) for file in files)
-    cost = Cost(planned.weights.num_bytes - shared, shared, shutil.disk_usage(beside).free)
-    there = num_bytes_on_disk(staging_of(target))
+    needed, there = planned.weights.num_bytes - shared, num_bytes_on_disk(staging_of(target))
+    cost = Cost(needed, shared, num_bytes_free(beside, needed - there))
     if cost.num_bytes_written > cost.num_bytes_free + there:
         raise CheckpointError(
             f"{target}: takes {cost.num_bytes_written:,} bytes, {beside} has {cost.num_bytes_free + there:,} free"

@@ -117,6 +117,13 @@ def num_bytes_on_disk(folder: Path) -> int:
     return sum(file.st_blocks * 512 for file in files if file.st_nlink == 1)
 
 
+def num_bytes_free(folder: Path, needed: int) -> int:
+    """Free bytes of a folder's filesystem. btrfs gives deleted blocks back with its next commit, hence the sync."""
+    if shutil.disk_usage(folder).free < needed and hasattr(os, "sync"):
+        os.sync()
+    return shutil.disk_usage(folder).free
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file in UTF-8."""
     path.write_text(text, encoding="utf-8", newline="\n")
