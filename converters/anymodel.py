@@ -111,6 +111,12 @@ NEMOTRON_H_NAMES = {
 }
 
 
+def has_halves(block_configs: Any) -> bool:
+    """Whether blocks are Puzzletron's, with a half for attention and one for the FFN; others are flat."""
+    blocks = block_configs if isinstance(block_configs, list) else []
+    return any(isinstance(block, dict) and {"attention", "ffn"} & block.keys() for block in blocks)
+
+
 def any_model(
     base: PublishedFormat,
     parent_fields: Callable[[Any], dict[str, Any]],
@@ -121,7 +127,7 @@ def any_model(
     return PublishedFormat(
         name="anymodel",
         looks_like=f'model_type "{base.name}" with block_configs',
-        recognises=lambda config: base.recognises(config) and bool(config.get("block_configs")),
+        recognises=lambda config: base.recognises(config) and has_halves(config.get("block_configs")),
         family=base.family,
         dropped=base.dropped,
         unused=base.unused,

@@ -4,10 +4,9 @@ between two marks, so that it can be taken out again.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
-from .summary import LayerSummary
+from .summary import FULL, LayerSummary, folded
 
 
 FENCE = "---"
@@ -19,7 +18,7 @@ COLUMNS = {
     "mixer": "mixer",
     "heads": "num_attention_heads",
     "KV heads": "num_key_value_heads",
-    "window": "sliding_window",
+    "window": "window",
     "state": "ssm_state_size",
     "MLP": "mlp",
     "experts": "num_experts",
@@ -72,7 +71,7 @@ def origin_note(source: str, published: str, written: str) -> str:
 
 def layer_table(layers: Sequence[LayerSummary]) -> str:
     """The layers in Markdown, one line for each run of equal ones; no column where no layer has such a thing."""
-    columns = {title: name for title, name in COLUMNS.items() if any(getattr(layer, name) for layer in layers)}
+    columns = {title: name for title, name in COLUMNS.items() if any(has(layer, name) for layer in layers)}
     rows = [
         ["layers", *columns],
         ["---", *("---" if name in ("mixer", "mlp") else "---:" for name in columns.values())],
@@ -81,11 +80,10 @@ def layer_table(layers: Sequence[LayerSummary]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def folded(layers: Sequence[LayerSummary]) -> Iterator[tuple[str, LayerSummary]]:
-    """Runs of equal layers, as (numbers such as `12-41`, the layer)."""
-    for layer, run in groupby(enumerate(layers), key=lambda numbered: numbered[1]):
-        numbers = [number for number, _ in run]
-        yield str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}", layer
+def has(layer: LayerSummary, name: str) -> bool:
+    """Whether a layer has something to say in a column; that all attend to everything needs no column."""
+    value = getattr(layer, name)
+    return value not in (None, FULL) if name == "window" else bool(value)
 
 
 def cell(value: str | int | None) -> str:

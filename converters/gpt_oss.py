@@ -1,11 +1,19 @@
-"""Checkpoints that say `gpt_oss`: OpenAI's own, whose layers are all alike. Experts may be packed in MXFP4."""
+"""
+Checkpoints that say `gpt_oss`: OpenAI's own, whose layers are all alike, and those from which ModelOpt pruned experts,
+which name another architecture. Experts may be packed in MXFP4.
+"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes
 from .family import PublishedFormat
 from .heterogeneous_gpt_oss import FAMILY, SERVERS_SCALES
+
+
+def recognises(config: Mapping[str, Any]) -> bool:
+    """By its model type, or by the architecture that ModelOpt's export of pruned experts names."""
+    return config.get("model_type") == "gpt_oss" or config.get("architectures") == ["DeciGptOssForCausalLM"]
 
 
 def parent_fields(config: Any) -> dict[str, Any]:
@@ -27,8 +35,8 @@ def write_config(config: Any) -> dict[str, Any]:
 
 FORMAT = PublishedFormat(
     name="gpt_oss",
-    looks_like='model_type "gpt_oss"',
-    recognises=lambda config: config.get("model_type") == "gpt_oss",
+    looks_like='model_type "gpt_oss", or the architecture DeciGptOssForCausalLM',
+    recognises=recognises,
     family=FAMILY,
     unused=SERVERS_SCALES,
     write_config=write_config,

@@ -2,10 +2,10 @@
 NVIDIA's `gpt_oss_puzzle`: gpt-oss-puzzle-88B.
 
 `block_configs` gives each layer its number of experts and its window. Tensor names are those of gpt-oss, with scales of
-a quantised KV cache beside them. ModelOpt's pruned MXFP4 checkpoints name another architecture and are laid out alike.
+a quantised KV cache beside them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import GptOssPuzzleConfig
@@ -16,12 +16,6 @@ from .heterogeneous_gpt_oss import FAMILY, SERVERS_SCALES
 
 
 PER_BLOCK = ("num_local_experts", "sliding_window")
-
-
-def recognises(config: Mapping[str, Any]) -> bool:
-    """By its model type, or by the architecture that ModelOpt's export of pruned experts names, where layers differ."""
-    pruned = config.get("architectures") == ["DeciGptOssForCausalLM"] and bool(config.get("block_configs"))
-    return config.get("model_type") == "gpt_oss_puzzle" or pruned
 
 
 def problems(config: Any) -> Iterator[str]:
@@ -41,8 +35,8 @@ def write_config(config: Any) -> dict[str, Any]:
 
 FORMAT = PublishedFormat(
     name="gpt_oss_puzzle",
-    looks_like='model_type "gpt_oss_puzzle", or the architecture DeciGptOssForCausalLM with block_configs',
-    recognises=recognises,
+    looks_like='model_type "gpt_oss_puzzle"',
+    recognises=lambda config: config.get("model_type") == "gpt_oss_puzzle",
     family=FAMILY,
     config_class=GptOssPuzzleConfig,
     unused=SERVERS_SCALES,

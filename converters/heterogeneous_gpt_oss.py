@@ -1,13 +1,12 @@
 """Our own family `heterogeneous_gpt_oss`: the names and shapes of its tensors, and its checkpoints."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 
 from .family import Family, LayerFacts, PublishedFormat, Shape
-from .heterogeneous_llama import model_shapes, tied_shapes
-from .parts import activation_problems, attention_shapes, rope_problems, under
+from .heterogeneous_llama import model_shapes, problems, tied_shapes
+from .parts import attention_shapes, under
 
 
 # Beside the weights of gpt-oss-puzzle
@@ -58,12 +57,6 @@ def layer_facts(config: Any, layer_idx: int) -> LayerFacts:
         num_experts_per_tok=sizes["num_experts_per_tok"],
         cached_elements_per_token=2 * (sizes["num_key_value_heads"] or 0) * config.head_dim,
     )
-
-
-def problems(config: Any) -> Iterator[str]:
-    """Names of functions that transformers does not have."""
-    yield from activation_problems(config, "hidden_act")
-    yield from rope_problems(config)
 
 
 FAMILY = Family(

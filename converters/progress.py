@@ -13,9 +13,8 @@ from .transfer import Advance
 @contextmanager
 def progress_bar(total: int) -> Iterator[Advance]:
     """A bar of so many bytes, with rate and remaining time, silent where stderr is no terminal; what moves it."""
-    if (
-        not sys.stderr.isatty()
-    ):  # nor tqdm's lock, which a process that is killed may hold for those it was forked from
+    if not sys.stderr.isatty():
+        # Without tqdm, whose lock is shared with forked processes: one that is killed would keep it
         yield lambda num_bytes: None
         return
     lock = Lock()

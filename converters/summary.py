@@ -1,7 +1,8 @@
 """What a config says about each layer and about the whole model, as numbers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from .family import Family, LayerFacts, Shape
 from .formats import family_config, read_config
 
 
+FULL = "full"
 RECURRENT_STATE_BYTES = 4  # the recurrence of a mamba layer is kept in float32 whatever the model's dtype
 
 
@@ -39,6 +41,11 @@ class LayerSummary:
     kv_cache_bytes_per_token: int
     state_bytes: int
     fused_block: str | None
+
+    @property
+    def window(self) -> str | int | None:
+        """How many positions a layer attends to, `full` for all; `None` where it does not attend."""
+        return FULL if self.mixer == "attention" and self.sliding_window is None else self.sliding_window
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,13 @@ def summarise(path: str | Path) -> ModelSummary:
         state_bytes=sum(layer.state_bytes for layer in layers),
         layers=layers,
     )
+
+
+def folded(layers: Sequence[LayerSummary]) -> Iterator[tuple[str, LayerSummary]]:
+    """Runs of equal layers, as (indices such as `12-41`, the layer)."""
+    for layer, run in groupby(enumerate(layers), key=lambda numbered: numbered[1]):
+        indices = [layer_idx for layer_idx, _ in run]
+        yield str(indices[0]) if len(indices) == 1 else f"{indices[0]}-{indices[-1]}", layer
 
 
 def dtype_name(dtype: torch.dtype | None) -> str | None:

@@ -69,8 +69,9 @@ class PerLayerConfigView(Sequence):
             raise ValueError(
                 f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
             )
-        for name in sorted(self.attributes or ()):
-            values = {layer_idx: getattr(self.config, name)[layer_idx] for layer_idx in layers}
+        for name in sorted(self.attributes):
+            sizes = self.config.layer_sizes(name)
+            values = {layer_idx: sizes[layer_idx] for layer_idx in layers}
             if len(set(values.values())) > 1:
                 raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
         return layers[0]

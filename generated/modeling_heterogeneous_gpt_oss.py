@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.configuration_utils import PreTrainedConfig
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, WeightTransform
 from transformers.generation import GenerationMixin
@@ -434,6 +435,13 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
         return renamings
 
+    def fill_cache(self, past_key_values: Cache | None):
+        """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
+        nothing, for one that has seen nothing."""
+        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+            past_key_values.layers = DynamicCache(config=self.config).layers
+            past_key_values.layer_class_to_replicate = None
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.
@@ -619,10 +627,7 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
 
-        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
-            # Made without a config: it would take a layer that does not attend for one that has seen nothing
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+        self.fill_cache(past_key_values)
 
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
@@ -767,22 +772,23 @@ def load_balancing_loss_func(
     return overall_loss * num_experts
 
 
-def per_layer_load_balancing_loss(
-    router_logits: tuple[torch.Tensor, ...],
-    num_experts: list[int | None],
-    top_k: list[int | None],
-    attention_mask: torch.Tensor | None = None,
+def layered_load_balancing_loss(
+    router_logits: tuple[torch.Tensor, ...], config: PreTrainedConfig, attention_mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """
-    The mean of the layers' load-balancing losses, each with the layer's own experts.
+    The load-balancing loss: the parents', over the layers together, where these have the same number of experts and of
+    experts per token; else the mean of the layers' own.
 
     Args:
         router_logits: of the layers with experts only, each of shape (batch_size * sequence_length, num_experts).
-        num_experts: one entry a layer, `None` where it has no experts.
-        top_k: experts per token; one entry a layer, `None` where it has no experts.
+        config: the model's.
         attention_mask: (batch_size, sequence_length); what is padding does not count.
     """
-    layers = [sizes for sizes in zip(num_experts, top_k) if None not in sizes]
+    num_experts, top_k = config.num_local_experts, config.num_experts_per_tok
+    if isinstance(num_experts, int) and isinstance(top_k, int):
+        return load_balancing_loss_func(router_logits, num_experts, top_k, attention_mask)
+    sizes = zip(config.layer_sizes("num_local_experts"), config.layer_sizes("num_experts_per_tok"))
+    layers = [layer for layer in sizes if None not in layer]
     losses = [
         load_balancing_loss_func((layer_logits,), layer_experts, layer_top_k, attention_mask)
         for layer_logits, (layer_experts, layer_top_k) in zip(router_logits, layers)
@@ -864,17 +870,7 @@ class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, Heterog
 
         aux_loss = None
         if output_router_logits and outputs.router_logits:  # diff with gpt-oss: there may be no layer with experts
-            if isinstance(self.num_experts, int) and isinstance(self.num_experts_per_tok, int):
-                aux_loss = load_balancing_loss_func(
-                    outputs.router_logits, self.num_experts, self.num_experts_per_tok, attention_mask
-                )
-            else:
-                aux_loss = per_layer_load_balancing_loss(
-                    outputs.router_logits,
-                    self.config.layer_sizes("num_local_experts"),
-                    self.config.layer_sizes("num_experts_per_tok"),
-                    attention_mask,
-                )
+            aux_loss = layered_load_balancing_loss(outputs.router_logits, self.config, attention_mask)
             if labels is not None:
                 loss += self.router_aux_loss_coef * aux_loss.to(loss.device)  # make sure to reside in the same device
 

@@ -403,6 +403,13 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
         return renamings
 
+    def fill_cache(self, past_key_values: Cache | None):
+        """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
+        nothing, for one that has seen nothing."""
+        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+            past_key_values.layers = DynamicCache(config=self.config).layers
+            past_key_values.layer_class_to_replicate = None
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.
@@ -564,10 +571,7 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
 
-        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
-            # Made without a config: it would take a layer that does not attend for one that has seen nothing
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+        self.fill_cache(past_key_values)
 
         if position_ids is None:
             past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0

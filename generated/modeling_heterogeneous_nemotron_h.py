@@ -1055,6 +1055,13 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
         return renamings
 
+    def fill_cache(self, past_key_values: Cache | None):
+        """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
+        nothing, for one that has seen nothing."""
+        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+            past_key_values.layers = DynamicCache(config=self.config).layers
+            past_key_values.layer_class_to_replicate = None
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """
         One mask for each distinct (kind, window) of the layers' mixers.
@@ -1242,10 +1249,7 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
 
-        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
-            # Made without a config: it would know nothing of the layers' kinds
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+        self.fill_cache(past_key_values)
 
         hidden_states = inputs_embeds
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, WeightTransform
@@ -88,8 +88,9 @@ class PerLayerConfigView(Sequence):
             raise ValueError(
                 f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
             )
-        for name in sorted(self.attributes or ()):
-            values = {layer_idx: getattr(self.config, name)[layer_idx] for layer_idx in layers}
+        for name in sorted(self.attributes):
+            sizes = self.config.layer_sizes(name)
+            values = {layer_idx: sizes[layer_idx] for layer_idx in layers}
             if len(set(values.values())) > 1:
                 raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
         return layers[0]
@@ -600,6 +601,13 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         if others and config.fusable:
             renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
         return renamings
+
+    def fill_cache(self, past_key_values: Cache | None):
+        """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
+        nothing, for one that has seen nothing."""
+        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+            past_key_values.layers = DynamicCache(config=self.config).layers
+            past_key_values.layer_class_to_replicate = None
 
     def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
         """

@@ -35,7 +35,6 @@ from transformers.models.gpt_oss.modeling_gpt_oss import (
     GptOssModel,
     GptOssPreTrainedModel,
     GptOssRMSNorm,
-    load_balancing_loss_func,
 )
 from transformers.processing_utils import Unpack
 from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
@@ -48,7 +47,7 @@ from .modular_heterogeneous import (
     HeterogeneousPreTrainedConfig,
     HeterogeneousPreTrainedModel,
 )
-from .modular_moe import per_layer_load_balancing_loss
+from .modular_moe import layered_load_balancing_loss
 
 
 # Members of an entry of `block_configs` in gpt-oss-puzzle: sizes under the config's own names
@@ -392,10 +391,7 @@ class HeterogeneousGptOssModel(GptOssModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
 
-        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
-            # Made without a config: it would take a layer that does not attend for one that has seen nothing
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+        self.fill_cache(past_key_values)
 
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
@@ -487,17 +483,7 @@ class HeterogeneousGptOssForCausalLM(GptOssForCausalLM, HeterogeneousGenerationM
 
         aux_loss = None
         if output_router_logits and outputs.router_logits:  # diff with gpt-oss: there may be no layer with experts
-            if isinstance(self.num_experts, int) and isinstance(self.num_experts_per_tok, int):
-                aux_loss = load_balancing_loss_func(
-                    outputs.router_logits, self.num_experts, self.num_experts_per_tok, attention_mask
-                )
-            else:
-                aux_loss = per_layer_load_balancing_loss(
-                    outputs.router_logits,
-                    self.config.layer_sizes("num_local_experts"),
-                    self.config.layer_sizes("num_experts_per_tok"),
-                    attention_mask,
-                )
+            aux_loss = layered_load_balancing_loss(outputs.router_logits, self.config, attention_mask)
             if labels is not None:
                 loss += self.router_aux_loss_coef * aux_loss.to(loss.device)  # make sure to reside in the same device
 

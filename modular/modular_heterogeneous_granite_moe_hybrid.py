@@ -33,7 +33,6 @@ from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
     GraniteMoeHybridPreTrainedModel,
     GraniteMoeHybridRMSNorm,
     GraniteMoeHybridRotaryEmbedding,
-    load_balancing_loss_func,
 )
 from transformers.processing_utils import Unpack
 
@@ -42,7 +41,7 @@ from .modular_heterogeneous import (
     HeterogeneousPreTrainedConfig,
     HeterogeneousPreTrainedModel,
 )
-from .modular_moe import per_layer_load_balancing_loss
+from .modular_moe import layered_load_balancing_loss
 
 
 @strict
@@ -310,10 +309,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
 
-        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
-            # Made without a config: it would take a layer that does not attend for one that has seen nothing
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+        self.fill_cache(past_key_values)
 
         # `generate` prepares the masks of a compiled forward
         if not isinstance(causal_masks := attention_mask, dict):
@@ -403,17 +399,7 @@ class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM, Hete
 
         aux_loss = None
         if output_router_logits and outputs.router_logits:  # diff with GraniteMoeHybrid: there may be none
-            if isinstance(self.num_experts, int) and isinstance(self.num_experts_per_tok, int):
-                aux_loss = load_balancing_loss_func(
-                    outputs.router_logits, self.num_experts, self.num_experts_per_tok, attention_mask
-                )
-            else:
-                aux_loss = per_layer_load_balancing_loss(
-                    outputs.router_logits,
-                    self.config.layer_sizes("num_local_experts"),
-                    self.config.layer_sizes("num_experts_per_tok"),
-                    attention_mask,
-                )
+            aux_loss = layered_load_balancing_loss(outputs.router_logits, self.config, attention_mask)
             if labels is not None:
                 loss += self.router_aux_loss_coef * aux_loss.to(loss.device)  # make sure to reside in the same device
 

@@ -359,10 +359,7 @@ class HeterogeneousLlamaModel(LlamaModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
 
-        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
-            # Made without a config: it would take a layer that does not attend for one that has seen nothing
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+        self.fill_cache(past_key_values)
 
         if position_ids is None:
             past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0

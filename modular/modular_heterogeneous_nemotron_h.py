@@ -507,10 +507,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
 
-        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
-            # Made without a config: it would know nothing of the layers' kinds
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+        self.fill_cache(past_key_values)
 
         hidden_states = inputs_embeds
 

@@ -15,25 +15,27 @@
 
 import torch
 
+from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 
-def per_layer_load_balancing_loss(
-    router_logits: tuple[torch.Tensor, ...],
-    num_experts: list[int | None],
-    top_k: list[int | None],
-    attention_mask: torch.Tensor | None = None,
+def layered_load_balancing_loss(
+    router_logits: tuple[torch.Tensor, ...], config: PreTrainedConfig, attention_mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """
-    The mean of the layers' load-balancing losses, each with the layer's own experts.
+    The load-balancing loss: the parents', over the layers together, where these have the same number of experts and of
+    experts per token; else the mean of the layers' own.
 
     Args:
         router_logits: of the layers with experts only, each of shape (batch_size * sequence_length, num_experts).
-        num_experts: one entry a layer, `None` where it has no experts.
-        top_k: experts per token; one entry a layer, `None` where it has no experts.
+        config: the model's.
         attention_mask: (batch_size, sequence_length); what is padding does not count.
     """
-    layers = [sizes for sizes in zip(num_experts, top_k) if None not in sizes]
+    num_experts, top_k = config.num_local_experts, config.num_experts_per_tok
+    if isinstance(num_experts, int) and isinstance(top_k, int):
+        return load_balancing_loss_func(router_logits, num_experts, top_k, attention_mask)
+    sizes = zip(config.layer_sizes("num_local_experts"), config.layer_sizes("num_experts_per_tok"))
+    layers = [layer for layer in sizes if None not in layer]
     losses = [
         load_balancing_loss_func((layer_logits,), layer_experts, layer_top_k, attention_mask)
         for layer_logits, (layer_experts, layer_top_k) in zip(router_logits, layers)

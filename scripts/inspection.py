@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from transformers_heterogeneous.converters import CheckpointError, LayerSummary, ModelSummary, summarise
+from transformers_heterogeneous.converters.summary import FULL, folded
 
 from .plot import kinds_in_words, plot_layers
 
@@ -21,7 +21,7 @@ COLUMNS: dict[str, tuple[Literal["left", "right"], Callable[[LayerSummary], str]
     "mixer": ("left", lambda layer: "-" if layer.mixer == "none" else layer.mixer),
     "heads": ("right", lambda layer: number(layer.num_attention_heads)),
     "KV\nheads": ("right", lambda layer: number(layer.num_key_value_heads)),
-    "window": ("right", lambda layer: window(layer)),
+    "window": ("right", lambda layer: FULL if layer.window == FULL else number(layer.sliding_window)),
     "state": ("right", lambda layer: number(layer.ssm_state_size)),
     "MLP": ("left", lambda layer: "-" if layer.mlp == "none" else layer.mlp),
     "experts": ("right", lambda layer: number(layer.num_experts)),
@@ -81,18 +81,6 @@ def layer_table(summary: ModelSummary) -> Table:
         cells = [cell(layer) for _, _, cell in columns]
         table.add_row(indices, *cells, style="dim" if layer.num_parameters == 0 else "")
     return table
-
-
-def folded(layers: tuple[LayerSummary, ...]) -> Iterator[tuple[str, LayerSummary]]:
-    """Runs of equal layers, as (indices such as `12-41`, the layer)."""
-    for layer, run in groupby(enumerate(layers), key=lambda numbered: numbered[1]):
-        indices = [layer_idx for layer_idx, _ in run]
-        yield str(indices[0]) if len(indices) == 1 else f"{indices[0]}-{indices[-1]}", layer
-
-
-def window(layer: LayerSummary) -> str:
-    """How far a layer attends."""
-    return "full" if layer.mixer == "attention" and layer.sliding_window is None else number(layer.sliding_window)
 
 
 def number(value: int | None) -> str:

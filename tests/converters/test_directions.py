@@ -27,6 +27,8 @@ FORMATS_OF = {
     "llama, per_layer_config": {"nemotron-nas", "anymodel", "per_layer_config"},
     "gpt-oss": {"gpt_oss", "gpt_oss_puzzle", "anymodel", "per_layer_config"},
     "gpt-oss, MXFP4": {"gpt_oss", "gpt_oss_puzzle", "anymodel", "per_layer_config"},
+    "gpt-oss pruned by ModelOpt, MXFP4": {"gpt_oss", "gpt_oss_puzzle", "anymodel", "per_layer_config"},
+    "gpt-oss pruned by ModelOpt, by layer": {"gpt_oss_puzzle", "per_layer_config"},
     "gpt-oss-puzzle": {"gpt_oss_puzzle", "per_layer_config"},
     "gpt-oss-puzzle, MXFP4": {"gpt_oss_puzzle", "per_layer_config"},
     "AnyModel gpt-oss": {"anymodel", "per_layer_config"},

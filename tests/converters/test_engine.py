@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from transformers_heterogeneous.converters import CheckpointError, convert
 from transformers_heterogeneous.converters.headers import BLOCK, read_header
 from transformers_heterogeneous.converters.layout import parse_size
 from transformers_heterogeneous.converters.pieces import keep, slice_tensor
+from transformers_heterogeneous.converters.progress import progress_bar
 from transformers_heterogeneous.converters.rendering import render
 from transformers_heterogeneous.scripts.cli import app
 
@@ -413,6 +415,15 @@ class TestModelOpt:
         assert found["model.layers.0.experts.0.up_proj.weight_scale"].dtype == torch.float32
         assert found["model.layers.0.experts.0.up_proj.weight"].dtype == torch.float8_e4m3fn
         assert found["model.embeddings.weight"].dtype == torch.float16
+
+
+def test_a_terminal_gets_a_bar_in_bytes(monkeypatch, capsys):
+    for is_terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        with progress_bar(3 * 2**20) as advance:
+            advance(3 * 2**20)
+        shown = capsys.readouterr().err
+        assert ("3.00M/3.00M" in shown) is is_terminal and (shown != "") is is_terminal
 
 
 class TestFiles:

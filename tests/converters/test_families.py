@@ -57,6 +57,11 @@ def nemotron(layers, prefix="backbone", more=None) -> dict[str, torch.Tensor]:
 
 GPT_OSS, GRANITE, NEMOTRON = (f"heterogeneous_{name}" for name in ("gpt_oss", "granite_moe_hybrid", "nemotron_h"))
 FP8_SCALES = ("model.layers.0.self_attn.k_scale",)
+PRUNED = {
+    **published.GPT_OSS,
+    "architectures": ["DeciGptOssForCausalLM"],
+    "quantization_config": published.MXFP4,
+}
 CHECKPOINTS = {
     "gpt-oss": Checkpoint(
         published.GPT_OSS, published.random_tensors(published.llama_like(published.GPT_OSS_LAYERS)), GPT_OSS
@@ -65,6 +70,22 @@ CHECKPOINTS = {
         {**published.GPT_OSS, "quantization_config": published.MXFP4},
         published.packed(published.random_tensors(published.llama_like(published.GPT_OSS_LAYERS), torch.bfloat16)),
         GPT_OSS,
+    ),
+    # All layers keep as many experts, or each its own
+    "gpt-oss pruned by ModelOpt, MXFP4": Checkpoint(
+        {**PRUNED, "num_local_experts": 2},
+        published.packed(
+            published.random_tensors(
+                published.llama_like([published.gpt_oss_attention() | published.gpt_oss_experts(2)] * 3)
+            )
+        ),
+        GPT_OSS,
+    ),
+    "gpt-oss pruned by ModelOpt, by layer": Checkpoint(
+        {**PRUNED, "block_configs": published.PUZZLE_BLOCKS},
+        published.packed(published.random_tensors(published.llama_like(published.PUZZLE_LAYERS))),
+        GPT_OSS,
+        unconverted=False,
     ),
     "gpt-oss-puzzle": Checkpoint(published.GPT_OSS_PUZZLE, puzzle_tensors(), GPT_OSS, unused=FP8_SCALES),
     "gpt-oss-puzzle, MXFP4": Checkpoint(

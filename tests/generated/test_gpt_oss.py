@@ -67,6 +67,13 @@ def gpt_oss_folder(tmp_path):
 # --- the config -------------------------------------------------------------------------------------------------------
 
 
+def test_the_view_by_layer_type():
+    config = HeterogeneousGptOssConfig(num_hidden_layers=4, num_key_value_heads=[4, 2, 4, 2])
+    assert config.per_layer_config["sliding_attention"].sliding_window == config.sliding_window == 128
+    full = config.per_layer_config["full_attention"]
+    assert (full.sliding_window, full.num_key_value_heads) == (None, 2)
+
+
 @pytest.mark.parametrize(
     ("name", "num_parameters"),
     [
