@@ -11,7 +11,7 @@ from typing import Any
 from .carried import LeftBehind
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError
-from .hub import local_folder
+from .hub import RemoteOutline, is_on_hub, local_folder, outlined
 from .layout import Experts, parse_size
 from .outline import Outline, Wishes, outline
 from .plan import NamedTensor, WeightsPlan
@@ -52,12 +52,14 @@ class WrittenFile:
 class Cost:
     """
     What the weights of a conversion take, in bytes: copied or computed, and shared with the source instead; free on the
-    target's filesystem. The output is put together where it will lie, so no room is needed beside it.
+    target's filesystem; downloaded first into the hub's cache. The output is put together where it will lie, so no room
+    is needed beside it.
     """
 
     num_bytes_written: int
     num_bytes_shared: int
     num_bytes_free: int
+    num_bytes_downloaded: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,21 +171,35 @@ def convert(
         (fuse,) if isinstance(fuse, str) else tuple(fuse),
         with_code,
     )
-    try:
-        folder = local_folder(src, revision)
-        origin = folder.resolve().name if folder == Path(src) else str(src)
+    origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
+
+    def prepared(folder: Path) -> Outline:
         planned = outline(read_checkpoint(folder, dtype), origin, wishes)
         check_target(folder, target)
+        return planned
+
+    try:
+        if is_on_hub(src):
+            # All that can be refused is, before the weights are downloaded
+            with outlined(src, revision) as remote:
+                planned = prepared(remote.folder)
+                cost = cost_of(planned, target, link, remote)
+            if dry_run:
+                return make_report(str(src), planned, target, dry_run, cost, {})
+        planned = prepared(local_folder(src, revision))
         cost = cost_of(planned, target, link)
         written = {} if dry_run else carry_out(planned, target, link, jobs or min(MAX_JOBS, os.cpu_count() or 1))
     except OSError as error:
         raise CheckpointError(f"{error.filename or target}: {error.strerror or error}") from error
-    return make_report(planned, target, dry_run, cost, written)
+    return make_report(str(src), planned, target, dry_run, cost, written)
 
 
-def cost_of(planned: Outline, target: Path, link: Link) -> Cost:
+def cost_of(planned: Outline, target: Path, link: Link, remote: RemoteOutline | None = None) -> Cost:
     """
     What the weights will take.
+
+    Args:
+        remote: Where the checkpoint has yet to be downloaded.
 
     Raises:
         CheckpointError: where there is no room for it, or blocks are to be shared and the filesystem cannot.
@@ -199,10 +215,19 @@ def cost_of(planned: Outline, target: Path, link: Link) -> Cost:
         )
     shared = sum(num_shareable(file, link, sharing) for file in files)
     needed, there = planned.weights.num_bytes - shared, num_bytes_on_disk(staging_of(target))
-    cost = Cost(needed, shared, num_bytes_free(beside, needed - there))
-    if cost.num_bytes_written > cost.num_bytes_free + there:
+    missing = remote.num_bytes_missing if remote else 0
+    on_one = remote is not None and remote.cache.stat().st_dev == beside.stat().st_dev
+    wanted = needed + missing * on_one
+    cost = Cost(needed, shared, num_bytes_free(beside, wanted - there), missing)
+    if wanted > cost.num_bytes_free + there:
+        download = f" after a download of {missing:,}" if on_one and missing else ""
         raise CheckpointError(
-            f"{target}: takes {cost.num_bytes_written:,} bytes, {beside} has {cost.num_bytes_free + there:,} free"
+            f"{target}: takes {needed:,} bytes{download}, {beside} has {cost.num_bytes_free + there:,} free"
+        )
+    if remote is not None and (free := num_bytes_free(remote.cache, missing)) < missing:
+        raise CheckpointError(
+            f"{remote.cache}: {missing:,} bytes are to be downloaded, {free:,} are free",
+            remedy="HF_HOME names another folder for the hub's cache.",
         )
     return cost
 
@@ -223,12 +248,14 @@ def carry_out(planned: Outline, target: Path, link: Link, jobs: int) -> dict[str
     return written
 
 
-def make_report(planned: Outline, target: Path, dry_run: bool, cost: Cost, written: Mapping[str, Written]) -> Report:
+def make_report(
+    source: str, planned: Outline, target: Path, dry_run: bool, cost: Cost, written: Mapping[str, Written]
+) -> Report:
     weights, config = planned.weights, planned.source.config
     tensors = [tensor for file in weights.files for tensor in file.tensors]
     ways = {file.name: written.get(file.name, Written(file.how, 0)) for file in weights.files}
     return Report(
-        source=str(planned.source.folder),
+        source=source,
         target=str(target),
         format=planned.source.published.name,
         to=planned.output.name,

@@ -77,7 +77,7 @@ def read_config(path: Path) -> tuple[PublishedFormat, dict[str, Any]]:
     if not path.exists():
         raise CheckpointError(
             f"{path}: no such file or folder",
-            remedy="A checkpoint on the hub is downloaded with `hf download ID --local-dir FOLDER`.",
+            remedy="A checkpoint on the hub is named ORG/NAME.",
         )
     file = path / "config.json" if path.is_dir() else path
     config_dict = read_object(file)

@@ -1,13 +1,47 @@
-"""Checkpoints on the Hugging Face hub."""
+"""
+Checkpoints on the Hugging Face hub: downloaded into its cache, or only outlined, by config and headers without the data.
+"""
 
 import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from .carried import LEFT_BEHIND, OTHER_WEIGHTS
 from .errors import CheckpointError
+from .headers import LENGTH, header_length
 
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# What a conversion leaves behind is not downloaded
+IGNORED = [pattern for pattern, reason in LEFT_BEHIND.items() if reason != OTHER_WEIGHTS]
+WEIGHTS = "*.safetensors"
+READ_AHEAD = 2**17  # bytes: most headers are shorter
+NUM_REQUESTS = 8  # at a time
+
+
+@dataclass(frozen=True)
+class RemoteOutline:
+    """
+    A folder with all of a repository but the data of weights that have yet to be downloaded: their files have headers
+    and full sizes, and hold nothing else. `num_bytes_missing` is what the download would bring, `cache` where to.
+    """
+
+    folder: Path
+    num_bytes_missing: int
+    cache: Path
+
+
+def is_on_hub(source: str | Path) -> bool:
+    """Whether a checkpoint's name is that of a repository, `org/name`; a folder of this name comes first."""
+    path = Path(source)
+    return not path.exists() and REPOSITORY.fullmatch(path.as_posix()) is not None
 
 
 def local_folder(source: str | Path, revision: str | None = None) -> Path:
@@ -21,23 +55,109 @@ def local_folder(source: str | Path, revision: str | None = None) -> Path:
     Raises:
         CheckpointError: where the repository cannot be had, or a revision is named of a folder.
     """
-    path = Path(source)
-    if path.exists() or not REPOSITORY.fullmatch(path.as_posix()):
-        if revision is not None:
-            raise CheckpointError(f"{source}: is a local folder, and has no revision {revision!r}")
-        return path
-    return snapshot(path.as_posix(), revision)
+    return snapshot(source, revision, IGNORED) if is_on_hub(source) else own_folder(source, revision)
 
 
-def snapshot(repository: str, revision: str | None) -> Path:
+def local_config(source: str | Path, revision: str | None = None) -> Path:
+    """The config.json of a repository on the hub, downloaded; of a folder or file, the one named. Raises as above."""
+    if not is_on_hub(source):
+        return own_folder(source, revision)
+    from huggingface_hub import hf_hub_download
+
+    return Path(asked(source, partial(hf_hub_download, filename="config.json", revision=revision)))
+
+
+def own_folder(source: str | Path, revision: str | None) -> Path:
+    if revision is not None:
+        raise CheckpointError(f"{source}: is a local folder, and has no revision {revision!r}")
+    return Path(source)
+
+
+def snapshot(source: str | Path, revision: str | None, ignored: list[str]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
-    ignored = [pattern for pattern, reason in LEFT_BEHIND.items() if reason != OTHER_WEIGHTS]
+    return Path(asked(source, partial(snapshot_download, revision=revision, ignore_patterns=ignored)))
+
+
+def asked(source: str | Path, ask: Callable[[str], Any]) -> Any:
+    """What the hub answers about a repository; a `CheckpointError` where it does not."""
+    repository = Path(source).as_posix()
     try:
-        return Path(snapshot_download(repository, revision=revision, ignore_patterns=ignored))
-    except (HFValidationError, OSError) as error:
+        return ask(repository)
+    except hub_errors() as error:
         raise CheckpointError(
             f"{repository}: no such folder here, and the hub does not have it or cannot be reached:",
             str(error).splitlines()[:3],
         ) from error
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What asking the hub raises: errors of the connection, of files, of a name that no repository can have."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    return HFValidationError, *HfHubHTTPError.__bases__
+
+
+@contextmanager
+def outlined(source: str | Path, revision: str | None = None) -> Iterator[RemoteOutline]:
+    """
+    What there is to plan a conversion by, before gigabytes are downloaded; it is gone when the block ends. Where the hub
+    cannot be reached, the snapshot in its cache.
+
+    Raises:
+        CheckpointError: where the repository cannot be had.
+    """
+    missing = missing_weights(source, revision)
+    found = snapshot(source, revision, [*IGNORED, WEIGHTS] if missing else IGNORED)
+    if not missing:
+        yield RemoteOutline(found, 0, found)
+        return
+    # Beside the snapshots, so that blocks can be shared from here just where they can from there
+    with TemporaryDirectory(prefix="outline-", dir=found.parent.parent) as temporary:
+        folder = Path(temporary) / Path(source).name
+        shutil.copytree(found, folder, ignore=shutil.ignore_patterns(*IGNORED, WEIGHTS))
+        for path in found.rglob(WEIGHTS):
+            (folder / path.relative_to(found)).symlink_to(path)
+        asked(source, partial(write_headers, folder=folder, revision=found.name, sizes=missing))
+        try:
+            yield RemoteOutline(folder, sum(missing.values()), found)
+        except CheckpointError as error:  # a folder that is gone when it is read about
+            raise CheckpointError(str(error).replace(str(folder), Path(source).as_posix())) from error.__cause__
+
+
+def missing_weights(source: str | Path, revision: str | None) -> dict[str, int]:
+    """Weight files that are not in the cache -> bytes; none where the hub does not answer."""
+    from huggingface_hub import snapshot_download
+    from tqdm import tqdm
+
+    class Silent(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "disable": True})
+
+    try:
+        files = snapshot_download(
+            Path(source).as_posix(), revision=revision, allow_patterns=WEIGHTS, dry_run=True, tqdm_class=Silent
+        )
+    except hub_errors():
+        return {}  # the snapshot that is asked for next is in the cache, or the hub says why there is none
+    return {file.filename: int(file.file_size or 0) for file in files if file.will_download}
+
+
+def write_headers(repository: str, folder: Path, revision: str, sizes: Mapping[str, int]) -> None:
+    """Write the headers of a repository's files, each in a file of the whole one's size."""
+    from huggingface_hub import HfFileSystem
+
+    hub = HfFileSystem(skip_instance_cache=True)
+    hub.find(f"{repository}@{revision}", detail=True)  # what it knows of each file then takes no request
+
+    def write_header(name: str) -> None:
+        with hub.open(f"{repository}@{revision}/{name}", block_size=READ_AHEAD) as file:
+            prefix = file.read(LENGTH.size)
+            content = file.read(header_length(prefix, sizes[name], name))
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with (folder / name).open("wb") as target:
+            target.write(prefix + content)
+            target.truncate(sizes[name])
+
+    with ThreadPoolExecutor(NUM_REQUESTS) as pool:
+        list(pool.map(write_header, sizes))

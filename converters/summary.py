@@ -11,6 +11,7 @@ import torch
 
 from .family import Family, LayerFacts, Shape
 from .formats import family_config, read_config
+from .hub import local_config
 
 
 FULL = "full"
@@ -78,14 +79,17 @@ class ModelSummary:
         return asdict(self)
 
 
-def summarise(path: str | Path) -> ModelSummary:
+def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
     """
-    Summarise a checkpoint folder or a config.json; weights are not looked at.
+    Summarise a checkpoint folder, a config.json, or a repository `org/name` of the hub; weights are not looked at.
+
+    Args:
+        revision: Branch, tag or commit of the repository.
 
     Raises:
-        CheckpointError: where the config is of no known format, or names layers that are wrong.
+        CheckpointError: where the config is of no known format, or names layers that are wrong, or cannot be had.
     """
-    published, config_dict = read_config(Path(path))
+    published, config_dict = read_config(local_config(path, revision))
     config = family_config(published, config_dict, str(path))
     cache_dtype = config.dtype or torch.bfloat16
     layers = tuple(layer_summaries(published.family, config, cache_dtype.itemsize))

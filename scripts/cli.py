@@ -143,14 +143,15 @@ def verify(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Checkpoint folder or config.json.")],
+    path: Annotated[Path, typer.Argument(help="Checkpoint folder, config.json, or ORG/NAME on the hub.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, one entry a layer.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the layers: .png, .svg or .pdf.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
 ) -> None:
     """Show what each layer is made of, how many parameters it has, and what the KV cache takes."""
     from .inspection import inspect_command
 
-    raise typer.Exit(inspect_command(path, as_json, plot))
+    raise typer.Exit(inspect_command(path, as_json, plot, revision))
 
 
 @app.command()

@@ -64,6 +64,8 @@ def weight_lines(report: Report) -> Iterator[str]:
         yield f"{how}: {span_of([file.name for file in report.files if file.how == how])}"
     if report.dry_run:
         cost = report.cost
+        if cost.num_bytes_downloaded:
+            yield f"download: {cost.num_bytes_downloaded:,} bytes of weights, into the hub's cache"
         yield (
             f"cost: {cost.num_bytes_written:,} bytes read and written, {cost.num_bytes_shared:,} shared with the source; "
             f"no temporary space; {cost.num_bytes_free:,} bytes are free"

@@ -38,10 +38,10 @@ WIDEST = 1000  # characters; a terminal that is narrower than the table wraps it
 OPTIONAL_COLUMNS = ("state", "experts", "top-k", "shared", "latent", "fused")
 
 
-def inspect_command(path: Path, as_json: bool, plot: Path | None) -> int:
+def inspect_command(path: Path, as_json: bool, plot: Path | None, revision: str | None = None) -> int:
     """Print a summary of a checkpoint or config; 0 when done, 2 with the reason on stderr when it could not be."""
     try:
-        summary = summarise(path)
+        summary = summarise(path, revision)
         if plot is not None:
             plot_layers(summary, plot)
     except CheckpointError as error:
