@@ -4,7 +4,8 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -14,10 +15,11 @@ from .checkpoint import Checkpoint, read_checkpoint
 from .errors import CheckpointError
 from .headers import DTYPE_BITS
 from .hub import local_folder
-from .layout import regroup
+from .layout import dequantise_all, regroup
+from .outline import dtype_of
 from .pieces import TensorPlan
 from .progress import progress_bar
-from .rendering import render
+from .rendering import DTYPES, render
 from .thinning import without_empty_layers
 from .transfer import Advance
 
@@ -49,11 +51,13 @@ class Comparison:
     What a comparison found.
 
     `digest` is SHA-256 over the names, dtypes, shapes and SHA-256 of all tensors of the first checkpoint, in the order of
-    the names, stacked experts taken singly: the same for the same tensors on any machine.
+    the names, stacked experts taken singly: the same for the same tensors on any machine. `dequantised` is the checkpoint
+    whose experts, in MXFP4, were taken for the numbers that they stand for, since those of the other are not packed.
     """
 
     first: str
     second: str
+    dequantised: str | None
     num_tensors: int
     num_bytes: int
     digest: str
@@ -76,7 +80,8 @@ def verify(
 ) -> Comparison:
     """
     Compare two checkpoints of one family: configs as the family reads them, tensors by name, dtype, shape and digest.
-    Where they differ in the number of layers, those that hold nothing do not count.
+    Where they differ in the number of layers, those that hold nothing do not count. Experts in MXFP4 are dequantised where
+    the other checkpoint's are.
 
     Args:
         first: Folder, or repository of the hub.
@@ -90,17 +95,30 @@ def verify(
     sides = [read_checkpoint(local_folder(*each)) for each in zip((first, second), revisions, strict=True)]
     if len({side.config.num_hidden_layers for side in sides}) > 1:
         sides = [without_empty_layers(side) for side in sides]
+    dequantised = None
+    for at, name in enumerate((first, second)):
+        if sides[at].method == "mxfp4" and sides[1 - at].method is None:
+            sides[at], dequantised = unpacked(sides[at], sides[1 - at]), str(name)
     tensors = [single_tensors(side) for side in sides]
     digests = all_digests(sides, tensors, jobs)
     found = chain(config_differences(*sides), missing_tensors(*tensors), changed_tensors(sides, tensors, digests))
     return Comparison(
         first=str(first),
         second=str(second),
+        dequantised=dequantised,
         num_tensors=len(tensors[0]),
         num_bytes=sum(tensor.num_bytes for tensor in tensors[0].values()),
         digest=model_digest(tensors[0], digests[0]),
         differences=tuple(found),
     )
+
+
+def unpacked(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """A checkpoint with its experts in MXFP4 as numbers, in the other's dtype."""
+    config = deepcopy(checkpoint.config)
+    del config.quantization_config
+    tensors = dequantise_all(checkpoint.tensors, DTYPES[dtype_of(other.config)])
+    return replace(checkpoint, config=config, tensors=tensors)
 
 
 def single_tensors(checkpoint: Checkpoint) -> Tensors:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from published import assert_same_tensors, read_tensors
 from safetensors.torch import save_file
-from toy_family import ours, random_tensors, stacked_experts, write_toy
+from toy_family import MXFP4, ours, packed, random_tensors, stacked_experts, write_toy
 from typer.testing import CliRunner
 
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
@@ -229,21 +229,6 @@ class TestNumbers:
         write_toy(source, random_tensors())
         with pytest.raises(CheckpointError, match="dtype = 'int8'"):
             convert(source, target, dtype="int8")
-
-
-def packed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The experts in MXFP4, random bytes."""
-    generator = torch.Generator().manual_seed(9)
-    shape = (toy_family.EXPERTS, toy_family.WIDTH, toy_family.H // 32)
-    found = {name: tensor for name, tensor in tensors.items() if "fused" not in name}
-    for layer in (0, 1):
-        name = f"backbone.layers.{layer}.experts.fused"
-        found[f"{name}_blocks"] = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8, generator=generator)
-        found[f"{name}_scales"] = torch.randint(100, 140, shape, dtype=torch.uint8, generator=generator)
-    return found
-
-
-MXFP4 = {"fused": True, "quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["backbone.bias"]}}
 
 
 class TestMxfp4:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from published import write_checkpoint
 from safetensors.torch import save_file
-from toy_family import random_tensors, stacked_experts, write_toy
+from toy_family import MXFP4, packed, random_tensors, stacked_experts, write_toy
 from typer.testing import CliRunner
 
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
@@ -84,6 +84,21 @@ def test_real_formats(tmp_path):
     write_checkpoint(tmp_path / "published")
     convert(tmp_path / "published", tmp_path / "converted")
     assert verify(tmp_path / "published", tmp_path / "converted").same
+
+
+def test_dequantised_experts_are_the_same_model(tmp_path):
+    published, converted = tmp_path / "published", tmp_path / "converted"
+    tensors = packed(random_tensors(fused=True))
+    write_toy(published, tensors, MXFP4)
+    convert(published, converted, dequantise=True)
+    for pair in ((published, converted), (converted, published)):
+        comparison = verify(*pair)
+        assert comparison.same and comparison.dequantised == str(published)
+    assert "MXFP4" in CliRunner().invoke(app, ["verify", str(published), str(converted)]).stdout
+    tensors["backbone.layers.1.experts.fused_blocks"][0, 0, 0, 0] ^= 1
+    write_toy(tmp_path / "other", tensors, MXFP4)
+    (difference,) = verify(converted, tmp_path / "other").differences
+    assert difference.name == "model.layers.1.experts.fused" and difference.problem.endswith("element [0, 0, 0]")
 
 
 def test_another_family(source, tmp_path):

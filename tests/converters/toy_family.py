@@ -154,3 +154,18 @@ def stacked_experts(tensors: dict[str, torch.Tensor], suffix: str = "up_proj.wei
         for layer in layers
     }
     return {key: tensor for key, tensor in tensors.items() if key not in singles} | stacks
+
+
+def packed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The experts in MXFP4, random bytes."""
+    generator = torch.Generator().manual_seed(9)
+    shape = (EXPERTS, WIDTH, H // 32)
+    found = {name: tensor for name, tensor in tensors.items() if "fused" not in name}
+    for layer in (0, 1):
+        name = f"backbone.layers.{layer}.experts.fused"
+        found[f"{name}_blocks"] = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8, generator=generator)
+        found[f"{name}_scales"] = torch.randint(100, 140, shape, dtype=torch.uint8, generator=generator)
+    return found
+
+
+MXFP4 = {"fused": True, "quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["backbone.bias"]}}
