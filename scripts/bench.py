@@ -44,7 +44,7 @@ from transformers_heterogeneous import (
     HeterogeneousNemotronHForCausalLM,
 )
 
-from . import bench_generator
+from . import bench_generator, bench_kernels
 
 
 Side = Callable[[], Any]
@@ -284,21 +284,6 @@ def fused_rows(contest: Contest) -> Iterator[Row]:
                 yield compare(f"{contest.family}, {block} / plain: {name}", fused, plain, TASKS[name])
 
 
-def compiled_rows() -> Iterator[Row]:
-    """Each fused block compiled by itself, which is what a kernel could do, against MLPs and norms that are too."""
-    for block, name in (("norm_mlp", "mlp"), ("add_norm", "post_attention_layernorm")):
-        plain, compiled, fused = (
-            model(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**LLAMA, fused_blocks=fused_blocks))
-            for fused_blocks in ("none", "none", block)
-        )
-        for side in (compiled, fused):
-            for layer in side.base_model.layers:
-                getattr(layer, name).compile()
-        for task in ("forward, 128 tokens", "decode, 8 tokens"):
-            yield compare(f"llama, {block}, compiled / plain: {task}", fused, plain, TASKS[task])
-            yield compare(f"llama, {block}, compiled / {name} compiled: {task}", fused, compiled, TASKS[task])
-
-
 def compare(
     title: str, ours: PreTrainedModel, theirs: PreTrainedModel, task: Callable[[PreTrainedModel], Side]
 ) -> Row:
@@ -330,7 +315,7 @@ def main() -> int:
         for contest in CONTESTS:
             for row in (*uniform_rows(contest), *thinned_rows(contest), *fused_rows(contest)):
                 table.add_row(*row)
-        for row in (*compiled_rows(), *loading_rows()):
+        for row in (*bench_kernels.rows(), *loading_rows()):
             table.add_row(*row)
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(table)

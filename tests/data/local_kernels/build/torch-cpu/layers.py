@@ -87,6 +87,31 @@ class RoutedMLP(nn.Module):
         return routed(self, hidden_states)
 
 
+@torch.compile
+def gated_norm_mlp(x, norm, eps, gate, up, down):
+    x = rms_norm(x, norm, eps)
+    return F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
+
+
+@torch.compile
+def add_rms_norm(hidden_states, residual, weight, eps):
+    residual = residual + hidden_states
+    return rms_norm(residual, weight, eps), residual
+
+
+class CompiledNormMLP(nn.Module):
+    """With SiLU."""
+
+    def forward(self, x):
+        weights = self.gate_proj.weight, self.up_proj.weight, self.down_proj.weight
+        return gated_norm_mlp(x, self.norm.weight, self.norm.variance_epsilon, *weights)
+
+
+class CompiledAddRMSNorm(nn.Module):
+    def forward(self, hidden_states, residual):
+        return add_rms_norm(hidden_states, residual, self.weight, self.variance_epsilon)
+
+
 class OfOneArgument(nn.Module):
     """Fits no AddRMSNorm."""
 
