@@ -11,7 +11,7 @@ from typing import Any
 from .carried import LeftBehind
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError
-from .hub import RemoteOutline, is_on_hub, local_folder, outlined
+from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
 from .layout import Experts, parse_size
 from .outline import Outline, Wishes, outline
 from .plan import NamedTensor, WeightsPlan
@@ -186,7 +186,10 @@ def convert(
                 cost = cost_of(planned, target, link, remote)
             if dry_run:
                 return make_report(str(src), planned, target, dry_run, cost, {})
-        planned = prepared(local_folder(src, revision))
+            folder = snapshot(src, revision, remote.ignored)
+        else:
+            folder = own_folder(src, revision)
+        planned = prepared(folder)
         cost = cost_of(planned, target, link)
         written = {} if dry_run else carry_out(planned, target, link, jobs or min(MAX_JOBS, os.cpu_count() or 1))
     except OSError as error:

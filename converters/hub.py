@@ -16,6 +16,7 @@ from typing import Any
 from .carried import LEFT_BEHIND, OTHER_WEIGHTS
 from .errors import CheckpointError
 from .headers import LENGTH, header_length
+from .weights import read_weights
 
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -29,13 +30,21 @@ NUM_REQUESTS = 8  # at a time
 @dataclass(frozen=True)
 class RemoteOutline:
     """
-    A folder with all of a repository but the data of weights that have yet to be downloaded: their files have headers
-    and full sizes, and hold nothing else. `num_bytes_missing` is what the download would bring, `cache` where to.
+    A checkpoint on the hub before its weights are downloaded.
+
+    Attributes:
+        folder: All of it but the data of weights that are not in the cache: their files have headers and full sizes, and
+            hold nothing else.
+        cache: The snapshot that the download completes.
+        num_bytes_missing: What it brings.
+        ignored: Patterns of what it leaves out: remote code and the like, and weights that are not this checkpoint's,
+            such as another copy in another layout.
     """
 
     folder: Path
-    num_bytes_missing: int
     cache: Path
+    num_bytes_missing: int
+    ignored: list[str]
 
 
 def is_on_hub(source: str | Path) -> bool:
@@ -47,7 +56,7 @@ def is_on_hub(source: str | Path) -> bool:
 def local_folder(source: str | Path, revision: str | None = None) -> Path:
     """
     The folder of a checkpoint: the one named, or a snapshot of the repository `org/name`, downloaded into the hub's
-    cache without what a conversion leaves behind.
+    cache without what is not part of it.
 
     Args:
         revision: Branch, tag or commit of the repository.
@@ -55,7 +64,11 @@ def local_folder(source: str | Path, revision: str | None = None) -> Path:
     Raises:
         CheckpointError: where the repository cannot be had, or a revision is named of a folder.
     """
-    return snapshot(source, revision, IGNORED) if is_on_hub(source) else own_folder(source, revision)
+    if not is_on_hub(source):
+        return own_folder(source, revision)
+    with outlined(source, revision) as remote:
+        ignored = remote.ignored
+    return snapshot(source, revision, ignored)
 
 
 def local_config(source: str | Path, revision: str | None = None) -> Path:
@@ -74,6 +87,7 @@ def own_folder(source: str | Path, revision: str | None) -> Path:
 
 
 def snapshot(source: str | Path, revision: str | None, ignored: list[str]) -> Path:
+    """A snapshot of a repository, downloaded where it is not in the cache, without files of these patterns."""
     from huggingface_hub import snapshot_download
 
     return Path(asked(source, partial(snapshot_download, revision=revision, ignore_patterns=ignored)))
@@ -108,25 +122,35 @@ def outlined(source: str | Path, revision: str | None = None) -> Iterator[Remote
         CheckpointError: where the repository cannot be had.
     """
     missing = missing_weights(source, revision)
-    found = snapshot(source, revision, [*IGNORED, WEIGHTS] if missing else IGNORED)
-    if not missing:
-        yield RemoteOutline(found, 0, found)
+    found = snapshot(source, revision, [*IGNORED, WEIGHTS])
+    if missing is None:
+        yield RemoteOutline(found, found, 0, [*IGNORED, WEIGHTS])
         return
     # Beside the snapshots, so that blocks can be shared from here just where they can from there
-    with TemporaryDirectory(prefix="outline-", dir=found.parent.parent) as temporary:
+    with TemporaryDirectory(prefix="outline-", dir=found.parent.parent) as temporary, named(source, temporary):
         folder = Path(temporary) / Path(source).name
         shutil.copytree(found, folder, ignore=shutil.ignore_patterns(*IGNORED, WEIGHTS))
         for path in found.rglob(WEIGHTS):
             (folder / path.relative_to(found)).symlink_to(path)
         asked(source, partial(write_headers, folder=folder, revision=found.name, sizes=missing))
-        try:
-            yield RemoteOutline(folder, sum(missing.values()), found)
-        except CheckpointError as error:  # a folder that is gone when it is read about
-            raise CheckpointError(str(error).replace(str(folder), Path(source).as_posix())) from error.__cause__
+        others = missing.keys() - read_weights(folder).files.keys()
+        for name in others:
+            (folder / name).unlink()
+        num_bytes = sum(size for name, size in missing.items() if name not in others)
+        yield RemoteOutline(folder, found, num_bytes, [*IGNORED, *sorted(others)])
 
 
-def missing_weights(source: str | Path, revision: str | None) -> dict[str, int]:
-    """Weight files that are not in the cache -> bytes; none where the hub does not answer."""
+@contextmanager
+def named(source: str | Path, folder: str) -> Iterator[None]:
+    """Errors about a repository name it, instead of a folder that is gone when they are read."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(f"{folder}/{Path(source).name}", Path(source).as_posix())) from error
+
+
+def missing_weights(source: str | Path, revision: str | None) -> dict[str, int] | None:
+    """Weight files that are not in the cache -> bytes; `None` where the hub does not answer."""
     from huggingface_hub import snapshot_download
     from tqdm import tqdm
 
@@ -139,7 +163,7 @@ def missing_weights(source: str | Path, revision: str | None) -> dict[str, int]:
             Path(source).as_posix(), revision=revision, allow_patterns=WEIGHTS, dry_run=True, tqdm_class=Silent
         )
     except hub_errors():
-        return {}  # the snapshot that is asked for next is in the cache, or the hub says why there is none
+        return None  # the snapshot that is asked for next is in the cache, or the hub says why there is none
     return {file.filename: int(file.file_size or 0) for file in files if file.will_download}
 
 

@@ -27,6 +27,7 @@ def hub(tmp_path, monkeypatch):
     published.write_checkpoint(repository, config, tensors)
     for name in ("README.md", "modeling_decilm.py", "pytorch_model.bin"):
         (repository / name).write_text(name)
+    published.write_checkpoint(repository / "original", file_names=("model.safetensors",))  # as gpt-oss has it
     with hub_server.serving({"nvidia/Tiny": repository}) as server:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
         url = f"{server.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -42,17 +43,17 @@ def num_weight_bytes(folder: Path) -> int:
 
 
 def num_sent(hub: hub_server.Hub) -> int:
-    return sum(num_bytes for name, num_bytes in hub.sent.items() if name.endswith(".safetensors"))
+    """Bytes of the checkpoint's weights."""
+    return sum(num_bytes for name, num_bytes in hub.sent.items() if name.startswith("model-"))
 
 
 def test_repository_is_downloaded_without_what_stays_behind(hub):
     report = convert("nvidia/Tiny", "converted", revision=hub_server.COMMIT)
     assert report.source == "nvidia/Tiny" and report.num_tensors == len(published.tensors_of(published.LAYERS))
-    assert {name for name in hub.sent if not name.endswith(".safetensors")} == {
-        "README.md",
-        "config.json",
-        "model.safetensors.index.json",
-    }
+    carried = {"README.md", "config.json", "model.safetensors.index.json", "original/config.json"}
+    assert {name for name in hub.sent if not name.endswith(".safetensors")} == carried
+    (cached,) = Path(huggingface_hub.constants.HF_HUB_CACHE).glob("models--*/snapshots/*")
+    assert not (cached / "original/model.safetensors").exists()
     assert not [path for path in Path("converted").iterdir() if path.is_symlink()]
     assert "from `nvidia/Tiny`" in Path("converted/README.md").read_text()
     assert verify("nvidia/Tiny", "converted").same
