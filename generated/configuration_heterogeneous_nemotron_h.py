@@ -33,7 +33,7 @@ class PerLayerConfigView(Sequence):
     def __init__(self, config: "HeterogeneousPreTrainedConfig"):
         self.config = config
         self.attributes = config.per_layer_attributes or set()
-        if isinstance(config.__dict__.get("sliding_window"), int):
+        if isinstance(config.windows, int):
             self.attributes |= {"sliding_window"}  # `layer_types` says where it holds
 
     def __len__(self) -> int:
@@ -92,6 +92,11 @@ RELATIONS = {
 }
 
 
+def has_state(mixer_type: str) -> bool:
+    """Whether a mixer keeps something in the cache."""
+    return mixer_type in MIXERS_BY_LAYER_TYPE.values()
+
+
 class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     """
     A config whose layers may differ from one another.
@@ -124,6 +129,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads")}
     # Checkpoints of these model types are read without a warning: the family is meant for them
     compatible_model_types = ()
+    # One of these -> fields that its checkpoints may carry and its models do not read
+    unread_fields = {}
     # A per-layer attribute that is read globally is its list; nothing raises
     allow_global_per_layer_attribute_access = True
 
@@ -135,7 +142,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
-        if errors := self._list_errors() or self._layer_type_errors():
+        if errors := self._list_errors() or self._layer_type_errors(self.layer_types, self.mixer_types or ()):
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.mixer_types is None:
             layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
@@ -144,27 +151,48 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
         if errors := self._window_errors():
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        if (
-            self.layer_types is not None
-            and isinstance(getattr(self, "sliding_window", None), int)
-            and not any(self.sliding_layers())
-        ):
-            self.sliding_window = None  # upstream's configs keep one beside layers that all attend to everything
-        self.layer_types = self._derived_layer_types()
+        self._simplify_layer_types()
+        kwargs.pop(
+            "model_type", None
+        )  # not kept as an attribute: checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
         self.simplify_sizes()
+
+    def __setattr__(self, name: str, value: Any):
+        """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
+        window."""
+        name = self.attribute_map.get(name, name)
+        if not self.__dict__.get("_post_init_done", False):
+            super().__setattr__(name, value)
+            return
+        if value is None and name in ("mixer_types", "mlp_types"):
+            raise ValueError(f"{name} cannot be None: a list with one entry a layer is needed")
+        if name == "layer_types" and value is not None:
+            value = remap_legacy_layer_types(value)
+            self._follow_layer_types(value)
+        super().__setattr__(name, value)
+        if name == "sliding_window" and not self._list_errors():
+            if isinstance(self.windows, int) and not any(self.sliding_layers()):
+                self.__dict__["layer_types"] = None  # they were said of a model without windows
+            self._simplify_layer_types()
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if config_dict.get("model_type") in cls.compatible_model_types:
+            config_dict = cls.without_unread_fields(config_dict)
             del config_dict["model_type"]
         return config_dict, kwargs
 
     @classmethod
+    def without_unread_fields(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
+        """A config as the models of its own type read it."""
+        unread = cls.unread_fields.get(config_dict.get("model_type"), ())
+        return {name: value for name, value in config_dict.items() if name not in unread}
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        # Not kept as an attribute: the checkpoints of compatible types become this family's
-        config_dict = {name: value for name, value in config_dict.items() if name != "model_type"}
+        config_dict = cls.without_unread_fields(config_dict)
         layer_types = {cls.attribute_map.get(name, name): value for name, value in kwargs.items()}.get("layer_types")
         if "num_hidden_layers" in kwargs:
             config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)
@@ -189,29 +217,42 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @classmethod
     def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
         """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
-        checks them together. What all saved layers are made of, the new ones are too."""
+        checks them together; its own lists are fitted."""
+        depth = kwargs["num_hidden_layers"]
         names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", "fused_blocks", *cls.per_layer_sizes]
         overrides = {name: kwargs[name] for name in names if name in kwargs}
-        for name in ("mixer_types", "mlp_types", "layer_types"):
-            types = config_dict.get(name)
-            if name not in overrides and types and len(set(types)) == 1:
-                overrides[name] = types[:1] * overrides["num_hidden_layers"]
-            elif name == "layer_types" and name not in overrides and types:
-                # As upstream's models, which read no further
-                overrides[name] = types[: overrides["num_hidden_layers"]]
-        fused_blocks = config_dict.get("fused_blocks")
-        if "fused_blocks" not in overrides and isinstance(fused_blocks, list):
-            # How layers are computed, not what they are: the new ones are not fused
-            num_new = overrides["num_hidden_layers"] - len(fused_blocks)
-            overrides["fused_blocks"] = (fused_blocks + ["none"] * num_new)[: overrides["num_hidden_layers"]]
-        return config_dict | overrides, {name: value for name, value in kwargs.items() if name not in overrides}
+        fitted = {
+            name: cls.fitted(name, entries, depth)
+            for name, entries in config_dict.items()
+            if cls.attribute_map.get(name, name) in names and isinstance(entries, list)
+        }
+        rest = {name: value for name, value in kwargs.items() if name not in overrides}
+        return config_dict | fitted | overrides, rest
+
+    @staticmethod
+    def fitted(name: str, entries: list, depth: int) -> list:
+        """A list cut to so many layers, or grown: to layers that are all alike more of them, and no fused ones."""
+        if len(entries) < depth and name == "fused_blocks":
+            return entries + ["none"] * (depth - len(entries))
+        if len(entries) < depth and all(entry == entries[0] for entry in entries):
+            return entries[:1] * depth
+        return entries[:depth]
+
+    def _fit_lists(self):
+        """Fit all lists where it is `num_hidden_layers` that was changed: they are as long as one another."""
+        names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
+        lists = {name: self.__dict__[name] for name in names if isinstance(self.__dict__.get(name), list)}
+        if len({len(entries) for entries in lists.values()}) == 1:
+            self.__dict__.update(
+                {name: self.fitted(name, entries, self.num_hidden_layers) for name, entries in lists.items()}
+            )
 
     def simplify_sizes(self):
         """Say what the layers are in upstream's words, put `None` where a layer has no such sub-block, and the scalar
         where all other entries are equal."""
         if self._list_errors():
             return  # for `validate_architecture` to report
-        self.layer_types = self._derived_layer_types()
+        self._simplify_layer_types()
         if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable:
             fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
             if any(fits):
@@ -228,6 +269,26 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 default = type(self).__dataclass_fields__[name].default  # of a size that no layer has
                 setattr(self, name, sizes if len(distinct) > 1 else next(iter(distinct), default))
 
+    @property
+    def windows(self) -> int | list[int | None] | None:
+        """`sliding_window`, in a family whose layers may have one."""
+        return self.__dict__["sliding_window"] if "sliding_window" in self.per_layer_sizes else None
+
+    def _simplify_layer_types(self):
+        """Say what the layers are in upstream's words, whose configs keep a window beside layers that have none."""
+        if isinstance(self.windows, int) and self.layer_types is not None and not any(self.sliding_layers()):
+            self.__dict__["sliding_window"] = None
+        self.__dict__["layer_types"] = self._derived_layer_types()
+
+    def _follow_layer_types(self, layer_types: list[str]):
+        """Let the layers that have a mixer have the one that `layer_types` says."""
+        if errors := self._layer_type_errors(layer_types, mixer_types=()):
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        if len(layer_types) == len(self.mixer_types):
+            layers = zip(self.mixer_types, layer_types)
+            mixers = [MIXERS_BY_LAYER_TYPE[kind] if has_state(mixer) else mixer for mixer, kind in layers]
+            self.__dict__["mixer_types"] = mixers
+
     def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
         """Whether a layer has the sub-blocks that a fused one takes the place of."""
         mixers, mlps = self.fusable[fused_block]
@@ -236,11 +297,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _derived_layer_types(self) -> list[str]:
         """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
         with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
-        windows = getattr(self, "sliding_window", None)
-        slides = self.sliding_layers() if isinstance(windows, int) and self.layer_types else []
+        windows = self.windows
         if isinstance(windows, list):
             slides = [window is not None for window in windows]
-        elif not any(slides):
+        elif windows is not None and self.layer_types is not None:
+            slides = self.sliding_layers()
+        else:
             slides = [windows is not None] * self.num_hidden_layers
         kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
         layer_types = [
@@ -261,7 +323,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def layer_sizes(self, name: str) -> list[int | None]:
         """The size `name` of each layer, `None` where the layer has no such sub-block."""
-        sizes = getattr(self, name, None)
+        sizes = self.windows if name == "sliding_window" else getattr(self, name)
         if isinstance(sizes, list):
             return list(sizes)
         if name == "sliding_window":
@@ -269,6 +331,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         else:
             having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
         return [sizes if has else None for has in having]
+
+    def with_window(self, window: int | None) -> PreTrainedConfig:
+        """This config with one window for all layers, as upstream's functions for masks read it."""
+        config = object.__new__(type(self))
+        config.__dict__.update(self.__dict__, _model_config=self, sliding_window=window)
+        return config
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         """What upstream's `skip` says of a layer."""
@@ -359,8 +427,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 errors.append(f"layer {layer}: a dict of attributes is needed, not {attributes!r}")
                 continue
             skip = attributes.get("skip", [])
-            if not isinstance(skip, list | tuple | set) or not set(skip) <= set(self.skippable):
-                errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {list(self.skippable)}")
+            known_sub_blocks = list(self.skippable)
+            if not isinstance(skip, list | tuple | set) or any(name not in known_sub_blocks for name in skip):
+                errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {known_sub_blocks}")
                 skip = []
             mixer_and_mlp = {types: known[types][int(layer)] for types in ("mixer_types", "mlp_types")}
             errors += [
@@ -387,11 +456,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def kv_sharing_modes(self) -> list[str | None]:
         """Upstream's word for layers that keep no state of their own in the cache: here those without a mixer that has
         one."""
-        return [None if mixer in ("attention", "mamba") else "reuse" for mixer in self.mixer_types]
+        return [None if has_state(mixer) else "reuse" for mixer in self.mixer_types]
 
     def check_layers(self):
         """Check once more, ahead of building a model: the lists may have been edited since the config was made, and how
         the model is to be spread over devices is known now."""
+        self._fit_lists()
         self.simplify_sizes()
         self.validate_architecture()
         if errors := self._sharding_errors():
@@ -414,26 +484,24 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             if isinstance(entries, list) and len(entries) != self.num_hidden_layers
         ]
 
-    def _layer_type_errors(self) -> list[str]:
-        if self.layer_types is None:
-            return []
+    def _layer_type_errors(self, layer_types: list[str] | None, mixer_types: Sequence[str]) -> list[str]:
         known = [kind for kind, mixer in MIXERS_BY_LAYER_TYPE.items() if mixer in self.supported_mixer_types]
         if "sliding_window" not in self.per_layer_sizes:
             known.remove("sliding_attention")
         errors = [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
-            for layer_idx, kind in enumerate(self.layer_types)
+            for layer_idx, kind in enumerate(layer_types or ())
             if kind not in known
         ]
-        layers = enumerate(zip(self.layer_types, self.mixer_types or ()))
+        layers = enumerate(zip(layer_types or (), mixer_types))
         return errors + [
             f"layer_types[{layer_idx}] is {kind!r}, but mixer_types[{layer_idx}] is {mixer!r}: leave layer_types out"
             for layer_idx, (kind, mixer) in layers
-            if mixer in MIXERS_BY_LAYER_TYPE.values() and MIXERS_BY_LAYER_TYPE.get(kind, mixer) != mixer
+            if has_state(mixer) and MIXERS_BY_LAYER_TYPE.get(kind, mixer) != mixer
         ]
 
     def _window_errors(self) -> list[str]:
-        windows = getattr(self, "sliding_window", None)
+        windows = self.windows
         if not isinstance(windows, list) or self.layer_types is None:
             return []
         layers = enumerate(zip(self.mixer_types, self.layer_types, windows))
@@ -486,11 +554,15 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         known = ["none", *self.fusable]
         if not self.fusable:
             return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
+        if self.fused_blocks == "none":
+            return []
         if isinstance(self.fused_blocks, str):
-            if self.fused_blocks in known:
-                needed = self._needed_to_fuse(self.fused_blocks)
-                return [f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"]
-            return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
+            if self.fused_blocks not in known:
+                return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
+            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
+            needed = self._needed_to_fuse(self.fused_blocks)
+            complaint = f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"
+            return [] if any(fits) else [complaint]
         errors = []
         for layer_idx, fused_block in enumerate(self.fused_blocks):
             if fused_block not in known:
@@ -533,7 +605,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
         d.pop("_model_config", None)
-        if not isinstance(d.get("sliding_window"), int):
+        if not isinstance(self.windows, int):
             d.pop("layer_types", None)
         if self.fused_blocks is None:
             d.pop("fused_blocks", None)
@@ -621,7 +693,7 @@ def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]
     errors = [
         f"{name}[{layer_idx}] is {block_type!r}, allowed are {list(BLOCK_TYPES)}"
         for layer_idx, block_type in enumerate(block_types)
-        if block_type not in BLOCK_TYPES
+        if block_type not in list(BLOCK_TYPES)
     ]
     if errors:
         raise ValueError("\n".join(errors))
@@ -1025,7 +1097,8 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
-        if block_configs is not None and not all(isinstance(block, dict) for block in list(block_configs)):
+        is_list = isinstance(block_configs, list | tuple)
+        if block_configs is not None and not (is_list and all(isinstance(block, dict) for block in block_configs)):
             raise ValueError(f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}")
         block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
         lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
@@ -1037,6 +1110,11 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     def layers_block_type(self) -> list[str]:
         """The layers in one list, as configs of Nemotron-H have them; `"none"` is a layer without a sub-block."""
         return [LAYERS_BLOCK_TYPES[layer] for layer in zip(self.mixer_types, self.mlp_types)]
+
+    @layers_block_type.setter
+    def layers_block_type(self, block_types: list[str]):
+        layers = read_block_types("layers_block_type", block_types)
+        self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         return ["mixer"] if self.mixer_types[layer_idx] == self.mlp_types[layer_idx] == "none" else []

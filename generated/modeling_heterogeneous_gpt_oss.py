@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from transformers import initialization as init
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, WeightTransform
@@ -394,6 +394,19 @@ class FusionRenaming(WeightRenaming):
         return True
 
 
+# Upstream's word for a layer -> what mixes tokens in it
+MIXERS_BY_LAYER_TYPE = {
+    "full_attention": "attention",
+    "sliding_attention": "attention",
+    "linear_attention": "mamba",
+}
+
+
+def has_state(mixer_type: str) -> bool:
+    """Whether a mixer keeps something in the cache."""
+    return mixer_type in MIXERS_BY_LAYER_TYPE.values()
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
     # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
     ignored_tensors = {}
@@ -404,10 +417,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     fused_mlp = "mlp"
 
     def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        if not isinstance(config, HeterogeneousPreTrainedConfig):
+            ours, theirs = self.config_class.__name__, type(config).__name__
+            raise TypeError(
+                f"{type(self).__name__} takes a {ours}, not a {theirs}: {ours}.from_dict(config.to_dict()) makes one"
+            )
         super().__init__(config, *inputs, **kwargs)
         if renamings := self.renamings(config):
             # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
-            register_checkpoint_conversion_mapping(config.model_type, renamings, overwrite=True)
+            register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
             self._weight_conversions = renamings
 
     def _adjust_missing_and_unexpected_keys(self, loading_info):
@@ -438,30 +456,34 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     def fill_cache(self, past_key_values: Cache | None):
         """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
         nothing, for one that has seen nothing."""
-        if isinstance(past_key_values, DynamicCache) and not past_key_values.layers:
+        if not isinstance(past_key_values, DynamicCache):
+            return
+        layers = past_key_values.layers
+        if not layers:
             past_key_values.layers = DynamicCache(config=self.config).layers
             past_key_values.layer_class_to_replicate = None
+        elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
+            own_layers = DynamicCache(config=self.config).layers
+            for layer_idx, layer in enumerate(self.layers[: len(layers)]):
+                if layer.mask_name is None:
+                    layers[layer_idx] = own_layers[layer_idx]
 
-    def plan_masks(self, config: HeterogeneousPreTrainedConfig) -> tuple[list[str | None], dict[str, int]]:
+    def plan_masks(self, config: HeterogeneousPreTrainedConfig):
         """
-        One mask for each distinct (kind, window) of the layers' mixers.
+        Plan one mask for each distinct (kind, window) of the layers' mixers.
 
-        Returns:
-            The name of each layer's mask (`None` where the layer needs none), and for each name the first layer
-            that uses it. The names are upstream's layer types; with several windows, the window is added to the name.
+        Sets `mask_name` of each layer, `None` where it needs no mask. The names are upstream's layer types; with several
+        windows, the window is added to the name. `mask_kinds` says for each name the layer type and the window.
         """
         windows = config.layer_sizes("sliding_window")
         several = len({window for window in windows if window is not None}) > 1
-        names, first_layers = [], {}
-        for layer_idx, (mode, name) in enumerate(zip(config.kv_sharing_modes, config.layer_types)):
-            if mode == "reuse":
-                names.append(None)
-                continue
-            if several and name == "sliding_attention":
-                name = f"{name}_{windows[layer_idx]}"
-            names.append(name)
-            first_layers.setdefault(name, layer_idx)
-        return names, first_layers
+        self.mask_kinds = {}
+        layers = zip(self.layers, config.mixer_types, config.layer_types, windows)
+        for layer, mixer_type, layer_type, window in layers:
+            layer.mask_name = None
+            if has_state(mixer_type):
+                layer.mask_name = f"{layer_type}_{window}" if several and window is not None else layer_type
+                self.mask_kinds[layer.mask_name] = (layer_type, window)
 
     def create_masks_for_generate(
         self,
@@ -475,14 +497,16 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         **kwargs,
     ) -> dict[str, torch.Tensor | None]:
         """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
+        first_layers = {}
+        for layer_idx, layer in enumerate(self.base_model.layers):
+            if layer_idx < self.config.num_hidden_layers:  # `assistant_early_exit` leaves the last layers out
+                first_layers.setdefault(layer.mask_name, layer_idx)
         masks = {}
-        for name, layer_idx in self.base_model.mask_layers.items():
-            if layer_idx >= self.config.num_hidden_layers:
-                continue  # not reached: `assistant_early_exit` leaves the last layers out
-            layer_type = self.config.layer_types[layer_idx]
-            windowed = layer_type == "sliding_attention"
+        for name, (layer_type, window) in self.base_model.mask_kinds.items():
+            if name not in first_layers:
+                continue
             masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=self.config.per_layer_config[layer_idx] if windowed else self.config,
+                config=self.config if window in (None, self.config.windows) else self.config.with_window(window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 past_key_values=past_key_values,
@@ -490,7 +514,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 or_mask_function=or_mask_function,
                 and_mask_function=and_mask_function,
                 block_sequence_ids=block_sequence_ids,
-                layer_idx=layer_idx,
+                layer_idx=first_layers[name],
             )
         return masks
 
@@ -603,7 +627,7 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
         self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = HeterogeneousGptOssRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
-        self.layer_masks, self.mask_layers = self.plan_masks(config)
+        self.plan_masks(config)
 
         # Initialize weights and apply final processing
         self.post_init()
@@ -648,7 +672,8 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
         hidden_states = inputs_embeds
         position_embeddings = self.rotary_emb(hidden_states, position_ids)
 
-        for decoder_layer, mask_name in zip(self.layers[: self.config.num_hidden_layers], self.layer_masks):
+        for decoder_layer in self.layers[: self.config.num_hidden_layers]:
+            mask_name = decoder_layer.mask_name
             hidden_states = decoder_layer(
                 hidden_states,
                 attention_mask=None if mask_name is None else causal_mask_mapping[mask_name],

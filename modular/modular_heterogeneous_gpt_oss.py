@@ -373,7 +373,7 @@ class HeterogeneousGptOssModel(GptOssModel):
     def __init__(self, config: HeterogeneousGptOssConfig):
         config.check_layers()
         super().__init__(config)
-        self.layer_masks, self.mask_layers = self.plan_masks(config)
+        self.plan_masks(config)
 
     def forward(
         self,
@@ -412,7 +412,8 @@ class HeterogeneousGptOssModel(GptOssModel):
         hidden_states = inputs_embeds
         position_embeddings = self.rotary_emb(hidden_states, position_ids)
 
-        for decoder_layer, mask_name in zip(self.layers[: self.config.num_hidden_layers], self.layer_masks):
+        for decoder_layer in self.layers[: self.config.num_hidden_layers]:
+            mask_name = decoder_layer.mask_name
             hidden_states = decoder_layer(
                 hidden_states,
                 attention_mask=None if mask_name is None else causal_mask_mapping[mask_name],

@@ -286,7 +286,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
         has_rope = config.position_embedding_type == "rope" and "attention" in config.mixer_types
         super().__init__(config)
         self.rotary_emb = HeterogeneousGraniteMoeHybridRotaryEmbedding(config) if has_rope else None
-        self.layer_masks, self.mask_layers = self.plan_masks(config)
+        self.plan_masks(config)
 
     def forward(
         self,
@@ -329,7 +329,8 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
                 position_ids = position_ids.unsqueeze(0)
             position_embeddings = self.rotary_emb(hidden_states, position_ids)
 
-        for decoder_layer, mask_name in zip(self.layers, self.layer_masks):
+        for decoder_layer in self.layers:
+            mask_name = decoder_layer.mask_name
             hidden_states = decoder_layer(
                 hidden_states,
                 attention_mask=None if mask_name is None else causal_masks[mask_name],

@@ -106,6 +106,7 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
         "add_norm": (("attention", "linear"), ("dense", "linear")),
     }
     compatible_model_types = ("llama", "nemotron-nas", "deci")
+    unread_fields = {"llama": ("layer_types", "sliding_window", "use_sliding_window")}  # of models made over to Llama
 
     intermediate_size: int | list[int | None] | None = 11008
     num_attention_heads: int | list[int | None] = 32
@@ -128,6 +129,11 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
             kwargs = drop_remote_code_keys(kwargs)
         if self.head_dim is None and not isinstance(self.num_attention_heads, int):
             raise ValueError("num_attention_heads is a list: head_dim must be given, it cannot be derived")
+        if self.head_dim is None and self.num_attention_heads > 0 and self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads = {self.num_attention_heads} does not divide hidden_size = {self.hidden_size}: "
+                "head_dim must be given"
+            )
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
@@ -338,7 +344,7 @@ class HeterogeneousLlamaModel(LlamaModel):
     def __init__(self, config: HeterogeneousLlamaConfig):
         config.check_layers()
         super().__init__(config)
-        self.layer_masks, self.mask_layers = self.plan_masks(config)
+        self.plan_masks(config)
 
     def forward(
         self,
@@ -378,7 +384,8 @@ class HeterogeneousLlamaModel(LlamaModel):
         hidden_states = inputs_embeds
         position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
 
-        for decoder_layer, mask_name in zip(self.layers[: self.config.num_hidden_layers], self.layer_masks):
+        for decoder_layer in self.layers[: self.config.num_hidden_layers]:
+            mask_name = decoder_layer.mask_name
             hidden_states = decoder_layer(
                 hidden_states,
                 attention_mask=None if mask_name is None else causal_masks[mask_name],

@@ -275,7 +275,8 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
-        if block_configs is not None and not all(isinstance(block, dict) for block in list(block_configs)):
+        is_list = isinstance(block_configs, list | tuple)
+        if block_configs is not None and not (is_list and all(isinstance(block, dict) for block in block_configs)):
             raise ValueError(f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}")
         block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
         lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
@@ -287,6 +288,11 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     def layers_block_type(self) -> list[str]:
         """The layers in one list, as configs of Nemotron-H have them; `"none"` is a layer without a sub-block."""
         return [LAYERS_BLOCK_TYPES[layer] for layer in zip(self.mixer_types, self.mlp_types)]
+
+    @layers_block_type.setter
+    def layers_block_type(self, block_types: list[str]):
+        layers = read_block_types("layers_block_type", block_types)
+        self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         return ["mixer"] if self.mixer_types[layer_idx] == self.mlp_types[layer_idx] == "none" else []
@@ -486,7 +492,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
     def __init__(self, config: HeterogeneousNemotronHConfig):
         config.check_layers()
         super().__init__(config)
-        self.layer_masks, self.mask_layers = self.plan_masks(config)
+        self.plan_masks(config)
 
     def forward(
         self,
@@ -512,7 +518,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
         hidden_states = inputs_embeds
 
         # Nothing but attention asks for positions, and a cache of mamba layers alone does not know them
-        if position_ids is None and "full_attention" in self.mask_layers:
+        if position_ids is None and "full_attention" in self.mask_kinds:
             past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
@@ -526,7 +532,8 @@ class HeterogeneousNemotronHModel(NemotronHModel):
                 position_ids=position_ids,
             )
 
-        for mixer_block, mask_name in zip(self.layers, self.layer_masks):
+        for mixer_block in self.layers:
+            mask_name = mixer_block.mask_name
             hidden_states = mixer_block(
                 hidden_states,
                 attention_mask=None if mask_name is None else causal_masks[mask_name],

@@ -81,7 +81,7 @@ def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]
     errors = [
         f"{name}[{layer_idx}] is {block_type!r}, allowed are {list(BLOCK_TYPES)}"
         for layer_idx, block_type in enumerate(block_types)
-        if block_type not in BLOCK_TYPES
+        if block_type not in list(BLOCK_TYPES)
     ]
     if errors:
         raise ValueError("\n".join(errors))

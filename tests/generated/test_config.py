@@ -133,6 +133,11 @@ def test_upstreams_override_dict():
     assert config.intermediate_size == [None, 96, 96, 48]
 
 
+def test_skip_is_a_list_of_names():
+    with pytest.raises(ValueError, match=r"layer 1: skip = \[\['attention'\]\], allowed is a list out of"):
+        HeterogeneousLlamaConfig(**UNIFORM, per_layer_config={1: {"skip": [["attention"]]}})
+
+
 def test_override_dict_names_every_mistake():
     overrides = {9: {"skip": []}, 1: {"skip": ["norm"], "rms_norm_eps": 1e-6}, -1: {}, 2: None, 3: {"skip": "mlp"}}
     with pytest.raises(ValueError) as error:
@@ -243,3 +248,37 @@ def test_a_wrong_type_is_refused():
 def test_head_dim_of_uniform_heads_is_derived():
     config = HeterogeneousLlamaConfig(**{**UNIFORM, "head_dim": None})
     assert config.head_dim == 16
+
+
+def test_a_window_that_is_set_is_kept(tmp_path):
+    config = HeterogeneousLlamaConfig(**UNIFORM)
+    config.sliding_window = 5
+    assert [layer.sliding_window for layer in config.per_layer_config] == [5] * config.num_hidden_layers
+    config.save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).layer_types == config.layer_types
+    assert (
+        set(config.layer_types) == {"sliding_attention"} and AutoConfig.from_pretrained(tmp_path).sliding_window == 5
+    )
+    config.sliding_window = None
+    assert set(config.layer_types) == {"full_attention"}
+
+
+def test_what_a_llama_does_not_read_is_not_read(tmp_path):
+    """Of Mistrals and Qwens that were made over to Llama."""
+    fields = {**UNIFORM, "model_type": "llama", "sliding_window": 4, "layer_types": ["sliding_attention"] * 4}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    for config in (HeterogeneousLlamaConfig.from_pretrained(tmp_path), HeterogeneousLlamaConfig.from_dict(fields)):
+        assert config.sliding_window is None and set(config.layer_types) == {"full_attention"}
+
+
+def test_the_lists_cannot_be_taken_away():
+    for name in ("mixer_types", "mlp_types"):
+        with pytest.raises(ValueError, match=f"{name} cannot be None"):
+            setattr(HeterogeneousLlamaConfig(**UNIFORM), name, None)
+
+
+def test_heads_that_do_not_divide_the_hidden_size():
+    fields = {**UNIFORM, "num_attention_heads": 5, "num_key_value_heads": 5}
+    with pytest.raises(ValueError, match="num_attention_heads = 5 does not divide hidden_size = 64: head_dim"):
+        HeterogeneousLlamaConfig(**{**fields, "head_dim": None})
+    assert HeterogeneousLlamaConfig(**{**fields, "head_dim": 16}).head_dim == 16

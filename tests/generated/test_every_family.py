@@ -278,6 +278,83 @@ def test_recorded_outputs(family, tokens):
         assert torch.equal(outputs.hidden_states[layer_idx + 1], outputs.hidden_states[layer_idx])
 
 
+# --- surgery: what upstream's models allow, since their layers are a list ---------------------------------------------
+
+
+def made_of(family, model, layers):
+    """A model that is made from a config with these layers of another one's, and their weights."""
+    fields = model.config.to_dict()
+    for name in ("mixer_types", "mlp_types", "layer_types", *model.config.per_layer_sizes):
+        if isinstance(fields.get(name), list):
+            fields[name] = [fields[name][at] for at in layers]
+    made = family.build({**fields, "num_hidden_layers": len(layers)}, "eager")
+    state = model.state_dict()
+    for name in made.state_dict():
+        head, found, tail = name.partition(".layers.")
+        layer_idx, _, parameter = tail.partition(".")
+        made.get_parameter_or_buffer(name).data.copy_(
+            state[f"{head}{found}{layers[int(layer_idx)]}.{parameter}" if found else name]
+        )
+    return made
+
+
+@every_family
+def test_layers_are_added_and_removed(family, tokens):
+    """Each keeps the mask that it was built with."""
+    for duplicates, removed in ((2, ()), (1, (1, 2))):
+        model = family.build(family.small.MIXED, "eager")
+        layers = [at for at in range(model.config.num_hidden_layers) if at not in removed] * duplicates
+        expected = made_of(family, model, layers)(tokens, use_cache=False).logits
+        model.model.layers = torch.nn.ModuleList(copy.deepcopy(model.model.layers[at]) for at in layers)
+        model.config.num_hidden_layers = len(layers)
+        assert torch.equal(model(tokens, use_cache=False).logits, expected)
+
+
+@every_family
+def test_the_first_layers_alone(family, tmp_path, tokens):
+    model = family.build(family.small.MIXED, "eager")
+    model.save_pretrained(tmp_path)
+    expected = made_of(family, model, range(3))(tokens).logits
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, num_hidden_layers=3, attn_implementation="eager").eval()
+    assert torch.equal(loaded(tokens).logits, expected)
+    config = family.small.CONFIG(**family.small.MIXED)
+    config.num_hidden_layers = 3
+    assert len(family.small.CAUSAL(config).model.layers) == 3
+    assert config.mixer_types == loaded.config.mixer_types
+    config.mixer_types = [*config.mixer_types, "attention"]
+    with pytest.raises(ValueError, match="mixer_types has 4 entries, num_hidden_layers is 3"):
+        family.small.CAUSAL(config)
+
+
+@every_family
+def test_a_cache_made_from_tensors(family, tokens):
+    """Layers that keep nothing are told from those that have seen nothing."""
+    model = family.build(family.small.MIXED, "eager")
+    if "mamba" in model.config.mixer_types:
+        pytest.skip("states are no keys and values")
+    cache = model(tokens[:, :-1], use_cache=True).past_key_values
+    again = DynamicCache([(layer.keys, layer.values) for layer in cache.layers])
+    expected = model(tokens[:, -1:], past_key_values=cache).logits
+    assert torch.equal(model(tokens[:, -1:], past_key_values=again).logits, expected)
+
+
+@every_family
+def test_configs_of_the_parent_are_not_taken(family):
+    with pytest.raises(TypeError, match=rf"takes a {family.small.CONFIG.__name__}, not a .*from_dict"):
+        family.small.CAUSAL(family.small.PARENT_CONFIG(**family.small.UNIFORM))
+
+
+@every_family
+def test_a_config_of_the_parents_fields_leaves_the_parent_alone(family, parent_folder, tmp_path):
+    parent = family.small.PARENT.from_pretrained(parent_folder)
+    config = family.small.CONFIG(**parent.config.to_dict())
+    assert config.model_type == family.small.CONFIG.model_type
+    family.small.CAUSAL(config)
+    parent.save_pretrained(tmp_path / "again")
+    again, before = (load_file(folder / "model.safetensors").keys() for folder in (tmp_path / "again", parent_folder))
+    assert again == before
+
+
 # --- saving and loading ---------------------------------------------------------------------------------------------
 
 

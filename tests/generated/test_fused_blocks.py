@@ -356,3 +356,13 @@ def test_layers_of_one_sub_block_have_nothing_to_fuse(fused_blocks):
 def test_one_name_is_for_the_layers_that_have_the_sub_blocks(name, expected):
     family = FAMILIES[name]
     assert family.small.CONFIG(**family.small.MIXED, fused_blocks="norm_mlp").fused_blocks == expected
+
+
+def test_one_name_is_set_on_a_finished_config(tmp_path):
+    config = small.CONFIG(**small.UNIFORM)
+    config.fused_blocks = "norm_mlp"
+    config.save_pretrained(tmp_path)
+    assert small.CONFIG.from_pretrained(tmp_path).fused_blocks == ["norm_mlp"] * config.num_hidden_layers
+    config.fused_blocks = "none"
+    config.save_pretrained(tmp_path)
+    assert small.CONFIG.from_pretrained(tmp_path).fused_blocks is None

@@ -9,7 +9,7 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors.torch import save_file
-from small_gpt_oss import BASE, KINDS, MIXED, PUZZLE, THINNED, UNIFORM, WINDOWED, build
+from small_gpt_oss import BASE, CAUSAL, KINDS, MIXED, PARENT, PARENT_CONFIG, PUZZLE, THINNED, UNIFORM, WINDOWED, build
 from stock_gpt_oss import StockModel
 
 import transformers.integrations.mxfp4
@@ -72,6 +72,26 @@ def test_the_view_by_layer_type():
     assert config.per_layer_config["sliding_attention"].sliding_window == config.sliding_window == 128
     full = config.per_layer_config["full_attention"]
     assert (full.sliding_window, full.num_key_value_heads) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    "layer_types", [[FULL] * 4, [FULL, SLIDING, SLIDING, FULL], [SLIDING] * 4], ids=["full", "some slide", "all slide"]
+)
+def test_layer_types_that_are_set_mean_what_they_mean_to_the_parent(tmp_path, layer_types):
+    def windows(model):
+        return [layer.self_attn.sliding_window for layer in model.model.layers]
+
+    configs = PARENT_CONFIG(**UNIFORM), HeterogeneousGptOssConfig(**UNIFORM)
+    for config in configs:
+        config.layer_types = layer_types
+    parent, ours = PARENT(configs[0]), CAUSAL(configs[1])
+    assert windows(ours) == windows(parent)
+    HeterogeneousGptOssConfig(**UNIFORM).save_pretrained(tmp_path)
+    assert windows(CAUSAL(HeterogeneousGptOssConfig.from_pretrained(tmp_path, layer_types=layer_types))) == windows(
+        parent
+    )
+    with pytest.raises(ValueError, match=r"layer_types\[0\] is 'linear_attention', allowed are"):
+        configs[1].layer_types = ["linear_attention"] * 4
 
 
 @pytest.mark.parametrize(
@@ -395,11 +415,12 @@ def test_sinks_take_part_in_the_softmax(mixed, tokens):
 
 
 def test_one_mask_for_each_window(mixed):
-    assert mixed.model.layer_masks == [
-        None, FULL, f"{SLIDING}_5", f"{SLIDING}_9", None, FULL, f"{SLIDING}_5", FULL
-    ]  # fmt: skip
-    assert build(WINDOWED).model.layer_masks == [SLIDING, None, SLIDING, None, SLIDING]
-    assert build(UNIFORM).model.layer_masks == [SLIDING, FULL, SLIDING, FULL]
+    def names(model):
+        return [layer.mask_name for layer in model.model.layers]
+
+    assert names(mixed) == [None, FULL, f"{SLIDING}_5", f"{SLIDING}_9", None, FULL, f"{SLIDING}_5", FULL]
+    assert names(build(WINDOWED)) == [SLIDING, None, SLIDING, None, SLIDING]
+    assert names(build(UNIFORM)) == [SLIDING, FULL, SLIDING, FULL]
 
 
 def test_attention_that_the_parent_lacks_is_refused_as_there():

@@ -108,8 +108,29 @@ def test_a_parents_config_is_overridden_on_the_way_in(tmp_path):
         "attention",
     ]
     for name in ("layer_types", "layers_block_type"):
-        with pytest.raises(ValueError, match=r"layer_types cannot be \{0: 'full_attention', 2: .*Override these"):
-            CONFIG.from_pretrained(tmp_path, **{name: ["full_attention"] * 4})
+        config = CONFIG.from_pretrained(tmp_path, **{name: ["full_attention"] * 4})
+        assert (
+            config.layer_types == PARENT_CONFIG.from_pretrained(tmp_path, **{name: ["full_attention"] * 4}).layer_types
+        )
+        assert config.mixer_types == ["attention"] * 4
+
+
+def test_layer_types_that_are_set_mean_what_they_mean_to_the_parent():
+    layer_types = ["full_attention", "linear_attention", "linear_attention", "full_attention"]
+    for name in ("layer_types", "layers_block_type"):
+        config = CONFIG(**UNIFORM)
+        setattr(config, name, layer_types)
+        assert CAUSAL(config).config.layer_types == layer_types
+        assert config.mixer_types == ["attention", "mamba", "mamba", "attention"]
+
+
+@pytest.mark.parametrize("sliding_window", [4, 4096, [4] * 4])
+def test_a_window_is_no_field_of_this_family(tmp_path, tokens, sliding_window):
+    model, other = build(UNIFORM), build({**UNIFORM, "sliding_window": sliding_window})
+    assert other.config.layer_types == model.config.layer_types
+    assert torch.equal(other(tokens).logits, model(tokens).logits)
+    other.save_pretrained(tmp_path)
+    assert CONFIG.from_pretrained(tmp_path).mixer_types == model.config.mixer_types
 
 
 def test_view_has_scalars_everywhere():
@@ -204,8 +225,12 @@ def test_what_is_not_there_is_not_built(mixed):
     dense = {"post_attention_layernorm", "shared_mlp"}
     moe = dense | {"block_sparse_moe"}
     assert children == [moe, mamba | dense, attention | moe, set(), mamba, attention | dense, attention, mamba | moe]
-    assert mixed.model.layer_masks[3] is None and mixed.model.layer_masks[0] is None
-    assert mixed.model.mask_layers == {"linear_attention": 1, "full_attention": 2}
+    masks = [layer.mask_name for layer in mixed.model.layers]
+    assert masks[:4] == [None, "linear_attention", "full_attention", None]
+    assert mixed.model.mask_kinds == {
+        "linear_attention": ("linear_attention", None),
+        "full_attention": ("full_attention", None),
+    }
 
 
 def test_no_rotary_embedding_where_nothing_asks_for_positions():

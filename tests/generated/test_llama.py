@@ -56,9 +56,10 @@ def test_what_is_not_there_is_not_built(mixed):
 
 
 def test_one_mask_a_kind_and_window(mixed):
-    assert mixed.model.mask_layers == {"full_attention": 1, "sliding_attention_5": 2, "sliding_attention_9": 5}
+    full, sliding = "full_attention", "sliding_attention"
+    assert mixed.model.mask_kinds == {full: (full, None), f"{sliding}_5": (sliding, 5), f"{sliding}_9": (sliding, 9)}
     thinned = build({**THINNED, "sliding_window": [None, None, 4, None, 4]})
-    assert thinned.model.mask_layers == {"full_attention": 0, "sliding_attention": 2}
+    assert thinned.model.mask_kinds == {full: (full, None), sliding: (sliding, 4)}
 
 
 def test_attention_implementation_can_be_changed(mixed, tokens):

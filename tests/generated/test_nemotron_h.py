@@ -467,6 +467,16 @@ def test_mamba_heads_do_not_vary():
         HeterogeneousNemotronHConfig.from_dict(fields)
 
 
+def test_layers_block_type_is_set_as_upstreams():
+    config = HeterogeneousNemotronHConfig(**UNIFORM)
+    config.layers_block_type = ["mamba", "moe", "attention", "mlp", "none", "moe"]
+    assert config.layers_block_type == ["linear_attention", "moe", "full_attention", "mlp", "none", "moe"]
+    assert HeterogeneousNemotronHForCausalLM(config).model.layers[2].block_type == "attention"
+    for name, value in (("layers_block_type", [["mamba"]]), ("mtp_block_configs", 5)):
+        with pytest.raises(ValueError, match=name):
+            HeterogeneousNemotronHConfig(**{name: value})
+
+
 # --- the model --------------------------------------------------------------------------------------------------------
 
 
@@ -497,7 +507,7 @@ def test_what_is_not_there_is_not_built():
     assert mixers[5].shared_experts.up_proj.out_features == 40 and mixers[2].up_proj.out_features == 24
     assert mixers[6].conv1d.in_channels - mixers[1].conv1d.in_channels == 2 * 2 * 4
     assert mixers[3].k_proj.out_features == 8 and mixers[8].k_proj.out_features == 32
-    assert model.model.mask_layers == {"linear_attention": 1, "full_attention": 3}
+    assert [model.model.layers[at].mask_name for at in (0, 1, 3)] == [None, "linear_attention", "full_attention"]
 
 
 @pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
