@@ -6,6 +6,7 @@ its `__init__`, and imports from its sub-packages what each command asks for.
 """
 
 import importlib.util
+import io
 import sys
 
 
@@ -18,6 +19,9 @@ def main() -> None:
                 "hetero: the package transformers_heterogeneous is not installed: pip install transformers-heterogeneous"
             )
         sys.modules["transformers_heterogeneous"] = importlib.util.module_from_spec(spec)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what is done does not fail for a letter that is missing
     from transformers_heterogeneous.scripts.cli import app
 
     app()

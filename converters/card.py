@@ -66,6 +66,8 @@ def origin_note(source: str, published: str, written: str) -> str:
         published: Name of the format that it came in.
         written: Name of the format that it is in now.
     """
+    # A folder may be called anything: what would end the code span or the line, or is no text at all
+    source = "".join(char if char.isprintable() and char != "`" else "?" for char in source)
     return f"{CONVERTED} of transformers-heterogeneous from `{source}`, format `{published}`, to format `{written}`."
 
 

@@ -1,11 +1,12 @@
 """The other files of a checkpoint folder: tokenizer, chat template, generation config, model card, licence."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from .errors import refuse
 from .weights import INDEX, PICKLES
 
 
@@ -24,7 +25,7 @@ LEFT_BEHIND = {
     "*.safetensors.index.json": OTHER_WEIGHTS,
     **dict.fromkeys(("*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.tflite", "*.npz"), "weights of another framework"),
 }
-# Folders that are not part of the checkpoint -> why
+# Folders, or files in their place, that are not part of the checkpoint -> why
 LEFT_BEHIND_FOLDERS = {".git": "version control", ".cache": "download records", "__pycache__": "compiled code"}
 
 
@@ -43,38 +44,75 @@ def other_files(folder: Path, weight_files: Iterable[str]) -> tuple[list[str], l
     Args:
         folder: The checkpoint.
         weight_files: Names of the files that the plan of the weights deals with.
+
+    Raises:
+        CheckpointError: names every file and folder that cannot be read.
     """
     done = {*REWRITTEN, *weight_files}
-    reasons = {name: file_reason(folder / name) for name in file_names(folder) if name not in done}
-    folders = [LeftBehind(name, reason) for name, reason in LEFT_BEHIND_FOLDERS.items() if (folder / name).exists()]
+    errors: list[OSError] = []
+    reasons = {name: reason for name, reason in walked(folder, errors.append) if name not in done}
     carried = [name for name, reason in reasons.items() if reason is None]
-    return carried, folders + [LeftBehind(name, reason) for name, reason in reasons.items() if reason is not None]
+    errors += [error for name in carried if (error := reading_error(folder / name)) is not None]
+    refuse(
+        f"{folder}: what lies beside the weights cannot be read",
+        (f"{error.filename}: {error.strerror}" for error in errors),
+        remedy="Make it readable, or move what is not part of the checkpoint out of the folder.",
+    )
+    return carried, [LeftBehind(name, reason) for name, reason in reasons.items() if reason is not None]
 
 
-def file_names(folder: Path) -> Iterator[str]:
-    """All files in the folder and those inside it, relative, sorted; links to folders are not followed."""
-    for path, folders, files in os.walk(folder):
-        folders[:] = sorted(set(folders) - LEFT_BEHIND_FOLDERS.keys())
+def reading_error(path: Path) -> OSError | None:
+    """Why a file cannot be read; `None` where it can."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return error
+    return None
+
+
+def walked(folder: Path, on_error: Callable[[OSError], object]) -> Iterator[tuple[str, str | None]]:
+    """
+    Name, relative, of all files in the folder and those inside it, and of folders that are not entered; and why they stay
+    behind, `None` where they are carried along.
+    """
+    for path, folders, files in os.walk(folder, onerror=on_error):
+        inside = Path(path).relative_to(folder)
+        closed = {name: reason for name in sorted(folders) if (reason := folder_reason(folder / inside / name))}
+        for name, reason in closed.items():
+            yield (inside / name).as_posix(), reason
+        folders[:] = sorted(set(folders) - closed.keys())
         for name in sorted(files):
-            yield (Path(path) / name).relative_to(folder).as_posix()
+            yield (inside / name).as_posix(), file_reason(folder / inside / name, folder)
 
 
-def file_reason(path: Path) -> str | None:
-    """Why a file stays behind; `None` where it is carried along."""
+def folder_reason(path: Path) -> str | None:
+    """Why a folder stays behind; `None` where it is entered."""
+    link = f"a link to a folder, which is not followed: {path.resolve()}" if path.is_symlink() else None
+    return LEFT_BEHIND_FOLDERS.get(path.name, link)
+
+
+def file_reason(path: Path, root: Path) -> str | None:
+    """
+    Why a file stays behind; `None` where it is carried along.
+
+    Args:
+        root: The checkpoint.
+    """
     for pattern, reason in LEFT_BEHIND.items():
         if fnmatch(path.name, pattern):
             return reason
+    if path.name in LEFT_BEHIND_FOLDERS:
+        return LEFT_BEHIND_FOLDERS[path.name]
     if not path.is_file():
         return "not a file that can be read: a broken link or a special file"
-    if path.is_symlink() and not is_own(path):
+    if path.is_symlink() and not is_own(path, root.resolve()):
         return f"a link to a file outside the checkpoint: {path.resolve()}"
     if path.stat().st_size > MAX_CARRIED_BYTES:
         return f"{path.stat().st_size:,} bytes, more than the {MAX_CARRIED_BYTES:,} that accompany weights"
     return None
 
 
-def is_own(link: Path) -> bool:
-    """Whether a link leads to a file of its own folder, or, in a hub cache, to the `blobs` of the same repository."""
+def is_own(link: Path, root: Path) -> bool:
+    """Whether a link leads to a file of the checkpoint, or, in a hub cache, to the `blobs` of the same repository."""
     target = link.resolve()
-    roots = [link.parent.resolve(), *(parent / "blobs" for parent in link.parent.resolve().parents)]
-    return any(target.is_relative_to(root) for root in roots)
+    return any(target.is_relative_to(own) for own in (root, *(parent / "blobs" for parent in root.parents)))

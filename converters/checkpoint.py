@@ -1,5 +1,6 @@
 """A checkpoint as its family sees it: config, and tensors under the family's names, checked against one another."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,19 @@ from .agreement import check_tensors
 from .errors import CheckpointError
 from .expression import without
 from .family import PublishedFormat
-from .formats import family_config, model_fields, read_config
+from .formats import config_file, family_config, model_fields, read_config
 from .layers import Place, places, renumbered
 from .pieces import TensorPlan
-from .plan import NamedTensor, left_out, read_tensors, renamed, unused_tensors
-from .quantisation import module_names, quantisation_method, rename_modules
+from .plan import NamedTensor, left_out, read_tensors, unused_tensors
+from .quantisation import (
+    ModuleNames,
+    is_scale,
+    quantisation_method,
+    rename_modules,
+    with_beginning,
+    with_sorted_names,
+)
+from .rendering import TORCH_DTYPES
 from .weights import Weights, read_weights
 
 
@@ -46,17 +55,33 @@ class Checkpoint:
     unused: Mapping[str, NamedTensor]
     numbers: Mapping[int, int] = field(default_factory=dict)
 
-    def name_in(self, name: str) -> str:
-        """The family's name of a tensor or module of the files."""
-        return renumbered(renamed(name, self.published.names), self.numbers)
+    def module_in(self, name: str) -> str:
+        """The family's name of a module of the files, or a pattern of such names; "" of what is not there any more."""
+        return renumbered(with_beginning(name, self.published.names), self.numbers)
 
     def model_fields(self) -> dict[str, Any]:
-        """What the config says of the model, modules under the family's names and experts singly."""
+        """
+        What the config says of the model, modules as `modules_in` has them. A config that names no dtype has that of the
+        tensors, the one that most of their numbers are in.
+        """
         fields = model_fields(self.config)
-        if fields.get("quantization_config"):
-            rename = module_names(self.name_in, str, self.groups, {})
-            fields["quantization_config"] = rename_modules(fields["quantization_config"], rename)
-        return fields
+        if "quantization_config" in fields:
+            fields["quantization_config"] = self.modules_in(fields["quantization_config"])
+        return {**fields, "dtype": fields.get("dtype") or self.dtype_of_tensors}
+
+    def modules_in(self, quantisation: Any) -> Any:
+        """A quantisation config with modules under the family's names, experts singly, lists of names in their order."""
+        names = ModuleNames(self.module_in, {}, self.groups, {}, self.published.names)
+        return with_sorted_names(rename_modules(quantisation, names.renamed))
+
+    @property
+    def dtype_of_tensors(self) -> str | None:
+        """The dtype that most numbers of the tensors are in, as torch calls it; `None` where none is a plain one."""
+        counts: Counter[str] = Counter()
+        for tensor in self.tensors.values():
+            if tensor.dtype in TORCH_DTYPES and not is_scale(tensor.name):
+                counts[tensor.dtype] += tensor.num_elements
+        return TORCH_DTYPES[max(counts, key=counts.__getitem__)] if counts else None
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -77,8 +102,10 @@ def read_checkpoint(folder: Path, dtype: str | None = None) -> Checkpoint:
     published, config_dict = read_config(folder)
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: a checkpoint folder is needed, this is a file")
+    file = str(config_file(folder))
+    check_head(config_dict, file)
     method = quantisation_method(folder, config_dict)
-    config = family_config(published, with_dtype(config_dict, dtype), str(folder / "config.json"))
+    config = family_config(published, with_dtype(config_dict, dtype), file)
     weights = read_weights(folder)
     names = {**published.names, **published.family.fused_names(config)}
     tensors, dropped = read_tensors(weights, names, published.dropped)
@@ -86,6 +113,17 @@ def read_checkpoint(folder: Path, dtype: str | None = None) -> Checkpoint:
     unused = unused_tensors(tensors, published.unused)
     check_tensors(str(folder), tensors, unused, published.family, config, method)
     return Checkpoint(folder, published, config_dict, config, method, weights, tensors, (*dropped, *skipped), unused)
+
+
+def check_head(config_dict: Mapping[str, Any], file: str) -> None:
+    """Raise a `CheckpointError` where the architecture is another than a causal language model."""
+    names = config_dict.get("architectures")
+    found = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    if any("For" in name for name in found) and not any("ForCausalLM" in name for name in found):
+        raise CheckpointError(
+            f"{file}: architectures = {found}, and only causal LMs are converted",
+            remedy="Convert the causal LM that this model was made from.",
+        )
 
 
 def skipped_places(published: PublishedFormat, config_dict: Mapping[str, Any], config: Any) -> dict[Place, str]:

@@ -17,6 +17,7 @@ from .outline import Outline, Wishes, outline
 from .plan import NamedTensor, WeightsPlan
 from .progress import progress_bar
 from .staging import (
+    FILES,
     check_target,
     num_bytes_free,
     num_bytes_on_disk,
@@ -30,6 +31,7 @@ from .transfer import Link, can_share
 from .writing import Written, check_written, num_shareable, write_files
 
 
+CONFIG = "config.json"
 MAX_JOBS = 4  # more threads do not make a disk faster
 
 
@@ -51,9 +53,9 @@ class WrittenFile:
 @dataclass(frozen=True)
 class Cost:
     """
-    What the weights of a conversion take, in bytes: copied or computed, and shared with the source instead; free on the
-    target's filesystem; downloaded first into the hub's cache. The output is put together where it will lie, so no room
-    is needed beside it.
+    What a conversion takes, in bytes: written, the files beside the weights counted in, and shared with the source
+    instead; free on the target's filesystem; downloaded first into the hub's cache. The output is put together where it
+    will lie, so no room is needed beside it.
     """
 
     num_bytes_written: int
@@ -193,13 +195,13 @@ def convert(
         cost = cost_of(planned, target, link)
         written = {} if dry_run else carry_out(planned, target, link, jobs or min(MAX_JOBS, os.cpu_count() or 1))
     except OSError as error:
-        raise CheckpointError(f"{error.filename or target}: {error.strerror or error}") from error
+        raise CheckpointError(f"{place_of(error, target)}: {error.strerror or error}") from error
     return make_report(str(src), planned, target, dry_run, cost, written)
 
 
 def cost_of(planned: Outline, target: Path, link: Link, remote: RemoteOutline | None = None) -> Cost:
     """
-    What the weights will take.
+    What the conversion will take.
 
     Args:
         remote: Where the checkpoint has yet to be downloaded.
@@ -217,7 +219,8 @@ def cost_of(planned: Outline, target: Path, link: Link, remote: RemoteOutline | 
             remedy="Use --link auto or --link copy.",
         )
     shared = sum(num_shareable(file, link, sharing) for file in files)
-    needed, there = planned.weights.num_bytes - shared, num_bytes_on_disk(staging_of(target))
+    needed = planned.weights.num_bytes - shared + num_bytes_beside(planned)
+    there = num_bytes_on_disk(staging_of(target))
     missing = remote.num_bytes_missing if remote else 0
     on_one = remote is not None and remote.cache.stat().st_dev == beside.stat().st_dev
     wanted = needed + missing * on_one
@@ -235,20 +238,46 @@ def cost_of(planned: Outline, target: Path, link: Link, remote: RemoteOutline | 
     return cost
 
 
+def num_bytes_beside(planned: Outline) -> int:
+    """Bytes of the files beside the weights."""
+    copied = (planned.source.folder / name for name in planned.carried if name not in planned.texts)
+    texts = (len(text.encode()) for text in planned.texts.values())
+    return sum(path.stat().st_size for path in copied) + sum(texts)
+
+
 def carry_out(planned: Outline, target: Path, link: Link, jobs: int) -> dict[str, Written]:
-    """Write the output; how each weight file came there. The config is last: without it nothing loads the folder."""
-    source, files = planned.source.folder, planned.weights.files
+    """
+    Write the output; how each weight file came there. What fails with the small files does so before hours of weights;
+    the config is last: without it nothing loads the folder.
+    """
+    files = planned.weights.files
     with staged_folder(target) as folder, progress_bar(planned.weights.num_bytes) as advance:
         remove_others(folder, {file.name for file in files})
-        written = write_files(files, source, folder, link, jobs, advance)
+        write_beside(planned, folder)
+        written = write_files(files, planned.source.folder, folder, link, jobs, advance)
         check_written(files, folder)
-        for name in planned.carried:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            if name not in planned.texts:
-                shutil.copyfile(source / name, folder / name)
-        for name, text in planned.texts.items():
-            write_text(folder / name, text)
+        write_text(folder / CONFIG, planned.texts[CONFIG])
     return written
+
+
+def write_beside(planned: Outline, folder: Path) -> None:
+    """Write the files beside the weights, all but the config."""
+    for name in planned.carried:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name not in planned.texts:
+            shutil.copyfile(planned.source.folder / name, folder / name)
+    for name, text in planned.texts.items():
+        if name != CONFIG:
+            write_text(folder / name, text)
+
+
+def place_of(error: OSError, target: Path) -> str:
+    """The file that an error is about, the one that was written to if there are two, as it is called in the end."""
+    name, files = error.filename2 or error.filename, staging_of(target) / FILES
+    if not isinstance(name, str):
+        return str(target)
+    path = Path(name)
+    return str(target / path.relative_to(files)) if path.is_relative_to(files) else name
 
 
 def make_report(

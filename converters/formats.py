@@ -50,6 +50,15 @@ DTYPES = ("bfloat16", "float16", "float32", "float64")
 # Numbers of which a config may have lists, and a family shapes for each
 COUNTS = ("num_hidden_layers", "num_local_experts", "n_routed_experts", "num_experts")
 MAX_COUNT = 4096  # eight times what any model has
+# Sizes that every model has, or that are left out
+POSITIVE = (
+    *("hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "head_dim", "attention_head_dim"),
+    *("mamba_n_heads", "mamba_d_head", "mamba_d_conv", "mamba_n_groups", "mamba_expand"),
+    *("mamba_num_heads", "mamba_head_dim", "conv_kernel", "n_groups"),
+)
+OBJECTS = ("quantization_config", "rope_parameters", "rope_scaling")
+# Saved by older releases of transformers, which compute it now
+OUTDATED = ("use_return_dict",)
 # What a config says of the file it came from and not of the model
 PROVENANCE = ("_name_or_path", "architectures", "auto_map", "model_type", "transformers_version")
 # What transformers raises at values that a config cannot have; of wrong types it does not always know
@@ -79,9 +88,14 @@ def read_config(path: Path) -> tuple[PublishedFormat, dict[str, Any]]:
             f"{path}: no such file or folder",
             remedy="A checkpoint on the hub is named ORG/NAME.",
         )
-    file = path / "config.json" if path.is_dir() else path
+    file = config_file(path)
     config_dict = read_object(file)
     return recognise(config_dict, str(file)), config_dict
+
+
+def config_file(path: Path) -> Path:
+    """The config.json of a folder; a file is its own."""
+    return path / "config.json" if path.is_dir() else path
 
 
 def recognise(config_dict: Mapping[str, Any], source: str) -> PublishedFormat:
@@ -101,8 +115,11 @@ def family_config(published: PublishedFormat, config_dict: Mapping[str, Any], so
     Raises:
         CheckpointError: names the layers and fields that are wrong or that the family cannot express.
     """
-    members = {name: value for name, value in config_dict.items() if name not in PROVENANCE}
-    refuse(source, [*dtype_problems(members), *count_problems(members)])
+    read = published.family.config_class.without_unread_fields(config_dict)
+    members = {name: value for name, value in read.items() if name not in (*PROVENANCE, *OUTDATED)}
+    if not members.get("quantization_config", True):
+        del members["quantization_config"]  # as good as none
+    refuse(source, [*dtype_problems(members), *count_problems(members), *value_problems(members)])
     try:
         config = (published.config_class or published.family.config_class).from_dict(deepcopy(members))
     except UNREADABLE as error:
@@ -127,6 +144,18 @@ def dtype_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
         value = config_dict.get(name)
         if value is not None and value not in DTYPES:
             yield f"{name} = {value!r}: one of {', '.join(DTYPES)} is needed"
+
+
+def value_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
+    """Sizes that no model has, and what is no object and needs to be one: what transformers has no words for."""
+    for name in POSITIVE:
+        value = config_dict.get(name)
+        if type(value) is int and value <= 0:
+            yield f"{name} = {value}: a positive integer is needed"
+    for name in OBJECTS:
+        value = config_dict.get(name)
+        if value is not None and not isinstance(value, dict):
+            yield f"{name} = {value!r}: an object is needed"
 
 
 def count_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:

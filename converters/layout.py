@@ -38,14 +38,17 @@ def regroup(tensors: Mapping[str, TensorPlan], groups: Names, experts: Experts) 
     if experts == "keep":
         return Regrouped(dict(tensors), {}, {})
     if not groups:
-        raise CheckpointError(f"experts = {experts!r}: this model has no experts that can be stacked or split")
+        raise CheckpointError(
+            f"experts = {experts!r}: this model has no experts that can be stacked or split",
+            remedy="Leave out --experts.",
+        )
     extended = with_scales(groups, tensors)
     if experts == "separate":
         stacked = {name: singles for name, singles in extended.items() if name in tensors}
         return Regrouped(split_groups(tensors, stacked), stacked, {})
     single = {name: singles for name, singles in extended.items() if name not in tensors}
     changed, problems = stack_groups(tensors, single)
-    refuse("Experts cannot be stacked", problems)
+    refuse("Experts cannot be stacked", problems, remedy="Use --experts keep.")
     return Regrouped(changed, {}, single)
 
 

@@ -3,7 +3,7 @@ What a checkpoint was before it was converted, in a small file beside config.jso
 began, byte for byte, as long as the model is still the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,9 +13,10 @@ from .checkpoint import Checkpoint
 from .errors import CheckpointError
 from .family import Family, PublishedFormat
 from .json_objects import parse_object, read_object
+from .layers import place_in
 from .layout import Experts
 from .plan import inverted, renamed
-from .quantisation import BLOCKS, HF_QUANT_CONFIG
+from .quantisation import BLOCKS, HF_QUANT_CONFIG, read_hf_quant_config
 from .thinning import numbers_without_empty, shortened, with_numbers
 
 
@@ -31,8 +32,8 @@ class Origin:
     Attributes:
         format: Name of the format it was in.
         config: Its config.json, verbatim.
-        names: Beginnings of tensor names, published -> the family's, as they were found; a whole name where one tensor
-            did not follow the others.
+        names: Beginnings of tensor names, published -> the family's, as they were found; a whole layer or a whole
+            name where it did not follow the others.
         experts: How experts lay in it, `keep` where there were none or both.
         hf_quant_config: ModelOpt's file, verbatim, where there was one.
     """
@@ -53,20 +54,22 @@ class Past:
         config: Its config.json as the family has it.
         config_dict: The same as it was published.
         numbers: Layer of the origin -> layer of the checkpoint, where empty layers have been taken out since.
+        hf_quant_config: ModelOpt's file, verbatim, where the one that is there now says the same.
     """
 
     origin: Origin
     config: Any
     config_dict: dict[str, Any]
     numbers: Mapping[int, int]
+    hf_quant_config: str | None
 
 
 def origins_of(source: Checkpoint) -> Iterator[Origin]:
     """What a checkpoint came from, the last first: a published one is its own origin, and its file may name another."""
-    if source.published.write_config is not None:
+    if source.published.write_config is not None and (names := found_names(source)) is not None:
         config = text_of(source.folder / "config.json")
         quantisation = text_of(source.folder / HF_QUANT_CONFIG)
-        yield Origin(source.published.name, config or "", found_names(source), found_experts(source), quantisation)
+        yield Origin(source.published.name, config or "", names, found_experts(source), quantisation)
     if (origin := read_origin(source.folder)) is not None:
         yield origin
 
@@ -97,14 +100,48 @@ def is_readable(origin: Origin) -> bool:
     return all(isinstance(text, str) for text in texts)
 
 
-def found_names(source: Checkpoint) -> dict[str, str]:
-    """The beginnings of tensor names that are renamed in this checkpoint."""
+def found_names(source: Checkpoint) -> dict[str, str] | None:
+    """
+    The beginnings of tensor names that are renamed in this checkpoint, and those of others that are not; `None` where
+    these are too many.
+    """
     published = {name: tensor.pieces[0].tensor for name, tensor in source.tensors.items()}
     table = source.published.names.items()
     used = {old: new for old, new in table if any(name.startswith(old) for name in published.values())}
     back = inverted(used)
-    others = {name: inner for inner, name in published.items() if renamed(inner, back) != name}
-    return {**others, **used} if len(others) < MAX_NAMES else used
+    others = [inner for inner, name in published.items() if renamed(inner, back) != name]
+    found = {**layers_of(others, published), **used}
+    back = inverted(found)
+    holds = len(found) <= MAX_NAMES and all(renamed(inner, back) == name for inner, name in published.items())
+    return found if holds else None
+
+
+def layers_of(others: Iterable[str], published: Mapping[str, str]) -> dict[str, str]:
+    """
+    Beginnings of the published names of some tensors -> the family's, a whole layer at once where all of it has one.
+
+    Args:
+        others: Tensors by the family's names.
+        published: The family's name -> the published one, of all tensors.
+    """
+    beginnings: dict[str, set[str]] = {}
+    for inner, name in published.items():
+        layer = beginning_of(inner)
+        rest = inner[len(layer) :]
+        beginnings.setdefault(layer, set()).add(name.removesuffix(rest) if name.endswith(rest) else "")
+    found: dict[str, str] = {}
+    for inner in others:
+        layer = beginning_of(inner)
+        (old, *several) = beginnings[layer]
+        alike = layer and old and not several
+        found |= {old: layer} if alike else {published[inner]: inner}
+    return found
+
+
+def beginning_of(name: str) -> str:
+    """The beginning that all tensors of a layer have in common; "" outside the layers."""
+    place = place_in(name)
+    return "" if place is None else f"model.layers.{place[0]}."
 
 
 def found_experts(source: Checkpoint) -> Experts:
@@ -121,15 +158,33 @@ def past_of(source: Checkpoint, origin: Origin) -> Past | None:
         published, config_dict = format_of(origin, source.published.family)
         whole = formats.family_config(published, config_dict, ORIGIN)
         then = replace(source, published=published, config=whole, numbers={})
-        if then.model_fields() == source.model_fields():
-            return checked(Past(origin, whole, config_dict, {}), source, published)
-        if numbers := numbers_without_empty(whole):
-            shorter = replace(then, config=shortened(whole, numbers, published.family), numbers=numbers)
-            if shorter.model_fields() == source.model_fields():
-                return checked(Past(origin, whole, config_dict, numbers), source, published)
+        if then.model_fields() != source.model_fields():
+            if not (numbers := numbers_without_empty(whole)):
+                return None
+            then = replace(then, config=shortened(whole, numbers, published.family), numbers=numbers)
+            if then.model_fields() != source.model_fields():
+                return None
+        past = Past(origin, whole, config_dict, then.numbers, quantisation_of(origin, then, source))
+        return checked(past, source, published)
     except CheckpointError:
-        pass  # what cannot be read does not hold
-    return None
+        return None  # what cannot be read does not hold
+
+
+def quantisation_of(origin: Origin, then: Checkpoint, source: Checkpoint) -> str | None:
+    """
+    ModelOpt's file of an origin, where the file that is there says the same of the modules.
+
+    Args:
+        then: What the origin describes, without the layers that are not there any more.
+    """
+    text, now = origin.hf_quant_config, read_hf_quant_config(source.folder)
+    if text is None or now is None:
+        return None
+    try:
+        before = parse_object(text.encode("utf-8", "surrogatepass"), ORIGIN)
+        return text if then.modules_in(before) == source.modules_in(now) else None
+    except CheckpointError:
+        return None
 
 
 def format_of(origin: Origin, family: Family) -> tuple[PublishedFormat, dict[str, Any]]:
@@ -144,16 +199,8 @@ def format_of(origin: Origin, family: Family) -> tuple[PublishedFormat, dict[str
 def checked(past: Past, source: Checkpoint, published: PublishedFormat) -> Past | None:
     """The past, unless a tensor would not be found again under the name that it gets back."""
     back = inverted(past.origin.names)
-    found = all(renamed(renamed(name, back), published.names) == name for name in source.tensors)
+    found = all(renamed(renamed(name, back), published.names) == name for name in as_it_was(source, past).tensors)
     return past if found else None
-
-
-def same_text(text: str | None, members: dict[str, Any]) -> bool:
-    """Whether a text is a JSON object with these members."""
-    try:
-        return text is not None and parse_object(text.encode("utf-8", "surrogatepass"), ORIGIN) == members
-    except CheckpointError:
-        return False
 
 
 def as_it_was(source: Checkpoint, past: Past) -> Checkpoint:

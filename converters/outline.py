@@ -1,9 +1,8 @@
 """What the caller wants of a conversion, and all that is known of it before the first byte is written."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,14 +11,14 @@ from . import formats
 from .card import earlier_conversions, layer_table, origin_note, with_note, without_note
 from .carried import LeftBehind, other_files
 from .checkpoint import Checkpoint
-from .errors import CheckpointError
+from .errors import CheckpointError, refuse
 from .family import PublishedFormat
 from .fusion import with_fused_blocks
 from .layout import Experts, Regrouped, cast_all, dequantise_all, regroup
-from .origin import ORIGIN, Past, as_it_was, origins_of, past_of, same_text
+from .origin import ORIGIN, Past, as_it_was, origins_of, past_of
 from .pieces import TensorPlan
-from .plan import WeightsPlan, in_files, in_shards, inverted, plan_weights, renamed, with_names
-from .quantisation import HF_QUANT_CONFIG, module_names, read_hf_quant_config, rename_modules
+from .plan import WeightsPlan, in_files, in_shards, inverted, plan_weights, with_names
+from .quantisation import HF_QUANT_CONFIG, ModuleNames, named_modules, read_hf_quant_config, rename_modules
 from .remote_code import missing_code, with_code
 from .rendering import DTYPES
 from .summary import layer_summaries
@@ -33,6 +32,7 @@ CARD = "README.md"
 TRANSLATED = (
     *("block_configs", "hybrid_override_pattern", "mtp_hybrid_override_pattern", "num_key_value_heads_per_layer"),
     *("attention_head_dim", "norm_eps", "rms_norm_eps", "rope_scaling", "rope_theta", "torch_dtype"),
+    "quantization_config",
 )
 
 
@@ -125,12 +125,14 @@ def outline(source: Checkpoint, origin: str, wishes: Wishes) -> Outline:
     job = prepared(source, wishes)
     regrouped = regroup(job.source.tensors, job.source.groups, job.experts(wishes.experts))
     weights = plan_output(job, regrouped, wishes)
-    quantisation = quantisation_configs(job, regrouped, wishes)
+    quantisation = {} if wishes.dequantise else quantisation_configs(job, regrouped)
     config = output_config(job, quantisation.pop("config.json", None))
     config, code = with_code(config, source.published.family) if wishes.with_code else (config, {})
     carried, not_carried = companions(job, wishes)
     texts = {**card_text(job, carried, origin), **code, **origin_text(job)}
-    texts |= {name: quantisation_text(job, members) for name, members in quantisation.items()}
+    texts |= {name: as_json(members) for name, members in quantisation.items()}
+    if job.back is not None and job.back.hf_quant_config is not None:
+        texts[HF_QUANT_CONFIG] = job.back.hf_quant_config
     texts |= {INDEX: as_json(weights.index)} if weights.index is not None else {}
     texts["config.json"] = as_json(config) if job.back is None else job.back.origin.config
     return Outline(
@@ -205,7 +207,10 @@ def check_wishes(source: Checkpoint, output: PublishedFormat, wishes: Wishes) ->
         )
     if wishes.dequantise and source.method != "mxfp4":
         found = f"quantised by {source.method}" if source.method else "not quantised"
-        raise CheckpointError(f"{source.folder}: only MXFP4 can be dequantised, this checkpoint is {found}")
+        raise CheckpointError(
+            f"{source.folder}: only MXFP4 can be dequantised, this checkpoint is {found}",
+            remedy="Leave out --dequantise.",
+        )
 
 
 def output_format(published: PublishedFormat, config: Any, to: str | None) -> PublishedFormat:
@@ -244,7 +249,10 @@ def plan_output(job: Prepared, regrouped: Regrouped, wishes: Wishes) -> WeightsP
     tensors = list(with_names(numbers.values(), job.names))
     file_of = job.output.file_of
     if file_of is not None and wishes.max_shard_size:
-        raise CheckpointError(f"max_shard_size: {job.output.name} prescribes the files that tensors lie in")
+        raise CheckpointError(
+            f"max_shard_size: {job.output.name} prescribes the files that tensors lie in",
+            remedy="Leave out --max-shard-size.",
+        )
     if wishes.max_shard_size:
         files = in_shards(tensors, wishes.max_shard_size)
     elif file_of is not None:
@@ -254,27 +262,32 @@ def plan_output(job: Prepared, regrouped: Regrouped, wishes: Wishes) -> WeightsP
     return plan_weights(files, source.weights, source.dropped, tuple(source.unused.values()))
 
 
-def quantisation_configs(job: Prepared, regrouped: Regrouped, wishes: Wishes) -> dict[str, dict[str, Any]]:
-    """Name of a file -> what it says of the quantisation, with the modules under their names in the output."""
-    source = job.source
+def quantisation_configs(job: Prepared, regrouped: Regrouped) -> dict[str, dict[str, Any]]:
+    """
+    Name of a file -> what it says of the quantisation, with the modules under their names in the output. What comes back
+    as it was is not among them.
+
+    Raises:
+        CheckpointError: names every file, field and module that cannot follow.
+    """
+    source, back = job.source, job.back
     found = {
-        "config.json": source.config_dict.get("quantization_config"),
-        HF_QUANT_CONFIG: read_hf_quant_config(source.folder),
+        "config.json": source.config_dict.get("quantization_config") if back is None else None,
+        HF_QUANT_CONFIG: None if back and back.hf_quant_config else read_hf_quant_config(source.folder),
     }
-    rename = module_names(
-        source.name_in,
-        partial(renamed, beginnings=job.names),
-        regrouped.were_split,
-        regrouped.were_stacked,
+    names = ModuleNames(
+        source.module_in, job.names, regrouped.were_split, regrouped.were_stacked, source.published.names
     )
-    kept = {name: members for name, members in found.items() if members and not wishes.dequantise}
-    return {name: rename_modules(members, rename) for name, members in kept.items()}
+    for name, members in found.items():
+        field = "quantization_config" if name == "config.json" else ""
+        refuse(f"{source.folder / name}: names of modules cannot follow", module_problems(names, members, field))
+    return {name: rename_modules(members, names.renamed) for name, members in found.items() if members}
 
 
-def quantisation_text(job: Prepared, members: dict[str, Any]) -> str:
-    """ModelOpt's file, on the way back the one that was there if it says the same."""
-    before = None if job.back is None else job.back.origin.hf_quant_config
-    return before if before is not None and same_text(before, members) else as_json(members)
+def module_problems(names: ModuleNames, members: Any, field: str) -> Iterator[str]:
+    """The modules of a quantisation config that cannot follow, each with its field."""
+    for place, named in named_modules(members, field):
+        yield from (f"{place}: {problem}" for problem in names.problems(named))
 
 
 def output_config(job: Prepared, quantisation: dict[str, Any] | None) -> dict[str, Any]:
@@ -311,9 +324,13 @@ def note_on(job: Prepared, origin: str) -> str:
 
 
 def lost_fields(source: Checkpoint) -> tuple[str, ...]:
-    """The fields of a published config that are neither in the family's nor translated into others of its fields."""
+    """The fields of a published config that are neither in the family's nor translated into others of its fields, and
+    those that its own models do not read."""
+    read = source.published.family.config_class.without_unread_fields(source.config_dict)
     return tuple(
-        sorted(name for name in source.config_dict if name not in TRANSLATED and not hasattr(source.config, name))
+        name
+        for name, value in sorted(source.config_dict.items())
+        if (name not in TRANSLATED and not hasattr(source.config, name)) or (name not in read and value is not None)
     )
 
 

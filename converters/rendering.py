@@ -32,7 +32,7 @@ def render(tensor: TensorPlan, folder: Path) -> Iterator[memoryview]:
         folder: The source.
 
     Raises:
-        CheckpointError: where a file ends before it should.
+        CheckpointError: where a file ends before it should, or a number becomes infinite.
     """
     with ExitStack() as stack:
         files = {piece.file: stack.enter_context((folder / piece.file).open("rb")) for piece in tensor.pieces}
@@ -42,7 +42,7 @@ def render(tensor: TensorPlan, folder: Path) -> Iterator[memoryview]:
         else:
             for reading, piece in zip(readings, tensor.pieces, strict=True):
                 chunks = gathered(reading, piece)
-                yield from (chunks if piece.dtype == tensor.dtype else cast_chunks(chunks, piece.dtype, tensor.dtype))
+                yield from (chunks if piece.dtype == tensor.dtype else cast_chunks(chunks, piece, tensor.dtype))
 
 
 def gathered(reading: int, piece: Piece) -> Iterator[memoryview]:
@@ -78,13 +78,38 @@ def read_exactly(reading: int, offset: int, size: int) -> memoryview:
     return content
 
 
-def cast_chunks(chunks: Iterator[memoryview], dtype: str, wanted: str) -> Iterator[memoryview]:
-    """Numbers in another dtype, as torch rounds them."""
+def cast_chunks(chunks: Iterator[memoryview], piece: Piece, wanted: str) -> Iterator[memoryview]:
+    """Numbers of a piece in another dtype, as torch rounds them; a `CheckpointError` where one becomes infinite."""
     import torch
 
+    dtype, result = (getattr(torch, TORCH_DTYPES[name]) for name in (piece.dtype, wanted))
+    narrower = torch.finfo(result).max < torch.finfo(dtype).max
     for chunk in chunks:
-        numbers = torch.frombuffer(chunk, dtype=getattr(torch, TORCH_DTYPES[dtype]))
-        yield bytes_of(numbers.to(getattr(torch, TORCH_DTYPES[wanted])))
+        numbers = torch.frombuffer(chunk, dtype=dtype)
+        changed = numbers.to(result)
+        if narrower and not are_finite(changed):
+            check_finite(numbers[~changed.isfinite()], piece, wanted)
+        yield bytes_of(changed)
+
+
+def are_finite(numbers: "torch.Tensor") -> bool:
+    """Whether all numbers are; by their extremes, which take a fraction of the time."""
+    return not numbers.numel() or all(end.isfinite() for end in numbers.aminmax())
+
+
+def check_finite(numbers: "torch.Tensor", piece: Piece, wanted: str) -> None:
+    """Raise a `CheckpointError` where any of the numbers, none of which the wanted dtype holds, is finite."""
+    import torch
+
+    if not numbers.isfinite().any():
+        return
+    number = float(numbers[numbers.isfinite()].abs().max())
+    ends = {name: torch.finfo(getattr(torch, name)).max for name in TORCH_DTYPES.values()}
+    dtype = TORCH_DTYPES[wanted]
+    raise CheckpointError(
+        f"{piece.file}: {piece.tensor!r} holds {number:.6g}, which would be infinite: {dtype} ends at {ends[dtype]:.6g}",
+        remedy=f"Use --dtype {' or '.join(name for name, end in ends.items() if end >= number)}.",
+    )
 
 
 def bytes_of(tensor: "torch.Tensor") -> memoryview:
@@ -105,7 +130,11 @@ def dequantised(readings: list[int], tensor: TensorPlan) -> Iterator[memoryview]
         blocks, scales = (expert_bytes(*each, expert) for each in zip(readings, tensor.pieces, strict=True))
         exponents = scales.view(-1, 1).to(torch.int32) - EXPONENT_BIAS
         numbers = values[blocks.int()].view(num_out * num_in // 32, 32)
-        yield bytes_of(torch.ldexp(numbers, exponents, out=numbers).view(num_out, num_in).T)
+        torch.ldexp(numbers, exponents, out=numbers)
+        if not are_finite(numbers):
+            exact = torch.ldexp(pairs_of_values(torch.float64)[blocks.int()].view_as(numbers), exponents)
+            check_finite(exact[~numbers.isfinite()], tensor.pieces[0], tensor.dtype)
+        yield bytes_of(numbers.view(num_out, num_in).T)
 
 
 def expert_bytes(reading: int, piece: Piece, expert: int) -> "torch.Tensor":

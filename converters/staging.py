@@ -1,16 +1,18 @@
 """A folder that appears whole or not at all, and that a second run can go on with."""
 
+import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import CheckpointError
 
 
 LOCK, FILES = "lock", "files"
+MAX_NAME_BYTES = 255  # of a file, on the usual filesystems
 
 
 def check_target(source: Path, target: Path) -> None:
@@ -23,8 +25,15 @@ def check_target(source: Path, target: Path) -> None:
 
 
 def check_free(target: Path) -> None:
-    """Raise a `CheckpointError` where something is there; an empty folder is nothing."""
-    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+    """
+    Raise a `CheckpointError` where something is there; an empty folder is nothing. Where nothing can be, as under a file
+    or with too long a name, the system's own error.
+    """
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        return
+    if not target.is_dir() or any(target.iterdir()):
         raise CheckpointError(f"{target}: exists; nothing is overwritten: choose another name or remove it first")
 
 
@@ -35,28 +44,31 @@ def parent_of(target: Path) -> Path:
 
 def staging_of(target: Path) -> Path:
     """The hidden folder beside the target, so on its filesystem, that becomes it; the same one for every run."""
-    beside = parent_of(target)
-    return beside / f".{'.'.join(target.resolve().relative_to(beside).parts)}.partial"
+    target = target.resolve()
+    name = f".{target.name}.partial"
+    if len(os.fsencode(name)) > MAX_NAME_BYTES:
+        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()}.partial"
+    return target.parent / name
 
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """
     A folder to write into, which becomes `target` when the block ends. It may hold files of an earlier run that was
-    stopped. It is removed when the block raises; an interruption leaves it for the next run.
+    stopped. It is removed when the block raises, with the folders above it that were made for it; an interruption leaves
+    it for the next run.
 
     Raises:
         CheckpointError: where another run writes to the same target, or the folder cannot be made.
     """
     target, staging = target.resolve(), staging_of(target)
-    with locked(staging, target):
+    with made(target.parent), locked(staging, target):
         check_free(target)
         files = staging / FILES
         files.mkdir(exist_ok=True)
         try:
             yield files
             flush_tree(files)
-            target.parent.mkdir(parents=True, exist_ok=True)
             files.rename(target)
         except KeyboardInterrupt:
             raise
@@ -65,6 +77,20 @@ def staged_folder(target: Path) -> Iterator[Path]:
             raise
         shutil.rmtree(staging)
     flush(target.parent)
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it. When the block raises, those that were missing go again, unless they are used."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def without_sub_blocks(source: Checkpoint, asked: Sequence[str]) -> Checkpoint:
     skipped = read_skips(asked, source.config)
     family, config = source.published.family, deepcopy(source.config)
     try:
+        config.fused_blocks = unfused(config, skipped)
         config.per_layer_config = {layer: {"skip": list(names)} for layer, names in skipped.items()}
     except UNREADABLE as error:
         raise CheckpointError("--skip leaves no model:", str(error.__cause__ or error).splitlines()) from error
@@ -37,6 +38,21 @@ def without_sub_blocks(source: Checkpoint, asked: Sequence[str]) -> Checkpoint:
         for layer, module in gone
     }
     return without_places(replace(source, config=config), reasons)
+
+
+def unfused(config: Any, skipped: Mapping[int, Sequence[str]]) -> list[str] | None:
+    """`fused_blocks` without those that need a sub-block which is skipped."""
+    if config.fused_blocks is None:
+        return None
+    fused_blocks = list(config.fused_blocks)
+    for layer, names in skipped.items():
+        if (fused_block := fused_blocks[layer]) != "none":
+            gone = {types for name in names for types in config.entries_without(name, layer)}
+            mixers, mlps = config.fusable[fused_block]
+            needed = {"mixer_types": "none" not in mixers, "mlp_types": "none" not in mlps}
+            if any(needed[types] for types in gone):
+                fused_blocks[layer] = "none"
+    return fused_blocks
 
 
 def without_places(source: Checkpoint, reasons: Mapping[tuple[int, str], str]) -> Checkpoint:

@@ -13,18 +13,22 @@ from typing import Any
 
 from .checkpoint import Checkpoint, read_checkpoint
 from .errors import CheckpointError
+from .expression import without
 from .headers import DTYPE_BITS
 from .hub import local_folder
 from .layout import dequantise_all, regroup
 from .outline import dtype_of
 from .pieces import TensorPlan
 from .progress import progress_bar
+from .quantisation import read_hf_quant_config
 from .rendering import DTYPES, render
 from .thinning import without_empty_layers
 from .transfer import Advance
 
 
+HEAD, EMBEDDINGS = "lm_head.weight", ("model.embed_tokens.weight", "model.embeddings.weight")
 Tensors = Mapping[str, TensorPlan]
+Digests = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Difference:
     Something that is not the same in both.
 
     Attributes:
-        name: The tensor, by the family's name, or `config.<field>`.
+        name: The tensor, by the family's name, `config.<field>`, or `hf_quant_config.<field>` of ModelOpt's file.
         first: What it is in the first checkpoint: the file and the published name, or the value.
         second: The same in the second; `None` where it is not there.
         problem: What differs, in words.
@@ -79,9 +83,10 @@ def verify(
     revisions: tuple[str | None, str | None] = (None, None),
 ) -> Comparison:
     """
-    Compare two checkpoints of one family: configs as the family reads them, tensors by name, dtype, shape and digest.
-    Where they differ in the number of layers, those that hold nothing do not count. Experts in MXFP4 are dequantised where
-    the other checkpoint's are.
+    Compare two checkpoints of one family: configs and ModelOpt's file as the family reads them, tensors by name, dtype,
+    shape and digest. Where they differ in the number of layers, those that hold nothing do not count. Experts in MXFP4 are
+    dequantised where the other checkpoint's are. A config that names no dtype has that of its tensors. A head that is
+    tied to the embedding does not count where it is a copy of it.
 
     Args:
         first: Folder, or repository of the hub.
@@ -101,7 +106,14 @@ def verify(
             sides[at], dequantised = unpacked(sides[at], sides[1 - at]), str(name)
     tensors = [single_tensors(side) for side in sides]
     digests = all_digests(sides, tensors, jobs)
-    found = chain(config_differences(*sides), missing_tensors(*tensors), changed_tensors(sides, tensors, digests))
+    tensors = [without_copy(*each) for each in zip(sides, tensors, digests, strict=True)]
+    compared = [with_tied_head(*each) for each in zip(sides, tensors, tensors[::-1], strict=True)]
+    found = chain(
+        config_differences(*sides),
+        () if dequantised else quantisation_differences(*sides),
+        missing_tensors(*compared),
+        changed_tensors(sides, compared, digests),
+    )
     return Comparison(
         first=str(first),
         second=str(second),
@@ -127,6 +139,35 @@ def single_tensors(checkpoint: Checkpoint) -> Tensors:
     if checkpoint.groups:
         tensors = regroup(tensors, checkpoint.groups, "separate").tensors
     return dict(sorted(tensors.items()))
+
+
+def is_tied(side: Checkpoint) -> bool:
+    """Whether the head is the embedding."""
+    return HEAD in side.published.family.optional(side.config)
+
+
+def embedding_of(tensors: Tensors) -> str:
+    """The name of the embedding, which is there in every model."""
+    return next(name for name in EMBEDDINGS if name in tensors)
+
+
+def without_copy(side: Checkpoint, tensors: Tensors, digests: Digests) -> Tensors:
+    """The tensors without a head that is tied to the embedding and lies on disk as a copy of it."""
+    forms = [
+        (tensors[name].dtype, tensors[name].shape, digests[name])
+        for name in (HEAD, embedding_of(tensors))
+        if name in tensors
+    ]
+    if is_tied(side) and len(forms) == 2 and forms[0] == forms[1]:
+        return {name: tensor for name, tensor in tensors.items() if name != HEAD}
+    return tensors
+
+
+def with_tied_head(side: Checkpoint, tensors: Tensors, others: Tensors) -> Tensors:
+    """The tensors, and the embedding as the head that is tied to it, where the others have a head to compare it with."""
+    if is_tied(side) and HEAD in others and HEAD not in tensors:
+        return {**tensors, HEAD: tensors[embedding_of(tensors)]}
+    return tensors
 
 
 def all_digests(sides: list[Checkpoint], tensors: list[Tensors], jobs: int | None) -> list[dict[str, str]]:
@@ -167,6 +208,26 @@ def config_differences(first: Checkpoint, second: Checkpoint) -> Iterator[Differ
             yield Difference(f"config.{name}", repr(values[0]), repr(values[1]), "is another value")
 
 
+def quantisation_differences(first: Checkpoint, second: Checkpoint) -> Iterator[Difference]:
+    """What ModelOpt's files say differently, but for who wrote them."""
+    said = [read_hf_quant_config(side.folder) for side in (first, second)]
+    mapped = [
+        None if members is None else without(side.modules_in(members), "producer")
+        for side, members in zip((first, second), said, strict=True)
+    ]
+    yield from value_differences("hf_quant_config", *mapped)
+
+
+def value_differences(name: str, first: Any, second: Any) -> Iterator[Difference]:
+    """The members, however deep, in which two values differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for member in sorted(first.keys() | second.keys()):
+            yield from value_differences(f"{name}.{member}", first.get(member), second.get(member))
+    elif first != second:
+        words = [None if value is None else repr(value) for value in (first, second)]
+        yield Difference(name, words[0], words[1], "is another value")
+
+
 def missing_tensors(first: Tensors, second: Tensors) -> Iterator[Difference]:
     """The tensors that only one of the two has."""
     for name in sorted(first.keys() ^ second.keys()):
@@ -184,7 +245,7 @@ def changed_tensors(
     """The tensors that both have and that are not the same."""
     for name in (name for name in tensors[0] if name in tensors[1]):
         first, second = (
-            (named[name].dtype, named[name].shape, digest[name])
+            (named[name].dtype, named[name].shape, digest[named[name].name])
             for named, digest in zip(tensors, digests, strict=True)
         )
         if first != second:

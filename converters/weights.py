@@ -45,7 +45,9 @@ def read_weights(folder: Path) -> Weights:
     weight_map = index.get("weight_map")
     refuse(str(folder / INDEX), weight_map_problems(weight_map))
     assert isinstance(weight_map, dict)
-    file_names = sorted(set(weight_map.values()))
+    plain = {name: PurePosixPath(name).as_posix() for name in set(weight_map.values())}  # ./a is a
+    weight_map = {tensor: plain[name] for tensor, name in weight_map.items()}
+    file_names = sorted(set(plain.values()))
     refuse(str(folder / INDEX), file_problems(folder, file_names))
     files = read_headers(folder, file_names)
     refuse(f"{folder / INDEX} and the headers of its files disagree", index_problems(weight_map, files))
@@ -103,8 +105,10 @@ def file_problems(folder: Path, file_names: list[str]) -> Iterator[str]:
 def read_headers(folder: Path, file_names: list[str]) -> dict[str, Header]:
     """The headers of all files; a `CheckpointError` says what is wrong with each."""
     read = {file_name: header_or_error(folder, file_name) for file_name in file_names}
-    problems = [str(error).replace("\n", "\n  ") for error in read.values() if isinstance(error, CheckpointError)]
-    refuse(str(folder), problems, remedy="A file that is truncated or damaged has to be downloaded again.")
+    errors = [error for error in read.values() if isinstance(error, CheckpointError)]
+    problems = [str(error).replace("\n", "\n  ") for error in errors]
+    were_read = any(not isinstance(error.__cause__, OSError) for error in errors)
+    refuse(str(folder), problems, "A file that is truncated or damaged has to be downloaded again." * were_read)
     return {file_name: header for file_name, header in read.items() if isinstance(header, Header)}
 
 

@@ -47,7 +47,7 @@ def convert_command(src: Path, dst: Path, as_json: bool, wishes: dict[str, Any])
 
 def print_report(report: Report) -> None:
     """The report in words, one line a fact."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     done = "would become" if report.dry_run else "is now"
     console.print(f"{report.source} ({report.format}) {done} {report.target} ({report.to})")
     console.print(

@@ -56,7 +56,7 @@ def inspect_command(path: Path, as_json: bool, plot: Path | None, revision: str 
 
 def print_summary(summary: ModelSummary) -> None:
     """The table of layers and the totals."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(f"{summary.source} ({summary.format})\n", markup=False, soft_wrap=True)
     table = layer_table(summary)
     unbounded = console.options.update(max_width=WIDEST)

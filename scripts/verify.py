@@ -28,7 +28,7 @@ def verify_command(first: Path, second: Path, jobs: int | None, as_json: bool) -
 
 def print_comparison(comparison: Comparison) -> None:
     """The verdict, and the first differences."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if comparison.dequantised:
         console.print(f"{comparison.dequantised}: its experts are in MXFP4, and are dequantised to compare")
     if comparison.same:

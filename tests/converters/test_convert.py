@@ -269,9 +269,11 @@ def test_other_files_are_carried_or_named(source, target):
 
 def test_dry_run_says_the_same_and_writes_nothing(source, target):
     write_checkpoint(source)
-    planned = convert(source, target, dry_run=True)
+    (source / "README.md").write_text("Grüße")
+    planned = convert(source, target, dry_run=True, link="copy")
     assert os.listdir(source.parent) == ["published"]
-    done = convert(source, target)
+    done = convert(source, target, link="copy")
+    assert planned.cost.num_bytes_written == sum(path.stat().st_size for path in target.iterdir())
     assert (planned.num_tensors, planned.num_bytes, planned.carried) == (
         done.num_tensors,
         done.num_bytes,
@@ -310,6 +312,10 @@ class TestCommand:
         for words in ("nemotron-nas", "heterogeneous_llama", "tokenizer.json", "modeling_decilm.py: remote code"):
             assert words in result.stdout
 
+    def test_paths_are_said_as_they_are(self, source, target):
+        write_checkpoint(source)
+        assert "/m:100:" in self.run(source, target.parent / "m:100:").stdout
+
     def test_json(self, source, target):
         write_checkpoint(source)
         result = self.run(source, target, "--json", "--link", "hardlink")
@@ -327,6 +333,16 @@ class TestCommand:
         result = self.run(source, target, "--json")
         assert result.exit_code == 2 and not result.stdout
         assert all(name in result.stderr for name in ("qwen3", "nemotron-nas", "deci", "heterogeneous_llama"))
+
+
+def test_stdout_that_lacks_letters(source, tmp_path):
+    write_checkpoint(source)
+    code = [sys.executable, "-c", "import hetero; hetero.main()", "convert", str(source), str(tmp_path / "größer")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(code, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and not done.stderr and r"gr\xf6\xdfer" in done.stdout
+    again = subprocess.run(code, capture_output=True, text=True, env=environment)
+    assert again.returncode == 2 and not again.stdout and r"gr\xf6\xdfer: exists" in again.stderr
 
 
 def test_no_modeling_code_is_imported(source, target):
@@ -355,6 +371,48 @@ def test_a_link_that_leads_outside_is_not_followed(source, target, tmp_path):
     assert [(left.name, left.reason.split(":")[0]) for left in report.not_carried if left.name == "notes.txt"] == [
         ("notes.txt", "a link to a file outside the checkpoint")
     ]
+
+
+def test_links_are_carried_or_named(source, target, tmp_path):
+    """Those from a folder of the checkpoint into another are its own; links to folders are not followed."""
+    write_checkpoint(source)
+    for name in ("assets", "assets/__pycache__", "outside"):
+        (source.parent / name if name == "outside" else source / name).mkdir()
+    (source / "LICENSE").write_text("text")
+    (source / "assets/.git").write_text("gitdir: elsewhere")
+    (source / "assets/LICENSE").symlink_to("../LICENSE")
+    (source / "pictures").symlink_to("assets")
+    (source / "assets/more").symlink_to(tmp_path / "outside")
+    report = convert(source, target)
+    assert report.carried == ("LICENSE", "assets/LICENSE") and (target / "assets/LICENSE").read_text() == "text"
+    assert {left.name: left.reason.split(",")[0] for left in report.not_carried} == {
+        "pictures": "a link to a folder",
+        "assets/__pycache__": "compiled code",
+        "assets/.git": "version control",
+        "assets/more": "a link to a folder",
+    }
+
+
+def test_index_that_names_files_in_a_roundabout_way(source, target):
+    tensors = write_checkpoint(source)
+    weight_map = json.loads((source / "model.safetensors.index.json").read_text())["weight_map"]
+    published.write_index(source, {name: f"./{file_name}" for name, file_name in weight_map.items()})
+    report = convert(source, target)
+    assert not report.not_carried and {file.name for file in report.files} == set(SHARDS)
+    published.assert_same_tensors(published.read_tensors(target), tensors)
+    assert json.loads((target / "model.safetensors.index.json").read_text())["weight_map"] == weight_map
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "one `two`", "one\ntwo"])
+def test_source_of_any_name_is_in_the_card(tmp_path, target, name):
+    source = tmp_path / name
+    write_checkpoint(source)
+    (source / "README.md").write_text("card")
+    convert(source, target)
+    card = (target / "README.md").read_text()
+    assert f"from `{name.translate(dict.fromkeys(map(ord, chr(0xDCE9) + chr(10) + '`'), '?'))}`, format" in card
+    convert(target, tmp_path / "back", to="nemotron-nas")
+    assert (tmp_path / "back/README.md").read_text() == "card"
 
 
 def test_other_files_of_a_hub_cache_are_followed(tmp_path, target):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -176,7 +177,7 @@ class TestExperts:
 
     def test_that_are_none(self, source, target):
         write_toy(source, random_tensors(fused=True), {"fused": True})
-        with pytest.raises(CheckpointError, match="no experts that can be stacked"):
+        with pytest.raises(CheckpointError, match=r"no experts that can be stacked or split\nLeave out"):
             convert(source, target, experts="stacked")
 
     def test_stacked_ones_of_a_wrong_number(self, source, target):
@@ -219,6 +220,20 @@ class TestNumbers:
             expected = expected if name == "model.bias" else expected.bfloat16()
             assert torch.equal(tensor.view(torch.uint8), expected.view(torch.uint8)), name
 
+    @pytest.mark.parametrize(
+        ("number", "dtype", "enough"),
+        [(7e4, "float16", "bfloat16 or float32 or float64"), (3.4e38, "bfloat16", "float32 or float64")],
+    )
+    def test_that_would_become_infinite_are_refused(self, source, target, number, dtype, enough):
+        tensors = {name: tensor.float() for name, tensor in random_tensors().items()}
+        tensors["backbone.embeddings.weight"][1, :2] = torch.tensor([float("inf"), -number])
+        write_toy(source, tensors)
+        with pytest.raises(CheckpointError) as caught:
+            convert(source, target, dtype=dtype)
+        assert f"'backbone.embeddings.weight' holds {number:g}" in str(caught.value)
+        assert str(caught.value).endswith(f"Use --dtype {enough}.") and os.listdir(source.parent) == ["published"]
+        convert(source, target, dtype="float64")
+
     def test_are_cast_and_stacked(self, source, target):
         tensors = random_tensors()
         write_toy(source, tensors)
@@ -254,6 +269,16 @@ class TestMxfp4:
             tensor = found[f"model.layers.{layer}.experts.fused"]
             assert tensor.dtype == wanted and torch.equal(tensor, expected)
         assert "quantization_config" not in json.loads((target / "config.json").read_text())
+
+    def test_that_would_become_infinite_is_refused(self, source, target):
+        tensors = packed(random_tensors(fused=True))
+        name = "backbone.layers.1.experts.fused"
+        tensors[f"{name}_blocks"][1, 2, 1, 0] = 7  # its lower four bits are 6.0
+        tensors[f"{name}_scales"][1, 2, 1] = 127 + 14
+        write_toy(source, tensors, MXFP4)
+        with pytest.raises(CheckpointError, match=rf"'{name}_blocks' holds 98304, .*\n.*--dtype bfloat16"):
+            convert(source, target, dequantise=True, dtype="float16")
+        convert(source, target, dequantise=True)
 
     def test_says_nothing_of_the_quantisation_once_dequantised(self, source, target):
         write_toy(source, packed(random_tensors(fused=True)), MXFP4)
@@ -465,10 +490,12 @@ class TestFiles:
             assert b"".join(parts) == expected.view(torch.uint8).numpy().tobytes()
 
     def test_cost_is_that_of_the_files(self, source, target):
+        """Of those beside the weights too."""
         write_toy(source, random_tensors())
+        (source / "tokenizer.json").write_bytes(bytes(10**5))
         planned = convert(source, target, dry_run=True, link="copy").cost
         convert(source, target, link="copy")
-        assert planned.num_bytes_written == sum(path.stat().st_size for path in target.glob("*.safetensors"))
+        assert planned.num_bytes_written == sum(path.stat().st_size for path in target.iterdir())
         assert planned.num_bytes_shared == 0 and planned.num_bytes_free > planned.num_bytes_written
 
 

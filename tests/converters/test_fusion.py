@@ -1,5 +1,6 @@
 """`--fuse`: the fused layout on disk, loaded, verified, and back again."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,38 @@ def test_add_norm_moves_nothing(tmp_path):
     convert(source, tmp_path / "fused", fuse=["add_norm:0"])
     assert read_tensors(tmp_path / "fused").keys() == read_tensors(tmp_path / "plain").keys()
     assert torch.equal(logits(tmp_path / "fused"), logits(tmp_path / "plain"))
+
+
+SKIPPED = [
+    ("llama", "norm_mlp:all", "mlp:1", [0]),
+    ("llama", "norm_mlp:all", "attention:0", [0, 1]),
+    ("llama", "add_norm:0,3", "attention:0", [3]),
+    ("gpt-oss-puzzle", "norm_mlp:all", "mlp:1", [0, 2]),
+    ("Granite 4", "add_norm:all", "mamba:0", [1, 2]),
+    ("Granite 4, dense", "norm_mlp:all", "mlp:1", [0, 2]),
+]
+
+
+@pytest.mark.parametrize(("name", "fuse", "skip", "left"), SKIPPED)
+def test_what_is_skipped_is_fused_no_more(name, fuse, skip, left, tmp_path):
+    source = write(name, tmp_path / "source")
+    convert(source, tmp_path / "fused", fuse=fuse)
+    convert(tmp_path / "fused", tmp_path / "thin", skip=skip)
+    fused_blocks = json.loads((tmp_path / "thin" / "config.json").read_text())["fused_blocks"]
+    assert [layer for layer, fused_block in enumerate(fused_blocks) if fused_block != "none"] == left
+    convert(source, tmp_path / "plain", skip=skip)
+    assert verify(tmp_path / "thin", tmp_path / "plain").same
+    assert torch.equal(logits(tmp_path / "thin"), logits(tmp_path / "plain"))
+    convert(
+        tmp_path / "fused", tmp_path / "published", skip=skip, to="per_layer_config" if name != "llama" else "anymodel"
+    )
+    assert verify(tmp_path / "published", tmp_path / "plain").same
+
+
+def test_the_last_fused_layer_may_be_skipped(tmp_path):
+    convert(write("llama", tmp_path / "source"), tmp_path / "fused", fuse="norm_mlp:1")
+    convert(tmp_path / "fused", tmp_path / "thin", skip="mlp:1")
+    assert "fused_blocks" not in json.loads((tmp_path / "thin" / "config.json").read_text())
 
 
 def test_every_mistake_is_named(tmp_path):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from published import CONFIG, write_checkpoint
 from safetensors.torch import save_file
 
-from transformers_heterogeneous.converters import CheckpointError, conversion, convert, formats, writing
+from transformers_heterogeneous.converters import CheckpointError, conversion, convert, formats, summarise, writing
 from transformers_heterogeneous.converters.transfer import Move, carry_moves
 
 
@@ -173,6 +173,18 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda folder: rewrite(folder, {EMBEDDING: torch.zeros(96, 64, dtype=torch.float8_e4m3fn)}),
         [EMBEDDING, "F8_E4M3", "BF16"],
     ),
+    "no heads": (
+        lambda folder: configure(folder, num_attention_heads=0, vocab_size=-1),
+        ["config.json", "num_attention_heads = 0: a positive integer", "vocab_size = -1"],
+    ),
+    "rope that is no object": (
+        lambda folder: configure(folder, rope_scaling="linear"),
+        ["config.json:\n  rope_scaling = 'linear': an object is needed"],
+    ),
+    "classifier": (
+        lambda folder: configure(folder, architectures=["LlamaForSequenceClassification"]),
+        ["config.json", "LlamaForSequenceClassification", "only causal LMs"],
+    ),
     "no attention": (no_attention, ["attention", "at least one layer"]),
     "quantised in an unknown way": (
         lambda folder: configure(folder, quantization_config={"quant_method": "gptq"}),
@@ -191,6 +203,42 @@ def test_bad_checkpoint_is_refused(tmp_path, spoil, words):
         convert(source, target)
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+WISHES = {
+    "--dequantise": ({"dequantise": True}, "this checkpoint is not quantised"),
+    "--max-shard-size": ({"to": "anymodel", "max_shard_size": "1GB"}, "anymodel prescribes the files"),
+}
+
+
+@pytest.mark.parametrize(("wishes", "words"), WISHES.values(), ids=WISHES.keys())
+def test_wish_that_cannot_be_carried_out(wishes, words, request, tmp_path):
+    write_checkpoint(tmp_path / "published")
+    with pytest.raises(CheckpointError, match=words) as caught:
+        convert(tmp_path / "published", tmp_path / "converted", **wishes)
+    assert str(caught.value).endswith(f"\nLeave out {request.node.callspec.id}.")
+
+
+def test_summary_names_the_file(tmp_path):
+    write_checkpoint(tmp_path)
+    configure(tmp_path, torch_dtype="foo")
+    with pytest.raises(CheckpointError) as caught:
+        summarise(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'config.json'}:")
+
+
+@pytest.mark.parametrize("name", ["rope_scaling", "rope_parameters", "quantization_config"])
+def test_value_that_is_no_object(name):
+    changed = {**published.DIALECTS["A"], name: "linear"}
+    with pytest.raises(CheckpointError, match=rf"file:\n  {name} = 'linear': an object is needed$"):
+        formats.family_config(formats.recognise(changed, "file"), changed, "file")
+
+
+def test_field_of_older_releases_is_read_over(tmp_path):
+    write_checkpoint(tmp_path / "published", {**CONFIG, "use_return_dict": True})
+    convert(tmp_path / "published", tmp_path / "ours")
+    assert "use_return_dict" not in json.loads((tmp_path / "ours/config.json").read_text())
+    assert convert(tmp_path / "ours", tmp_path / "back", to="nemotron-nas").restored
 
 
 def test_all_wrong_layers_at_once(tmp_path):

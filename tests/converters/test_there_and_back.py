@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import published
+import published_families
 import pytest
 import torch
 from published import DECI, DECI_LAYERS, DIALECTS, GLOBALS, LAYERS, TRAP, assert_same_tensors, read_tensors, tensors_of
 from test_families import CHECKPOINTS
 
+from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import convert, formats, verify
 from transformers_heterogeneous.converters.json_objects import parse_object
 from transformers_heterogeneous.converters.origin import ORIGIN
@@ -122,6 +124,54 @@ class TestOrigin:
         convert(tmp_path / "ours", tmp_path / "back", to="nemotron_h")
         assert_same_checkpoint(tmp_path / "back", tmp_path / "source")
 
+    @staticmethod
+    def with_two_prefixes(folder: Path, moved: tuple[str, ...], layers: int = 26) -> Path:
+        """A Nano of many layers, some of them under `model.`."""
+        config = {
+            **published_families.NANO_3,
+            "num_hidden_layers": layers,
+            "hybrid_override_pattern": "ME" * (layers // 2),
+        }
+        both = published_families.NANO_3_LAYERS[:2]
+        shapes = published_families.nemotron_like(both * (layers // 2))
+        shapes = {f"model.{name[9:]}" if name.startswith(moved) else name: shape for name, shape in shapes.items()}
+        published.write_checkpoint(folder, config, published_families.random_tensors(shapes))
+        return folder
+
+    def test_many_layers_under_another_prefix(self, tmp_path):
+        moved = tuple(f"backbone.layers.{layer}." for layer in range(7, 26))
+        source = self.with_two_prefixes(
+            tmp_path / "source", (*moved, "backbone.layers.3.mixer.gate", "backbone.norm_f")
+        )
+        said = {"quantization": {"exclude_modules": ["model.layers.21*", "backbone.layers.1.*"]}}
+        (source / "hf_quant_config.json").write_text(json.dumps(said))
+        convert(source, tmp_path / "ours")
+        names = json.loads((tmp_path / "ours" / ORIGIN).read_text())["names"]
+        assert names["model.layers.21."] == "model.layers.21." and names["backbone."] == "model." and len(names) == 23
+        assert convert(tmp_path / "ours", tmp_path / "back", to="nemotron_h").restored
+        assert_same_checkpoint(tmp_path / "back", source)
+        (tmp_path / "ours/hf_quant_config.json").write_text(json.dumps({**said, "more": ["model.layers.1.*"]}))
+        convert(tmp_path / "ours", tmp_path / "edited", to="nemotron_h")
+        found = json.loads((tmp_path / "edited/hf_quant_config.json").read_text())
+        assert found["quantization"]["exclude_modules"][0] == "model.layers.21*"
+        assert found["more"] == ["backbone.layers.1.*"]
+
+    def test_too_many_names_are_not_said_to_come_back(self, tmp_path):
+        moved = tuple(f"backbone.layers.{layer}.mixer.experts" for layer in range(26))
+        source = self.with_two_prefixes(tmp_path / "source", moved)
+        assert ORIGIN not in convert(source, tmp_path / "ours").written
+        report = convert(tmp_path / "ours", tmp_path / "back", to="nemotron_h")
+        assert not report.restored and verify(source, tmp_path / "back").same
+
+    @pytest.mark.parametrize("nothing", [None, {}])
+    def test_config_that_says_it_is_not_quantised(self, nothing, tmp_path):
+        write(tmp_path / "plain", "llama")
+        source = copy_with(tmp_path / "source", tmp_path / "plain", quantization_config=nothing)
+        assert "quantization_config" not in convert(source, tmp_path / "ours").dropped_fields
+        assert verify(source, tmp_path / "ours").same and verify(source, tmp_path / "plain").same
+        assert convert(tmp_path / "ours", tmp_path / "back", to="llama").restored
+        assert_same_checkpoint(tmp_path / "back", source)
+
     @pytest.mark.parametrize("name", ["Nemotron 3 Super", "Nemotron Puzzle"])
     def test_experts_lie_as_they_did(self, name, tmp_path):
         to = write(tmp_path / "source", name)
@@ -222,6 +272,24 @@ def test_file_of_modelopt(tmp_path):
     assert found["quantization"]["exclude_modules"][-1] == "backbone.layers.1.mixer"
 
 
+def test_file_of_modelopt_that_names_layers_which_are_taken_out(tmp_path):
+    write(tmp_path / "source", "AnyModel Nemotron-H")
+    names = ["lm_head", "backbone.layers.2.mixer", "backbone.layers.3.mixer.q_proj"]
+    text = json.dumps({"quantization": {"exclude_modules": names}}, indent=5)
+    (tmp_path / "source/hf_quant_config.json").write_text(text)
+    convert(tmp_path / "source", tmp_path / "short", drop_empty_layers=True)
+    ours = json.loads((tmp_path / "short/hf_quant_config.json").read_text())
+    assert ours["quantization"]["exclude_modules"] == ["lm_head", "model.layers.2.mixer.q_proj"]
+    assert verify(tmp_path / "source", tmp_path / "short").same
+    assert convert(tmp_path / "short", tmp_path / "back", to="anymodel").restored
+    assert (tmp_path / "back/hf_quant_config.json").read_text() == text
+    ours["quantization"]["exclude_modules"].append("model.layers.3.mixer")
+    (tmp_path / "short/hf_quant_config.json").write_text(json.dumps(ours))
+    convert(tmp_path / "short", tmp_path / "other", to="anymodel")
+    found = json.loads((tmp_path / "other/hf_quant_config.json").read_text())["quantization"]["exclude_modules"]
+    assert found == ["lm_head", "backbone.layers.3.mixer.q_proj", "backbone.layers.4.mixer"]
+
+
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.json")), ids=lambda path: path.stem)
 def test_real_configs_hold(path):
     """The config of a published model, written as ours and read again, says the same: so the way back is the verbatim one."""
@@ -230,3 +298,18 @@ def test_real_configs_hold(path):
     own = parse_object(config.to_json_string().encode(), path.name)
     again = formats.family_config(formats.recognise(own, path.name), own, path.name)
     assert formats.model_fields(again) == formats.model_fields(config)
+
+
+def test_windows_that_a_llama_does_not_read(tmp_path):
+    """Of a Mistral that was made over to Llama: what it computes is what Llama's own class computes."""
+    config, tensors = SOURCES["llama"]
+    made_over = {**config, "sliding_window": 4, "use_sliding_window": False, "layer_types": ["sliding_attention"] * 2}
+    published.write_checkpoint(tmp_path / "published", made_over, tensors)
+    report = convert(tmp_path / "published", tmp_path / "ours")
+    assert {"layer_types", "sliding_window", "use_sliding_window"} <= set(report.dropped_fields)
+    tokens = torch.arange(2, 13)[None]
+    folders = tmp_path / "published", tmp_path / "ours"
+    logits = [AutoModelForCausalLM.from_pretrained(folder)(tokens).logits for folder in folders]
+    assert torch.equal(*logits)
+    assert convert(tmp_path / "ours", tmp_path / "back", to="llama").restored
+    assert_same_checkpoint(tmp_path / "back", tmp_path / "published")

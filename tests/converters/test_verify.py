@@ -8,9 +8,11 @@ import pytest
 import torch
 from published import write_checkpoint
 from safetensors.torch import save_file
+from test_families import CHECKPOINTS
 from toy_family import MXFP4, packed, random_tensors, stacked_experts, write_toy
 from typer.testing import CliRunner
 
+from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.scripts.cli import app
 
@@ -99,6 +101,53 @@ def test_dequantised_experts_are_the_same_model(tmp_path):
     write_toy(tmp_path / "other", tensors, MXFP4)
     (difference,) = verify(converted, tmp_path / "other").differences
     assert difference.name == "model.layers.1.experts.fused" and difference.problem.endswith("element [0, 0, 0]")
+
+
+def test_file_of_modelopt(tmp_path):
+    """Modules may have the names of either format, in any order; who wrote it does not matter."""
+    nano, other = CHECKPOINTS["Nemotron 3 Nano"].write(tmp_path / "nano"), tmp_path / "other"
+    said = {"producer": {"version": "0.1"}, "quantization": {"exclude_modules": ["lm_head", "backbone.layers.3*"]}}
+    (nano / "hf_quant_config.json").write_text(json.dumps(said))
+    convert(nano, other)
+    said = {"producer": {"version": "0.2"}, "quantization": {"exclude_modules": ["model.layers.3*", "lm_head"]}}
+    (other / "hf_quant_config.json").write_text(json.dumps(said))
+    assert verify(nano, other).same
+    said["quantization"]["exclude_modules"].pop()
+    (other / "hf_quant_config.json").write_text(json.dumps(said))
+    (difference,) = verify(nano, other).differences
+    assert difference.name == "hf_quant_config.quantization.exclude_modules"
+    assert (difference.first, difference.second) == ("['lm_head', 'model.layers.3*']", "['model.layers.3*']")
+    (other / "hf_quant_config.json").unlink()
+    (difference,) = verify(nano, other).differences
+    assert difference.name == "hf_quant_config" and difference.second is None
+
+
+def test_head_that_is_tied(tmp_path):
+    """A copy on disk does not count, be it in one of them or in both; another head is compared with the embedding."""
+    tied, config = CHECKPOINTS["Granite 4"].tensors, CHECKPOINTS["Granite 4"].config
+    embedding = tied["model.embed_tokens.weight"]
+    write_checkpoint(tmp_path / "tied", config, tied)
+    write_checkpoint(tmp_path / "copy", config, tied | {"lm_head.weight": embedding.clone()})
+    for pair in (("tied", "copy"), ("copy", "tied"), ("copy", "copy"), ("tied", "tied")):
+        comparison = verify(*(tmp_path / name for name in pair))
+        assert comparison.same and comparison.num_tensors == len(tied)
+        assert comparison.digest == verify(tmp_path / "tied", tmp_path / "tied").digest
+    write_checkpoint(tmp_path / "other", config, tied | {"lm_head.weight": embedding + 1})
+    for name in ("tied", "copy"):
+        (difference,) = verify(tmp_path / name, tmp_path / "other").differences
+        assert difference.name == "lm_head.weight" and difference.problem.endswith("element [0, 0]")
+        assert str(difference.first).startswith("'model.embed_tokens.weight' in ")
+
+
+def test_dtype_that_no_config_names(tmp_path):
+    source = CHECKPOINTS["gpt-oss"].write(tmp_path / "source")
+    assert "dtype" not in json.loads((source / "config.json").read_text())
+    convert(source, tmp_path / "ours")
+    AutoModelForCausalLM.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved/config.json").read_text())["dtype"] == "float32"
+    assert verify(tmp_path / "ours", tmp_path / "saved").same
+    convert(source, tmp_path / "half", dtype="bfloat16")
+    assert "config.dtype" in {difference.name for difference in verify(source, tmp_path / "half").differences}
 
 
 def test_another_family(source, tmp_path):

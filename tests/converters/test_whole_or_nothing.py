@@ -1,5 +1,7 @@
 """A conversion that is stopped, killed or disturbed: the target is whole or not there, and the next run completes it."""
 
+import ctypes
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,23 @@ def put_together(monkeypatch) -> list[str]:
 
     monkeypatch.setattr(writing, "put_together", spy)
     return names
+
+
+@pytest.fixture
+def permissions_count() -> Iterator[None]:
+    """For root too: without its capabilities."""
+    if os.name != "posix" or (os.geteuid() == 0 and sys.platform != "linux"):
+        pytest.skip("everything can be read")
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, before = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, before) == 0
+    none_effective = (ctypes.c_uint32 * 6)(0, before[1], before[2], 0, before[4], before[5])
+    assert libc.capset(header, none_effective) == 0
+    yield
+    assert libc.capset(header, before) == 0
 
 
 def stop(source: Path, target: Path, **wishes: object) -> Path:
@@ -194,7 +214,97 @@ class TestRefusals:
 
     def test_targets_of_one_name_do_not_meet(self, tmp_path):
         first, second = (staging.staging_of(tmp_path / name / "model") for name in "ab")
-        assert first != second and first.parent == second.parent
+        assert first != second
+
+    @pytest.mark.parametrize("name", ["x" * 255, "é" * 127])
+    def test_names_of_every_length(self, source, tmp_path, name):
+        files = stop(source, tmp_path / name)
+        assert files.parent.parent == tmp_path and files != stop(source, tmp_path / f"{name[:-1]}y")
+        assert "resumed" in {file.how for file in convert(source, tmp_path / name).files}
+
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_name_that_is_too_long(self, source, tmp_path, dry_run, put_together):
+        target = tmp_path / ("x" * 256)
+        with pytest.raises(CheckpointError, match=f"^{target}: File name too long"):
+            convert(source, target, dry_run=dry_run)
+        assert not put_together and os.listdir(tmp_path) == ["published"]
+
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_target_inside_a_file(self, source, tmp_path, dry_run):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(CheckpointError, match="file/new/converted: Not a directory"):
+            convert(source, tmp_path / "file/new/converted", dry_run=dry_run)
+
+
+class TestBesideTheWeights:
+    """What fails with the other files fails before the weights are written."""
+
+    def test_they_need_room_too(self, source, target, monkeypatch):
+        (source / "tokenizer.json").write_bytes(bytes(10**7))
+        monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10**7}))
+        with pytest.raises(CheckpointError, match=r"takes 10,\d\d\d,\d\d\d bytes, .* has 10,000,000 free"):
+            convert(source, target, dry_run=True)
+
+    def test_a_disk_that_fills_up(self, source, target, monkeypatch, put_together):
+        """The error names the target, not the file that is read."""
+        (source / "tokenizer.json").write_text("{}")
+
+        def full(*paths):
+            raise OSError(errno.ENOSPC, "No space left on device", str(paths[0]), None, str(paths[1]))
+
+        monkeypatch.setattr("shutil.copyfile", full)
+        with pytest.raises(CheckpointError, match=f"^{target}/tokenizer.json: No space left"):
+            convert(source, target)
+        assert not put_together and os.listdir(target.parent) == ["published"]
+
+    @pytest.mark.usefixtures("permissions_count")
+    @pytest.mark.parametrize("dry_run", [True, False])
+    def test_they_cannot_be_read(self, source, target, dry_run, put_together):
+        (source / "assets").mkdir()
+        for name in ("tokenizer.json", "chat_template.jinja"):
+            (source / name).write_text("{}")
+            (source / name).chmod(0)
+        (source / "assets").chmod(0)
+        with pytest.raises(CheckpointError) as caught:
+            convert(source, target, dry_run=dry_run)
+        for name in ("tokenizer.json", "chat_template.jinja", "assets"):
+            assert f"{source / name}: Permission denied" in str(caught.value)
+        assert not put_together and os.listdir(target.parent) == ["published"]
+        (source / "assets").chmod(0o700)
+
+    @pytest.mark.usefixtures("permissions_count")
+    def test_weights_that_cannot_be_read_are_not_damaged(self, source, target):
+        (source / FIRST).chmod(0)
+        with pytest.raises(CheckpointError, match=f"{FIRST}: cannot be read: Permission denied$"):
+            convert(source, target)
+
+    def test_config_is_last(self, source, target):
+        (source / "tokenizer.json").write_text("{}")
+        files = stop(source, target)
+        assert (files / "tokenizer.json").exists() and not (files / "config.json").exists()
+
+
+class TestParents:
+    """Folders above the target that are not there yet."""
+
+    def test_made_in_the_meantime(self, source, tmp_path):
+        target = tmp_path / "new/er/converted"
+        stop(source, target)
+        (tmp_path / "new/er").mkdir(parents=True, exist_ok=True)
+        assert "resumed" in {file.how for file in convert(source, target).files}
+        assert os.listdir(tmp_path / "new/er") == ["converted"] and sorted(os.listdir(tmp_path)) == [
+            "new",
+            "published",
+        ]
+
+    def test_are_not_left_by_what_fails(self, source, tmp_path, monkeypatch):
+        monkeypatch.setattr("transformers_heterogeneous.converters.conversion.check_written", lambda *arguments: 1 / 0)
+        (tmp_path / "new").mkdir()
+        with pytest.raises(ZeroDivisionError):
+            convert(source, tmp_path / "new/er/est/converted")
+        with pytest.raises(CheckpointError, match="File name too long"):
+            convert(source, tmp_path / "new/er" / ("x" * 256) / "converted")
+        assert os.listdir(tmp_path / "new") == []
 
 
 def large_tensors() -> dict[str, torch.Tensor]:

@@ -41,6 +41,10 @@ class ToyConfig:
         return ["moe"] * self.num_hidden_layers
 
     @classmethod
+    def without_unread_fields(cls, members: dict[str, Any]) -> dict[str, Any]:
+        return dict(members)
+
+    @classmethod
     def from_dict(cls, members: dict[str, Any]) -> "ToyConfig":
         return cls(**{name: value for name, value in members.items() if name in cls.__dataclass_fields__})
 
