@@ -269,7 +269,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @property
     def windows(self) -> int | list[int | None] | None:
         """`sliding_window`, in a family whose layers may have one."""
-        return self.__dict__["sliding_window"] if "sliding_window" in self.per_layer_sizes else None
+        return self.__dict__["sliding_window"] if "sliding_window" in type(self).per_layer_sizes else None
 
     def _simplify_layer_types(self):
         """Say what the layers are in upstream's words, whose configs keep a window beside layers that have none."""

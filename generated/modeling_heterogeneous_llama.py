@@ -465,16 +465,21 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         **kwargs,
     ) -> dict[str, torch.Tensor | None]:
         """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
+        base_model, config = self.base_model, self.config
+        num_layers, windows = (
+            config.num_hidden_layers,
+            config.windows,
+        )  # `assistant_early_exit` leaves the last ones out
         first_layers = {}
-        for layer_idx, layer in enumerate(self.base_model.layers):
-            if layer_idx < self.config.num_hidden_layers:  # `assistant_early_exit` leaves the last layers out
+        for layer_idx, layer in enumerate(base_model.layers):
+            if layer_idx < num_layers:
                 first_layers.setdefault(layer.mask_name, layer_idx)
         masks = {}
-        for name, (layer_type, window) in self.base_model.mask_kinds.items():
+        for name, (layer_type, window) in base_model.mask_kinds.items():
             if name not in first_layers:
                 continue
             masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=self.config if window in (None, self.config.windows) else self.config.with_window(window),
+                config=config if window in (None, windows) else config.with_window(window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 past_key_values=past_key_values,

@@ -276,7 +276,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @property
     def windows(self) -> int | list[int | None] | None:
         """`sliding_window`, in a family whose layers may have one."""
-        return self.__dict__["sliding_window"] if "sliding_window" in self.per_layer_sizes else None
+        return self.__dict__["sliding_window"] if "sliding_window" in type(self).per_layer_sizes else None
 
     def _simplify_layer_types(self):
         """Say what the layers are in upstream's words, whose configs keep a window beside layers that have none."""
@@ -723,16 +723,21 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         **kwargs,
     ) -> dict[str, torch.Tensor | None]:
         """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
+        base_model, config = self.base_model, self.config
+        num_layers, windows = (
+            config.num_hidden_layers,
+            config.windows,
+        )  # `assistant_early_exit` leaves the last ones out
         first_layers = {}
-        for layer_idx, layer in enumerate(self.base_model.layers):
-            if layer_idx < self.config.num_hidden_layers:  # `assistant_early_exit` leaves the last layers out
+        for layer_idx, layer in enumerate(base_model.layers):
+            if layer_idx < num_layers:
                 first_layers.setdefault(layer.mask_name, layer_idx)
         masks = {}
-        for name, (layer_type, window) in self.base_model.mask_kinds.items():
+        for name, (layer_type, window) in base_model.mask_kinds.items():
             if name not in first_layers:
                 continue
             masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=self.config if window in (None, self.config.windows) else self.config.with_window(window),
+                config=config if window in (None, windows) else config.with_window(window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 past_key_values=past_key_values,
