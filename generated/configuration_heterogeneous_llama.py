@@ -38,16 +38,17 @@ class PerLayerConfigView(Sequence):
             self.attributes |= {"sliding_window"}  # `layer_types` says where it holds
 
     def __len__(self) -> int:
-        return self.config.num_hidden_layers
+        return self.config.__dict__["num_hidden_layers"]
 
     def __getitem__(self, index: int | slice | str) -> "PreTrainedConfig | list[PreTrainedConfig]":
         if isinstance(index, slice):
             return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
         if isinstance(index, str):
             index = self.layer_of_type(index)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"layer {index} of a model with {len(self)} layers")
-        return self.layer_config(index % len(self)) if self.attributes else self.config
+        num_layers = len(self)
+        if not -num_layers <= index < num_layers:
+            raise IndexError(f"layer {index} of a model with {num_layers} layers")
+        return self.layer_config(index % num_layers) if self.attributes else self.config
 
     def layer_config(self, layer_idx: int) -> PreTrainedConfig:
         """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
@@ -355,7 +356,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         fields = self.__dict__  # not `getattr`, which costs a hundred times as much and is asked for at every layer
         if "_model_config" in fields:
             return None
-        names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
+        names = {name for name in type(self).per_layer_sizes if isinstance(fields.get(name), list)}
         # That layers attend or have a state is told by `layer_types`, as upstream's models do
         varied = {"mixer_types": set(fields["mixer_types"]) - {"attention", "mamba"}}
         varied |= {"mlp_types": len(set(fields["mlp_types"])) > 1}
