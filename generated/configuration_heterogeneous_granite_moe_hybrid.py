@@ -150,9 +150,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if errors := self._window_errors():
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         self._simplify_layer_types()
-        kwargs.pop(
-            "model_type", None
-        )  # not kept as an attribute: checkpoints of compatible types become this family's
+        kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
         self.simplify_sizes()
 
