@@ -2,8 +2,9 @@
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from .scan import closing_bracket, header_colon, split_commas
 from .source import Chunk, first_line, lines_of, split_block
@@ -42,10 +43,23 @@ class Lines:
 
 @dataclass(frozen=True)
 class Decorators:
-    """The lines of all decorators, comments between them included, and the name each one mentions."""
+    """The lines of each decorator, comments above it included, and the expression that it is."""
 
-    text: str
+    lines: tuple[str, ...]
     names: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The lines of all of them."""
+        return "".join(self.lines)
+
+    def only(self, wanted: Callable[[str], bool]) -> "Decorators":
+        """Those whose expression is wanted."""
+        kept = [(lines, name) for lines, name in zip(self.lines, self.names, strict=True) if wanted(name)]
+        return Decorators(tuple(lines for lines, _ in kept), tuple(name for _, name in kept))
+
+    def __add__(self, other: "Decorators") -> "Decorators":
+        return Decorators(self.lines + other.lines, self.names + other.names)
 
 
 @dataclass(frozen=True)
@@ -163,11 +177,9 @@ _Block = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def _decorators(lines: Lines, node: _Block) -> Decorators:
-    if not node.decorator_list:
-        return Decorators("", ())
-    last = node.decorator_list[-1].end_lineno or 0
-    text = "".join(lines.lines[first_line(node) - 1 : last])
-    return Decorators(text, tuple(lines.slice(decorator) for decorator in node.decorator_list))
+    ends = [first_line(node) - 1, *(decorator.end_lineno or 0 for decorator in node.decorator_list)]
+    texts = tuple("".join(lines.lines[start:end]) for start, end in pairwise(ends))
+    return Decorators(texts, tuple(lines.slice(decorator) for decorator in node.decorator_list))
 
 
 def _between(lines: Lines, node: _Block) -> str:

@@ -85,7 +85,7 @@ def _fix_words(parent: Class, name: str, names: ModelNames) -> Class:
     old, new = _without_common_ending(parent.name, name)
     renaming = Renaming(names.spelling(old), names.spelling(new))
     body = tuple(replace(part, lead=renaming.words(part.lead), text=renaming.words(part.text)) for part in parent.body)
-    decorators = replace(parent.decorators, text=renaming.words(parent.decorators.text))
+    decorators = replace(parent.decorators, lines=tuple(map(renaming.words, parent.decorators.lines)))
     return replace(parent, body=body, decorators=decorators)
 
 

@@ -11,6 +11,8 @@ from .unroll import Scope, super_position, unroll
 
 
 NO_INHERIT = "no_inherit_decorator"
+DEPRECATE = "deprecate_kwarg"
+NO_DECORATORS = Decorators((), ())
 
 
 def merge_method(child: Function, parent: Function, scope: Scope) -> Function:
@@ -35,14 +37,22 @@ def new_method(child: Function, scope: Scope) -> Function:
     body = tuple(rewrite_base_calls(chunk, scope.bases) for chunk in child.body)
     if not scope.exact:
         check_other_super_calls(body, scope)
-    return replace(child, decorators=merged_decorators(child.decorators, Decorators("", ())), body=body)
+    return replace(child, decorators=merged_decorators(child.decorators, NO_DECORATORS), body=body)
 
 
 def merged_decorators(child: Decorators, parent: Decorators) -> Decorators:
-    """The child's decorators replace the parent's; `@no_inherit_decorator` alone means none at all."""
+    """The child's decorators replace the parent's, but for deprecated keywords, which leave the parent's others where they
+    are; `@no_inherit_decorator` alone means none at all."""
     if child.names == (NO_INHERIT,):
-        return Decorators("", ())
-    return child if child.names else parent
+        return NO_DECORATORS
+    if all(map(_deprecates, child.names)):
+        kept = parent.only(lambda name: not _deprecates(name)) if child.names else parent
+        return kept + child
+    return child
+
+
+def _deprecates(decorator: str) -> bool:
+    return decorator.startswith(f"{DEPRECATE}(")
 
 
 def _merged_body(child: Function, parent: Function, scope: Scope) -> list[Chunk]:

@@ -1,5 +1,8 @@
 """Merging a class with its parent: tables of (parent, child, merged)."""
 
+import re
+import textwrap
+
 import pytest
 from toybox import clean
 
@@ -257,3 +260,36 @@ def test_words_are_renamed_again_for_another_name() -> None:
     parent = 'class NewLayer(Base):\n    """A NewLayer of new."""\n    kind = NewThing\n'
     merged, _ = merge(parent, "class NewTextLayer(ZzLayer):\n    pass\n")
     assert '"""A NewTextLayer of new_text."""' in merged and "kind = NewThing" in merged
+
+
+@pytest.mark.parametrize(
+    ("child", "merged"),
+    [
+        pytest.param('@deprecate_kwarg("a", new_name="x")', ["@one", "# why", "@two", "@deprecated(a)"], id="beside"),
+        pytest.param(
+            '@deprecate_kwarg("a", new_name="x")\n@deprecate_kwarg("b", new_name="x")',
+            ["@one", "# why", "@two", "@deprecated(a)", "@deprecated(b)"],
+            id="several",
+        ),
+        pytest.param(
+            '@three\n@deprecate_kwarg("a", new_name="x")', ["@three", "@deprecated(a)"], id="replaced with another"
+        ),
+        pytest.param("", ["@deprecated(b)", "@one", "# why", "@two"], id="inherited"),
+        pytest.param("@no_inherit_decorator", [], id="none"),
+    ],
+)
+def test_deprecated_keywords_stand_beside_the_parents_decorators(child: str, merged: list[str]) -> None:
+    """R13 as of 5.24, where the parent deprecates a keyword too: the child says which are deprecated in its signature."""
+    parent = """
+        class NewLayer(Base):
+            @deprecate_kwarg("b", new_name="x")
+            @one
+            # why
+            @two
+            def forward(self, x):
+                return x
+    """
+    method = f"{child}\ndef forward(self, x):\n    return -x".lstrip()
+    text, _ = merge(parent, "class NewLayer(ZzLayer):\n" + textwrap.indent(method, "    "))
+    above = [line.strip() for line in text.split("def forward")[0].splitlines()[1:]]
+    assert [re.sub(r'deprecate_kwarg\("(\w)".*', r"deprecated(\1)", line) for line in above if line] == merged
