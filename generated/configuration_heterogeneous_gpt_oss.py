@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_gpt_oss.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.23.0; the code used of them: sha256 5dbcdf66252218ea
+# Parents: transformers 5.24.0; the code used of them: sha256 74495a0e799223b4
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2025 The HuggingFace Team. All rights reserved.
 #
@@ -817,6 +817,7 @@ class HeterogeneousGptOssConfig(HeterogeneousPreTrainedConfig):
     ```"""
 
     model_type = "heterogeneous_gpt_oss"
+    base_model_tp_plan = {"embed_tokens": "embedding_rowwise"}
     attribute_map = {
         "num_experts": "num_local_experts",
     }

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_granite_moe_hybrid.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.23.0; the code used of them: sha256 e32e155a781073a9
+# Parents: transformers 5.24.0; the code used of them: sha256 aabe9161588e2430
 #
 # Copyright 2025 IBM and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -659,7 +659,6 @@ class HeterogeneousGraniteMoeHybridConfig(HeterogeneousPreTrainedConfig):
 
     model_type = "heterogeneous_granite_moe_hybrid"
     attribute_map = {"layers_block_type": "layer_types"}
-    keys_to_ignore_at_inference = ["past_key_values"]
     base_model_tp_plan = {
         "layers.*.block_sparse_moe.experts.gate_up_proj": "packed_colwise",
         "layers.*.block_sparse_moe.experts.down_proj": "rowwise",

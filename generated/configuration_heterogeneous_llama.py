@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_llama.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.23.0; the code used of them: sha256 897c0e2014251a39
+# Parents: transformers 5.24.0; the code used of them: sha256 94ad92a52cd497ef
 #
 # Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -818,7 +818,6 @@ class HeterogeneousLlamaConfig(HeterogeneousPreTrainedConfig):
     ```"""
 
     model_type = "heterogeneous_llama"
-    keys_to_ignore_at_inference = ["past_key_values"]
     # Default tensor parallel plan for base model `HeterogeneousLlamaModel`
     base_model_tp_plan = {
         "layers.*.self_attn.q_proj": "colwise",

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_nemotron_h.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.23.0; the code used of them: sha256 e1019eaf3ccae295
+# Parents: transformers 5.24.0; the code used of them: sha256 4a18139e7266d96d
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2024 The HuggingFace Inc. team. All rights reserved.
 #   Copyright (c) 2025, NVIDIA CORPORATION. All rights reserved.
@@ -918,7 +918,6 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         "layers.*.mixer.experts.down_proj": "grouped_gemm",
         "layers.*.mixer.experts": "ep_dispatch_experts",
     }
-    keys_to_ignore_at_inference = ["past_key_values"]
 
     vocab_size: int = 131072
     hidden_size: int = 4096

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_gpt_oss.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.23.0; the code used of them: sha256 5dbcdf66252218ea
+# Parents: transformers 5.24.0; the code used of them: sha256 74495a0e799223b4
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2025 The HuggingFace Team. All rights reserved.
 #
@@ -46,6 +46,7 @@ from transformers.processing_utils import Unpack
 from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
 from transformers.quantizers.quantizers_utils import should_convert_module
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -274,12 +275,13 @@ class HeterogeneousGptOssAttention(nn.Module):
         self.sliding_window = config.sliding_window
         self.sinks = nn.Parameter(torch.empty(config.num_attention_heads))
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor | None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         input_shape = hidden_states.shape[:-1]
@@ -292,8 +294,8 @@ class HeterogeneousGptOssAttention(nn.Module):
         cos, sin = position_embeddings
         query_states, key_states = apply_rotary_pos_emb(query_states, key_states, cos, sin)
 
-        if past_key_values is not None:
-            key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
+        if cache is not None:
+            key_states, value_states = cache.update(key_states, value_states, self.layer_idx, kwargs=kwargs)
 
         attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -340,12 +342,13 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
             norm_class = HeterogeneousGptOssAddRMSNorm if self.adds_in_norm else HeterogeneousGptOssRMSNorm
             self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool | None = False,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -357,7 +360,7 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
                 hidden_states=hidden_states,
                 attention_mask=attention_mask,
                 position_ids=position_ids,
-                past_key_values=past_key_values,
+                cache=cache,
                 use_cache=use_cache,
                 position_embeddings=position_embeddings,
                 **kwargs,
@@ -453,15 +456,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
         return renamings
 
-    def fill_cache(self, past_key_values: Cache | None):
+    def fill_cache(self, cache: Cache | None):
         """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
         nothing, for one that has seen nothing."""
-        if not isinstance(past_key_values, DynamicCache):
+        if not isinstance(cache, DynamicCache):
             return
-        layers = past_key_values.layers
+        layers = cache.layers
         if not layers:
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+            cache.layers = DynamicCache(config=self.config).layers
+            cache.layer_class_to_replicate = None
         elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
             own_layers = DynamicCache(config=self.config).layers
             for layer_idx, layer in enumerate(self.layers[: len(layers)]):
@@ -485,11 +488,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 layer.mask_name = f"{layer_type}_{window}" if several and window is not None else layer_type
                 self.mask_kinds[layer.mask_name] = (layer_type, window)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def create_masks_for_generate(
         self,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         position_ids: torch.LongTensor | None = None,
         or_mask_function=None,
         and_mask_function=None,
@@ -514,7 +518,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 config=config if window in (None, windows) else config.with_window(window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
                 position_ids=position_ids,
                 or_mask_function=or_mask_function,
                 and_mask_function=and_mask_function,
@@ -530,7 +534,6 @@ class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["HeterogeneousGptOssDecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = False
     _supports_flex_attn = True
@@ -554,7 +557,6 @@ class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
     ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}
 
-    @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
         std = self.config.initializer_range
@@ -606,7 +608,6 @@ class HeterogeneousGptOssRotaryEmbedding(nn.Module):
         inv_freq = 1.0 / (base ** (torch.arange(0, dim, 2, dtype=torch.float) / dim))
         return inv_freq, attention_factor
 
-    @torch.no_grad()
     @dynamic_rope_update  # power user: used with advanced RoPE types (e.g. dynamic rope)
     def forward(self, x, position_ids):
         freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
@@ -640,12 +641,13 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
     @merge_with_config_defaults
     @capture_outputs
     @auto_docstring
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -653,16 +655,16 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
 
-        self.fill_cache(past_key_values)
+        self.fill_cache(cache)
 
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
 
         if position_ids is None:
-            past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
+            past_seen_tokens = cache.get_seq_length() if cache is not None else 0
             position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
 
@@ -671,7 +673,7 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
             causal_mask_mapping = self.create_masks_for_generate(
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
             )
 
         hidden_states = inputs_embeds
@@ -684,14 +686,14 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
                 attention_mask=None if mask_name is None else causal_mask_mapping[mask_name],
                 position_embeddings=position_embeddings,
                 position_ids=position_ids,
-                past_key_values=past_key_values,
+                cache=cache,
                 use_cache=use_cache,
                 **kwargs,
             )
         hidden_states = self.norm(hidden_states)
         return MoeModelOutputWithPast(
             last_hidden_state=hidden_states,
-            past_key_values=past_key_values,
+            cache=cache,
         )
 
 
@@ -847,12 +849,13 @@ class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, Heterog
 
     @can_return_tuple
     @auto_docstring
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
@@ -883,7 +886,7 @@ class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, Heterog
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             output_router_logits=output_router_logits,
@@ -908,7 +911,7 @@ class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, Heterog
             loss=loss,
             aux_loss=aux_loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             router_logits=outputs.router_logits,

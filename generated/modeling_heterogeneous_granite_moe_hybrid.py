@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_granite_moe_hybrid.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.23.0; the code used of them: sha256 e32e155a781073a9
+# Parents: transformers 5.24.0; the code used of them: sha256 aabe9161588e2430
 #
 # Copyright 2025 IBM and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -44,6 +44,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_u
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -115,7 +116,6 @@ class HeterogeneousGraniteMoeHybridRotaryEmbedding(nn.Module):
         inv_freq = 1.0 / (base ** (torch.arange(0, dim, 2, dtype=torch.float) / dim))
         return inv_freq, attention_factor
 
-    @torch.no_grad()
     @dynamic_rope_update  # power user: used with advanced RoPE types (e.g. dynamic rope)
     def forward(self, x, position_ids):
         freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
@@ -226,11 +226,12 @@ class HeterogeneousGraniteMoeHybridAttention(nn.Module):
             config.num_attention_heads * self.head_dim, config.hidden_size, bias=config.attention_bias
         )
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -245,8 +246,8 @@ class HeterogeneousGraniteMoeHybridAttention(nn.Module):
             cos, sin = position_embeddings
             query_states, key_states = apply_rotary_pos_emb(query_states, key_states, cos, sin)
 
-        if past_key_values is not None:
-            key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
+        if cache is not None:
+            key_states, value_states = cache.update(key_states, value_states, self.layer_idx, kwargs=kwargs)
 
         attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -674,19 +675,20 @@ class HeterogeneousGraniteMoeHybridMambaLayer(nn.Module):
         init.ones_(self.dt_bias)
 
     @force_accelerate_hooks("conv1d")
+    @deprecate_kwarg("cache_params", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
-        cache_params: Cache | None = None,
+        cache: Cache | None = None,
         attention_mask: torch.Tensor | None = None,
         **kwargs,
     ):
         batch_size, seq_len, _ = hidden_states.shape
         dtype = hidden_states.dtype
         # Retrieve conv and recurrent states if there is a cache. They may be None if the layer is not initialized.
-        if cache_params is not None:
-            conv_state = cache_params.get_conv_state(self.layer_idx, state_idx=0)
-            recurrent_state = cache_params.get_recurrent_state(self.layer_idx, state_idx=0)
+        if cache is not None:
+            conv_state = cache.get_conv_state(self.layer_idx, state_idx=0)
+            recurrent_state = cache.get_recurrent_state(self.layer_idx, state_idx=0)
         else:
             conv_state, recurrent_state = None, None
 
@@ -696,7 +698,7 @@ class HeterogeneousGraniteMoeHybridMambaLayer(nn.Module):
 
         A = -torch.exp(self.A_log.float())
         fused_kwargs = kwargs | {"dt_limit": self.time_step_limit}
-        if self.training and cache_params is None:
+        if self.training and cache is None:
             fused_output = mamba2_split_conv1d_scan_combined(
                 projected_states,
                 self.conv1d.weight.squeeze(1),
@@ -727,7 +729,7 @@ class HeterogeneousGraniteMoeHybridMambaLayer(nn.Module):
 
         # 2. Convolution sequence transformation
         hidden_states_B_C = hidden_states_B_C.transpose(1, 2)
-        if conv_state is not None and seq_len == 1 and not cache_params.is_recording_past(self.layer_idx):
+        if conv_state is not None and seq_len == 1 and not cache.is_recording_past(self.layer_idx):
             hidden_states_B_C = causal_conv1d_update(
                 hidden_states_B_C,
                 conv_state,
@@ -736,8 +738,8 @@ class HeterogeneousGraniteMoeHybridMambaLayer(nn.Module):
                 activation=self.activation,
             )
         else:
-            if cache_params is not None:
-                hidden_states_B_C = cache_params.update_conv_state(
+            if cache is not None:
+                hidden_states_B_C = cache.update_conv_state(
                     hidden_states_B_C,
                     self.layer_idx,
                     conv_kernel_size=self.conv_kernel_size,
@@ -751,7 +753,7 @@ class HeterogeneousGraniteMoeHybridMambaLayer(nn.Module):
                 **kwargs,
             )
 
-            if cache_params is not None:
+            if cache is not None:
                 hidden_states_B_C = hidden_states_B_C[:, :, -seq_len:]
 
         # 3. SSM transformation
@@ -789,7 +791,7 @@ class HeterogeneousGraniteMoeHybridMambaLayer(nn.Module):
 
         # Chunk form
         else:
-            output_final_state = cache_params is not None
+            output_final_state = cache is not None
             scan_result = mamba2_chunk_scan(
                 hidden_states.view(batch_size, seq_len, self.num_heads, self.head_dim),
                 dt,
@@ -809,7 +811,7 @@ class HeterogeneousGraniteMoeHybridMambaLayer(nn.Module):
 
             if output_final_state:
                 scan_output, final_state = scan_result
-                cache_params.update_recurrent_state(final_state, layer_idx=self.layer_idx)
+                cache.update_recurrent_state(final_state, layer_idx=self.layer_idx)
             else:
                 scan_output = scan_result
 
@@ -1006,11 +1008,12 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
             self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
 
     @auto_docstring
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool | None = False,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[GraniteFlashAttentionKwargs],
@@ -1021,7 +1024,7 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
             if self.mixer_type == "mamba":
                 hidden_states = self.mamba(
                     hidden_states=hidden_states,
-                    cache_params=past_key_values,
+                    cache=cache,
                     attention_mask=attention_mask,
                     **kwargs,
                 )
@@ -1029,7 +1032,7 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
                 hidden_states, _ = self.self_attn(
                     hidden_states=hidden_states,
                     attention_mask=attention_mask,
-                    past_key_values=past_key_values,
+                    cache=cache,
                     use_cache=use_cache,
                     position_embeddings=position_embeddings,
                     **kwargs,
@@ -1130,15 +1133,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
         return renamings
 
-    def fill_cache(self, past_key_values: Cache | None):
+    def fill_cache(self, cache: Cache | None):
         """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
         nothing, for one that has seen nothing."""
-        if not isinstance(past_key_values, DynamicCache):
+        if not isinstance(cache, DynamicCache):
             return
-        layers = past_key_values.layers
+        layers = cache.layers
         if not layers:
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+            cache.layers = DynamicCache(config=self.config).layers
+            cache.layer_class_to_replicate = None
         elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
             own_layers = DynamicCache(config=self.config).layers
             for layer_idx, layer in enumerate(self.layers[: len(layers)]):
@@ -1162,11 +1165,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 layer.mask_name = f"{layer_type}_{window}" if several and window is not None else layer_type
                 self.mask_kinds[layer.mask_name] = (layer_type, window)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def create_masks_for_generate(
         self,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         position_ids: torch.LongTensor | None = None,
         or_mask_function=None,
         and_mask_function=None,
@@ -1191,7 +1195,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 config=config if window in (None, windows) else config.with_window(window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
                 position_ids=position_ids,
                 or_mask_function=or_mask_function,
                 and_mask_function=and_mask_function,
@@ -1207,7 +1211,6 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel)
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["HeterogeneousGraniteMoeHybridDecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -1223,7 +1226,6 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel)
     renamed_like = "granitemoehybrid"  # the experts have other names in published checkpoints
     fused_mlp = "shared_mlp"
 
-    @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
         if isinstance(module, HeterogeneousGraniteMoeHybridExperts):
@@ -1267,12 +1269,13 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
     @auto_docstring
     @merge_with_config_defaults
     @capture_outputs
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Unpack[GraniteFlashAttentionKwargs],
@@ -1285,17 +1288,17 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
 
         inputs_embeds = inputs_embeds * self.embedding_multiplier
 
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
 
-        self.fill_cache(past_key_values)
+        self.fill_cache(cache)
 
         # `generate` prepares the masks of a compiled forward
         if not isinstance(causal_masks := attention_mask, dict):
             causal_masks = self.create_masks_for_generate(
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
             )
 
         hidden_states = inputs_embeds
@@ -1303,7 +1306,7 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
         # Without RoPE nothing asks for positions, and a cache of mamba layers alone does not know them
         if self.rotary_emb is not None:
             if position_ids is None:
-                past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
+                past_seen_tokens = cache.get_seq_length() if cache is not None else 0
                 position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
                 position_ids = position_ids.unsqueeze(0)
             position_embeddings = self.rotary_emb(hidden_states, position_ids)
@@ -1313,7 +1316,7 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
             hidden_states = decoder_layer(
                 hidden_states,
                 attention_mask=None if mask_name is None else causal_masks[mask_name],
-                past_key_values=past_key_values,
+                cache=cache,
                 use_cache=use_cache,
                 position_embeddings=position_embeddings,
                 **kwargs,
@@ -1322,7 +1325,7 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
 
         return MoeModelOutputWithPast(
             last_hidden_state=hidden_states,
-            past_key_values=past_key_values,
+            cache=cache,
         )
 
 
@@ -1481,12 +1484,13 @@ class HeterogeneousGraniteMoeHybridForCausalLM(
 
     @auto_docstring
     @can_return_tuple
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         output_router_logits: bool | None = None,
@@ -1515,7 +1519,7 @@ class HeterogeneousGraniteMoeHybridForCausalLM(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             output_router_logits=output_router_logits,
             **kwargs,
@@ -1541,7 +1545,7 @@ class HeterogeneousGraniteMoeHybridForCausalLM(
             loss=loss,
             aux_loss=aux_loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             router_logits=outputs.router_logits,

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_llama.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.23.0; the code used of them: sha256 897c0e2014251a39
+# Parents: transformers 5.24.0; the code used of them: sha256 94ad92a52cd497ef
 #
 # Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -42,6 +42,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_u
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -219,12 +220,13 @@ class HeterogeneousLlamaAttention(nn.Module):
         )
         self.sliding_window = config.sliding_window
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         input_shape = hidden_states.shape[:-1]
@@ -237,8 +239,8 @@ class HeterogeneousLlamaAttention(nn.Module):
         cos, sin = position_embeddings
         query_states, key_states = apply_rotary_pos_emb(query_states, key_states, cos, sin)
 
-        if past_key_values is not None:
-            key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
+        if cache is not None:
+            key_states, value_states = cache.update(key_states, value_states, self.layer_idx, kwargs=kwargs)
 
         attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -308,12 +310,13 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
             norm_class = HeterogeneousLlamaAddRMSNorm if self.adds_in_norm else HeterogeneousLlamaRMSNorm
             self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool | None = False,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -325,7 +328,7 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
                 hidden_states=hidden_states,
                 attention_mask=attention_mask,
                 position_ids=position_ids,
-                past_key_values=past_key_values,
+                cache=cache,
                 use_cache=use_cache,
                 position_embeddings=position_embeddings,
                 **kwargs,
@@ -421,15 +424,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
         return renamings
 
-    def fill_cache(self, past_key_values: Cache | None):
+    def fill_cache(self, cache: Cache | None):
         """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
         nothing, for one that has seen nothing."""
-        if not isinstance(past_key_values, DynamicCache):
+        if not isinstance(cache, DynamicCache):
             return
-        layers = past_key_values.layers
+        layers = cache.layers
         if not layers:
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+            cache.layers = DynamicCache(config=self.config).layers
+            cache.layer_class_to_replicate = None
         elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
             own_layers = DynamicCache(config=self.config).layers
             for layer_idx, layer in enumerate(self.layers[: len(layers)]):
@@ -453,11 +456,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 layer.mask_name = f"{layer_type}_{window}" if several and window is not None else layer_type
                 self.mask_kinds[layer.mask_name] = (layer_type, window)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def create_masks_for_generate(
         self,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         position_ids: torch.LongTensor | None = None,
         or_mask_function=None,
         and_mask_function=None,
@@ -482,7 +486,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 config=config if window in (None, windows) else config.with_window(window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
                 position_ids=position_ids,
                 or_mask_function=or_mask_function,
                 and_mask_function=and_mask_function,
@@ -498,7 +502,6 @@ class HeterogeneousLlamaPreTrainedModel(HeterogeneousPreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["HeterogeneousLlamaDecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -547,7 +550,6 @@ class HeterogeneousLlamaRotaryEmbedding(nn.Module):
         inv_freq = 1.0 / (base ** (torch.arange(0, dim, 2, dtype=torch.float) / dim))
         return inv_freq, attention_factor
 
-    @torch.no_grad()
     @dynamic_rope_update  # power user: used with advanced RoPE types (e.g. dynamic rope)
     def forward(self, x, position_ids):
         freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
@@ -578,6 +580,7 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         # Initialize weights and apply final processing
         self.post_init()
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     @merge_with_config_defaults
     @capture_outputs
     @auto_docstring
@@ -586,7 +589,7 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -597,13 +600,13 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
 
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
 
-        self.fill_cache(past_key_values)
+        self.fill_cache(cache)
 
         if position_ids is None:
-            past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
+            past_seen_tokens = cache.get_seq_length() if cache is not None else 0
             position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
 
@@ -612,7 +615,7 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
             causal_masks = self.create_masks_for_generate(
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
                 position_ids=position_ids,
             )
 
@@ -626,7 +629,7 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
                 attention_mask=None if mask_name is None else causal_masks[mask_name],
                 position_embeddings=position_embeddings,
                 position_ids=position_ids,
-                past_key_values=past_key_values,
+                cache=cache,
                 use_cache=use_cache,
                 **kwargs,
             )
@@ -634,7 +637,7 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         hidden_states = self.norm(hidden_states)
         return BaseModelOutputWithPast(
             last_hidden_state=hidden_states,
-            past_key_values=past_key_values,
+            cache=cache,
         )
 
 
@@ -689,6 +692,7 @@ class HeterogeneousLlamaForCausalLM(HeterogeneousLlamaPreTrainedModel, Heterogen
         # Initialize weights and apply final processing
         self.post_init()
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     @can_return_tuple
     @auto_docstring
     def forward(
@@ -696,7 +700,7 @@ class HeterogeneousLlamaForCausalLM(HeterogeneousLlamaPreTrainedModel, Heterogen
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
@@ -721,7 +725,7 @@ class HeterogeneousLlamaForCausalLM(HeterogeneousLlamaPreTrainedModel, Heterogen
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             **kwargs,
@@ -738,7 +742,7 @@ class HeterogeneousLlamaForCausalLM(HeterogeneousLlamaPreTrainedModel, Heterogen
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

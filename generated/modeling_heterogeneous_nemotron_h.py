@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_nemotron_h.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.23.0; the code used of them: sha256 e1019eaf3ccae295
+# Parents: transformers 5.24.0; the code used of them: sha256 4a18139e7266d96d
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2024 The HuggingFace Inc. team. All rights reserved.
 #   Copyright (c) 2025, NVIDIA CORPORATION. All rights reserved.
@@ -46,6 +46,7 @@ from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOut
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
@@ -476,19 +477,20 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
         init.ones_(self.dt_bias)
 
     @force_accelerate_hooks("conv1d")
+    @deprecate_kwarg("cache_params", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
-        cache_params: Cache | None = None,
+        cache: Cache | None = None,
         attention_mask: torch.Tensor | None = None,
         **kwargs,
     ):
         batch_size, seq_len, _ = hidden_states.shape
         dtype = hidden_states.dtype
         # Retrieve conv and recurrent states if there is a cache. They may be None if the layer is not initialized.
-        if cache_params is not None:
-            conv_state = cache_params.get_conv_state(self.layer_idx, state_idx=0)
-            recurrent_state = cache_params.get_recurrent_state(self.layer_idx, state_idx=0)
+        if cache is not None:
+            conv_state = cache.get_conv_state(self.layer_idx, state_idx=0)
+            recurrent_state = cache.get_recurrent_state(self.layer_idx, state_idx=0)
         else:
             conv_state, recurrent_state = None, None
 
@@ -498,7 +500,7 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
 
         A = -torch.exp(self.A_log.float())
         fused_kwargs = kwargs | {"dt_limit": self.time_step_limit}
-        if self.training and cache_params is None:
+        if self.training and cache is None:
             fused_output = mamba2_split_conv1d_scan_combined(
                 projected_states,
                 self.conv1d.weight.squeeze(1),
@@ -529,7 +531,7 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
 
         # 2. Convolution sequence transformation
         hidden_states_B_C = hidden_states_B_C.transpose(1, 2)
-        if conv_state is not None and seq_len == 1 and not cache_params.is_recording_past(self.layer_idx):
+        if conv_state is not None and seq_len == 1 and not cache.is_recording_past(self.layer_idx):
             hidden_states_B_C = causal_conv1d_update(
                 hidden_states_B_C,
                 conv_state,
@@ -538,8 +540,8 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
                 activation=self.activation,
             )
         else:
-            if cache_params is not None:
-                hidden_states_B_C = cache_params.update_conv_state(
+            if cache is not None:
+                hidden_states_B_C = cache.update_conv_state(
                     hidden_states_B_C,
                     self.layer_idx,
                     conv_kernel_size=self.conv_kernel_size,
@@ -553,7 +555,7 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
                 **kwargs,
             )
 
-            if cache_params is not None:
+            if cache is not None:
                 hidden_states_B_C = hidden_states_B_C[:, :, -seq_len:]
 
         # 3. SSM transformation
@@ -591,7 +593,7 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
 
         # Chunk form
         else:
-            output_final_state = cache_params is not None
+            output_final_state = cache is not None
             scan_result = mamba2_chunk_scan(
                 hidden_states.view(batch_size, seq_len, self.num_heads, self.head_dim),
                 dt,
@@ -611,7 +613,7 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
 
             if output_final_state:
                 scan_output, final_state = scan_result
-                cache_params.update_recurrent_state(final_state, layer_idx=self.layer_idx)
+                cache.update_recurrent_state(final_state, layer_idx=self.layer_idx)
             else:
                 scan_output = scan_result
 
@@ -729,12 +731,12 @@ class HeterogeneousNemotronHTopkRouter(nn.Module):
         self.top_k = config.num_experts_per_tok
         self.num_experts = config.num_local_experts
         self.hidden_dim = config.hidden_size
-        self.weight = nn.Parameter(torch.zeros(self.num_experts, self.hidden_dim))
+        self.weight = nn.Parameter(torch.zeros(self.num_experts, self.hidden_dim, dtype=torch.float32))
         self.routed_scaling_factor = config.routed_scaling_factor
         self.num_group = config.n_group
         self.topk_group = config.topk_group
         self.norm_topk_prob = config.norm_topk_prob
-        self.e_score_correction_bias = nn.Buffer(torch.zeros(self.num_experts))
+        self.e_score_correction_bias = nn.Buffer(torch.zeros(self.num_experts, dtype=torch.float32))
 
     def forward(self, hidden_states):
         hidden_states = hidden_states.view(-1, self.hidden_dim)
@@ -899,11 +901,12 @@ class HeterogeneousNemotronHAttention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(config.num_attention_heads * self.head_dim, config.hidden_size, bias=False)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         input_shape = hidden_states.shape[:-1]
@@ -913,8 +916,8 @@ class HeterogeneousNemotronHAttention(nn.Module):
         key_states = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
         value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
 
-        if past_key_values is not None:
-            key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
+        if cache is not None:
+            key_states, value_states = cache.update(key_states, value_states, self.layer_idx, kwargs=kwargs)
 
         attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -959,10 +962,11 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
             self.norm = HeterogeneousNemotronHRMSNorm(config.hidden_size, eps=config.layer_norm_epsilon)
             self.mixer = MIXER_TYPES[self.block_type](config, layer_idx=layer_idx)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         hidden_states: torch.Tensor,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         use_cache: bool | None = False,
@@ -977,14 +981,14 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
         if self.block_type == "mamba":
             hidden_states = self.mixer(
                 hidden_states,
-                cache_params=past_key_values,
+                cache=cache,
                 attention_mask=attention_mask,
                 **kwargs,
             )
         elif self.block_type == "attention":
             hidden_states, _ = self.mixer(
                 hidden_states=hidden_states,
-                past_key_values=past_key_values,
+                cache=cache,
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 use_cache=use_cache,
@@ -1073,15 +1077,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
         return renamings
 
-    def fill_cache(self, past_key_values: Cache | None):
+    def fill_cache(self, cache: Cache | None):
         """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
         nothing, for one that has seen nothing."""
-        if not isinstance(past_key_values, DynamicCache):
+        if not isinstance(cache, DynamicCache):
             return
-        layers = past_key_values.layers
+        layers = cache.layers
         if not layers:
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+            cache.layers = DynamicCache(config=self.config).layers
+            cache.layer_class_to_replicate = None
         elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
             own_layers = DynamicCache(config=self.config).layers
             for layer_idx, layer in enumerate(self.layers[: len(layers)]):
@@ -1105,11 +1109,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 layer.mask_name = f"{layer_type}_{window}" if several and window is not None else layer_type
                 self.mask_kinds[layer.mask_name] = (layer_type, window)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def create_masks_for_generate(
         self,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         position_ids: torch.LongTensor | None = None,
         or_mask_function=None,
         and_mask_function=None,
@@ -1134,7 +1139,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 config=config if window in (None, windows) else config.with_window(window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
                 position_ids=position_ids,
                 or_mask_function=or_mask_function,
                 and_mask_function=and_mask_function,
@@ -1149,7 +1154,6 @@ class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["HeterogeneousNemotronHBlock"]
-    _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_flash_attn_2 = True
     _supports_sdpa = True
@@ -1162,11 +1166,10 @@ class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
         "router_logits": OutputRecorder(HeterogeneousNemotronHTopkRouter, index=0),
     }
     # diff with NemotronH, which rounds the parameters of the recurrence
-    _keep_in_fp32_modules_strict = ["e_score_correction_bias", "A_log", "D"]
+    _keep_in_fp32_modules_strict = ["e_score_correction_bias", "gate.weight", "A_log", "D"]
     _keys_to_ignore_on_load_unexpected = [r"mtp.*"]
     ignored_tensors = {"mtp.*": "layers of multi-token prediction, which this family does not build"}
 
-    @torch.no_grad()
     def _init_weights(self, module):
         """Initialize the weights."""
         super()._init_weights(module)
@@ -1259,12 +1262,13 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
 
     @merge_with_config_defaults
     @capture_outputs
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.LongTensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool | None = None,
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -1275,16 +1279,16 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.embeddings(input_ids)
 
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
 
-        self.fill_cache(past_key_values)
+        self.fill_cache(cache)
 
         hidden_states = inputs_embeds
 
         # Nothing but attention asks for positions, and a cache of mamba layers alone does not know them
         if position_ids is None and "full_attention" in self.mask_kinds:
-            past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
+            past_seen_tokens = cache.get_seq_length() if cache is not None else 0
             position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
 
@@ -1293,7 +1297,7 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
             causal_masks = self.create_masks_for_generate(
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
                 position_ids=position_ids,
             )
 
@@ -1303,7 +1307,7 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
                 hidden_states,
                 attention_mask=None if mask_name is None else causal_masks[mask_name],
                 position_ids=position_ids,
-                past_key_values=past_key_values,
+                cache=cache,
                 use_cache=use_cache,
                 **kwargs,
             )
@@ -1312,7 +1316,7 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
 
         return MoeModelOutputWithPast(
             last_hidden_state=hidden_states,
-            past_key_values=past_key_values if use_cache else None,
+            cache=cache if use_cache else None,
         )
 
 
@@ -1367,12 +1371,13 @@ class HeterogeneousNemotronHForCausalLM(HeterogeneousNemotronHPreTrainedModel, H
 
     @can_return_tuple
     @auto_docstring
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
@@ -1397,7 +1402,7 @@ class HeterogeneousNemotronHForCausalLM(HeterogeneousNemotronHPreTrainedModel, H
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             **kwargs,
@@ -1414,7 +1419,7 @@ class HeterogeneousNemotronHForCausalLM(HeterogeneousNemotronHPreTrainedModel, H
         return MoeCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             router_logits=outputs.router_logits,

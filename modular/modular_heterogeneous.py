@@ -27,6 +27,7 @@ from transformers.generation import GenerationMixin
 from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
+from transformers.utils.deprecation import deprecate_kwarg
 
 
 logger = logging.get_logger(__name__)
@@ -678,15 +679,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
         return renamings
 
-    def fill_cache(self, past_key_values: Cache | None):
+    def fill_cache(self, cache: Cache | None):
         """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
         nothing, for one that has seen nothing."""
-        if not isinstance(past_key_values, DynamicCache):
+        if not isinstance(cache, DynamicCache):
             return
-        layers = past_key_values.layers
+        layers = cache.layers
         if not layers:
-            past_key_values.layers = DynamicCache(config=self.config).layers
-            past_key_values.layer_class_to_replicate = None
+            cache.layers = DynamicCache(config=self.config).layers
+            cache.layer_class_to_replicate = None
         elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
             own_layers = DynamicCache(config=self.config).layers
             for layer_idx, layer in enumerate(self.layers[: len(layers)]):
@@ -710,11 +711,12 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 layer.mask_name = f"{layer_type}_{window}" if several and window is not None else layer_type
                 self.mask_kinds[layer.mask_name] = (layer_type, window)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def create_masks_for_generate(
         self,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         position_ids: torch.LongTensor | None = None,
         or_mask_function=None,
         and_mask_function=None,
@@ -739,7 +741,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 config=config if window in (None, windows) else config.with_window(window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
                 position_ids=position_ids,
                 or_mask_function=or_mask_function,
                 and_mask_function=and_mask_function,

@@ -231,7 +231,7 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool | None = False,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[GraniteFlashAttentionKwargs],
@@ -242,7 +242,7 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
             if self.mixer_type == "mamba":
                 hidden_states = self.mamba(
                     hidden_states=hidden_states,
-                    cache_params=past_key_values,
+                    cache=cache,
                     attention_mask=attention_mask,
                     **kwargs,
                 )
@@ -250,7 +250,7 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
                 hidden_states, _ = self.self_attn(
                     hidden_states=hidden_states,
                     attention_mask=attention_mask,
-                    past_key_values=past_key_values,
+                    cache=cache,
                     use_cache=use_cache,
                     position_embeddings=position_embeddings,
                     **kwargs,
@@ -293,7 +293,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Unpack[GraniteFlashAttentionKwargs],
@@ -306,17 +306,17 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
 
         inputs_embeds = inputs_embeds * self.embedding_multiplier
 
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
 
-        self.fill_cache(past_key_values)
+        self.fill_cache(cache)
 
         # `generate` prepares the masks of a compiled forward
         if not isinstance(causal_masks := attention_mask, dict):
             causal_masks = self.create_masks_for_generate(
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
             )
 
         hidden_states = inputs_embeds
@@ -324,7 +324,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
         # Without RoPE nothing asks for positions, and a cache of mamba layers alone does not know them
         if self.rotary_emb is not None:
             if position_ids is None:
-                past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
+                past_seen_tokens = cache.get_seq_length() if cache is not None else 0
                 position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
                 position_ids = position_ids.unsqueeze(0)
             position_embeddings = self.rotary_emb(hidden_states, position_ids)
@@ -334,7 +334,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
             hidden_states = decoder_layer(
                 hidden_states,
                 attention_mask=None if mask_name is None else causal_masks[mask_name],
-                past_key_values=past_key_values,
+                cache=cache,
                 use_cache=use_cache,
                 position_embeddings=position_embeddings,
                 **kwargs,
@@ -343,7 +343,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
 
         return MoeModelOutputWithPast(
             last_hidden_state=hidden_states,
-            past_key_values=past_key_values,
+            cache=cache,
         )
 
 
@@ -353,7 +353,7 @@ class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM, Hete
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         output_router_logits: bool | None = None,
@@ -382,7 +382,7 @@ class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM, Hete
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             output_router_logits=output_router_logits,
             **kwargs,
@@ -408,7 +408,7 @@ class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM, Hete
             loss=loss,
             aux_loss=aux_loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             router_logits=outputs.router_logits,

@@ -440,7 +440,7 @@ class HeterogeneousNemotronHBlock(NemotronHBlock):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         use_cache: bool | None = False,
@@ -455,14 +455,14 @@ class HeterogeneousNemotronHBlock(NemotronHBlock):
         if self.block_type == "mamba":
             hidden_states = self.mixer(
                 hidden_states,
-                cache_params=past_key_values,
+                cache=cache,
                 attention_mask=attention_mask,
                 **kwargs,
             )
         elif self.block_type == "attention":
             hidden_states, _ = self.mixer(
                 hidden_states=hidden_states,
-                past_key_values=past_key_values,
+                cache=cache,
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 use_cache=use_cache,
@@ -477,7 +477,7 @@ class HeterogeneousNemotronHBlock(NemotronHBlock):
 class HeterogeneousNemotronHPreTrainedModel(NemotronHPreTrainedModel, HeterogeneousPreTrainedModel):
     ignored_tensors = {"mtp.*": "layers of multi-token prediction, which this family does not build"}
     # diff with NemotronH, which rounds the parameters of the recurrence
-    _keep_in_fp32_modules_strict = ["e_score_correction_bias", "A_log", "D"]
+    _keep_in_fp32_modules_strict = ["e_score_correction_bias", "gate.weight", "A_log", "D"]
 
     def renamings(self, config: HeterogeneousNemotronHConfig) -> list[WeightTransform]:
         prefix = LoadOnlyRenaming(r"^backbone\.", "model.")  # of older checkpoints
@@ -499,7 +499,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
         input_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.LongTensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         use_cache: bool | None = None,
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -510,16 +510,16 @@ class HeterogeneousNemotronHModel(NemotronHModel):
         if inputs_embeds is None:
             inputs_embeds = self.embeddings(input_ids)
 
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
 
-        self.fill_cache(past_key_values)
+        self.fill_cache(cache)
 
         hidden_states = inputs_embeds
 
         # Nothing but attention asks for positions, and a cache of mamba layers alone does not know them
         if position_ids is None and "full_attention" in self.mask_kinds:
-            past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0
+            past_seen_tokens = cache.get_seq_length() if cache is not None else 0
             position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
 
@@ -528,7 +528,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
             causal_masks = self.create_masks_for_generate(
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                cache=cache,
                 position_ids=position_ids,
             )
 
@@ -538,7 +538,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
                 hidden_states,
                 attention_mask=None if mask_name is None else causal_masks[mask_name],
                 position_ids=position_ids,
-                past_key_values=past_key_values,
+                cache=cache,
                 use_cache=use_cache,
                 **kwargs,
             )
@@ -547,7 +547,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
 
         return MoeModelOutputWithPast(
             last_hidden_state=hidden_states,
-            past_key_values=past_key_values if use_cache else None,
+            cache=cache if use_cache else None,
         )
 
 

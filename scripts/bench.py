@@ -235,12 +235,12 @@ def forward(side: PreTrainedModel) -> Side:
 def decode(side: PreTrainedModel) -> Side:
     """Eight tokens, one by one, after a prompt of 64."""
     prompt = DynamicCache(config=side.config)
-    side(torch.arange(64)[None], past_key_values=prompt, use_cache=True)
+    side(torch.arange(64)[None], cache=prompt, use_cache=True)
 
     def steps() -> None:
         cache = copy.deepcopy(prompt)
         for token in range(8):
-            side(torch.tensor([[token]]), past_key_values=cache, use_cache=True)
+            side(torch.tensor([[token]]), cache=cache, use_cache=True)
 
     return steps
 

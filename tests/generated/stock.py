@@ -89,7 +89,7 @@ class StockModel(nn.Module):
         shared = {
             "inputs_embeds": x,
             "attention_mask": attention_mask,
-            "past_key_values": None,
+            "cache": None,
             "position_ids": position_ids,
         }
         masks = {None: create_causal_mask(config=self.config, **shared)}

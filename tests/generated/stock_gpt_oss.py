@@ -92,7 +92,7 @@ class StockModel(nn.Module):
         self.rotary = GptOssRotaryEmbedding(self.config)
 
     def masks(self, x, attention_mask):
-        shared = {"inputs_embeds": x, "attention_mask": attention_mask, "past_key_values": None}
+        shared = {"inputs_embeds": x, "attention_mask": attention_mask, "cache": None}
         masks = {None: create_causal_mask(config=self.config, **shared)}
         for window in {layer.window for layer in self.model.layers} - {None}:
             config = GptOssConfig(sliding_window=window, attn_implementation=self.config._attn_implementation)

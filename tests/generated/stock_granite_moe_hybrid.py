@@ -105,7 +105,7 @@ class StockModel(nn.Module):
     def forward(self, tokens, attention_mask=None):
         x = self.model.embed_tokens(tokens) * self.fields["embedding_multiplier"]
         causal_mask = create_causal_mask(
-            config=self.config, inputs_embeds=x, attention_mask=attention_mask, past_key_values=None
+            config=self.config, inputs_embeds=x, attention_mask=attention_mask, cache=None
         )
         position_embeddings = None
         if self.fields.get("position_embedding_type") == "rope":

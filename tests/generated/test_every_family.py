@@ -166,7 +166,7 @@ def test_decoding_step_by_step_is_one_forward(family, fields, make_cache, tokens
     with torch.no_grad():
         expected = model(tokens).logits
         steps = [tokens[:, :6], *tokens[:, 6:].split(1, dim=1)]
-        logits = torch.cat([model(step, past_key_values=cache, use_cache=True).logits for step in steps], dim=1)
+        logits = torch.cat([model(step, cache=cache, use_cache=True).logits for step in steps], dim=1)
     torch.testing.assert_close(logits, expected, atol=5e-6, rtol=1e-5)
 
 
@@ -177,11 +177,11 @@ def test_generation_goes_on_from_a_cache(family, fields, make_cache, tokens):
     expected = greedy(model, tokens, use_cache=False)
     prefix = make_cache(model.config)
     with torch.no_grad():
-        model(tokens[:, :6], past_key_values=prefix, use_cache=True)
-    assert torch.equal(greedy(model, tokens, past_key_values=prefix), expected)
+        model(tokens[:, :6], cache=prefix, use_cache=True)
+    assert torch.equal(greedy(model, tokens, cache=prefix), expected)
     fresh = make_cache(model.config)
-    begun = model.generate(tokens, past_key_values=fresh, max_new_tokens=5, do_sample=False, eos_token_id=None)
-    on = model.generate(begun, past_key_values=fresh, max_new_tokens=11, do_sample=False, eos_token_id=None)
+    begun = model.generate(tokens, cache=fresh, max_new_tokens=5, do_sample=False, eos_token_id=None)
+    on = model.generate(begun, cache=fresh, max_new_tokens=11, do_sample=False, eos_token_id=None)
     assert torch.equal(on, expected)
 
 
@@ -331,10 +331,10 @@ def test_a_cache_made_from_tensors(name, tokens):
     """Layers that keep nothing are told from those that have seen nothing."""
     family = FAMILIES[name]
     model = family.build(family.small.MIXED, "eager")
-    cache = model(tokens[:, :-1], use_cache=True).past_key_values
+    cache = model(tokens[:, :-1], use_cache=True).cache
     again = DynamicCache([(layer.keys, layer.values) for layer in cache.layers])
-    expected = model(tokens[:, -1:], past_key_values=cache).logits
-    assert torch.equal(model(tokens[:, -1:], past_key_values=again).logits, expected)
+    expected = model(tokens[:, -1:], cache=cache).logits
+    assert torch.equal(model(tokens[:, -1:], cache=again).logits, expected)
 
 
 @every_family

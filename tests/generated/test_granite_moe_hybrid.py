@@ -430,7 +430,7 @@ def test_left_padding_does_not_reach_the_mamba_states(name, tokens, padding):
 
 
 def test_cache_holds_only_what_a_layer_needs(mixed, tokens):
-    layers = mixed(tokens, use_cache=True).past_key_values.layers
+    layers = mixed(tokens, use_cache=True).cache.layers
     kinds = [
         "Dummy",
         "LinearAttention",
@@ -456,7 +456,7 @@ def test_only_mamba_is_the_parent_and_keeps_its_state(tmp_path, tokens, padding)
         )
         for cache in (DynamicCache(), DynamicCache(config=model.config), StaticCache(model.config, max_cache_len=16)):
             steps = [tokens[:, :6], *tokens[:, 6:].split(1, dim=1)]
-            logits = [model(step, past_key_values=cache, use_cache=True).logits for step in steps]
+            logits = [model(step, cache=cache, use_cache=True).logits for step in steps]
             torch.testing.assert_close(torch.cat(logits, dim=1), expected, atol=2e-6, rtol=1e-5)
 
 

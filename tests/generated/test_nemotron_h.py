@@ -542,7 +542,7 @@ def test_recorded_outputs_and_loss(tokens):
 
 
 def test_layers_without_a_mixer_take_no_cache_memory(tokens):
-    cache = build(MIXED)(tokens, use_cache=True).past_key_values
+    cache = build(MIXED)(tokens, use_cache=True).cache
     shapes = [tuple(layer.recurrent_states[0].shape) for layer in cache.layers if hasattr(layer, "recurrent_states")]
     assert shapes == [(2, 4, 8, 8), (2, 4, 8, 12)]
     keys = [tuple(layer.keys.shape) for layer in cache.layers if getattr(layer, "keys", None) is not None]
@@ -558,8 +558,8 @@ def test_mamba_alone_keeps_its_states(tokens):
             expected, cache, steps = model(tokens, attention_mask=mask).logits, None, []
             for start, end in ((0, 6), *((position, position + 1) for position in range(6, 14))):
                 seen = None if mask is None else mask[:, :end]
-                outputs = model(tokens[:, start:end], attention_mask=seen, past_key_values=cache, use_cache=True)
-                cache = outputs.past_key_values
+                outputs = model(tokens[:, start:end], attention_mask=seen, cache=cache, use_cache=True)
+                cache = outputs.cache
                 steps.append(outputs.logits)
             torch.testing.assert_close(torch.cat(steps, dim=1), expected, atol=2e-6, rtol=1e-5)
     with pytest.raises(ValueError, match="No layer attends"):

@@ -151,7 +151,7 @@ def test_counts_and_caches_are_those_of_a_model(tmp_path, fields):
     assert summary.num_parameters == sum(parameter.numel() for parameter in model.parameters())
     cache = DynamicCache(config=model.config)
     with torch.no_grad():
-        model(torch.arange(6)[None], past_key_values=cache, use_cache=True)
+        model(torch.arange(6)[None], cache=cache, use_cache=True)
     for layer, cached in zip(summary.layers, cache.layers, strict=True):
         states = [
             state for name in ("conv_states", "recurrent_states") for state in getattr(cached, name, {}).values()
