@@ -21,7 +21,7 @@ from torch import nn
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.integrations import use_kernel_forward_from_hub
-from transformers.integrations.mxfp4 import Mxfp4Dequantize, Mxfp4GptOssExperts, Mxfp4GptOssMLP
+from transformers.integrations.mxfp4 import Mxfp4GptOssExperts, Mxfp4GptOssMLP
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.modeling_utils import PreTrainedModel, slice_logits_to_keep
 from transformers.models.gpt_oss.configuration_gpt_oss import GptOssConfig
@@ -542,15 +542,11 @@ class HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4HfQuantizer):
                 experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
                 model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
 
-    def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs):
-        super()._process_model_after_weight_loading(model, **kwargs)
+    def remove_quantization_config(self, model: PreTrainedModel):
+        super().remove_quantization_config(model)
         if isinstance(model, HeterogeneousGptOssPreTrainedModel):
-            # Saving reverts what loading did: dequantised weights would be saved under the names of packed ones
-            model._weight_conversions = [
-                conversion
-                for conversion in model._weight_conversions
-                if not any(isinstance(step, Mxfp4Dequantize) for step in getattr(conversion, "operations", ()))
-            ]
+            # What is saved is dequantised; the renamings registered for the family may be those of another model by now
+            model._weight_conversions = model.renamings(model.config)
 
 
 __all__ = [
