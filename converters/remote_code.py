@@ -1,6 +1,7 @@
 """A family's own files inside a checkpoint, for machines that do not have this package."""
 
 import ast
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,21 @@ AUTO_CLASSES = {
     "ForTokenClassification": "AutoModelForTokenClassification",
 }
 
+PARENTS = re.compile(r"^# Parents: transformers ([\d.]\S*?);", re.MULTILINE)
+GUARD = """\
+import transformers
+
+
+if transformers.__version__.split(".")[:2] != ["{major}", "{minor}"]:
+    raise ImportError(
+        "The code beside this checkpoint was expanded from transformers {version}, and with the installed "
+        f"{{transformers.__version__}} it may compute something else: pip install "
+        "'transformers>={major}.{minor},<{major}.{next_minor}', or install a transformers-heterogeneous that fits the "
+        "installed one, which needs no code beside the checkpoint"
+    )
+
+"""
+
 
 def with_code(config: Mapping[str, Any], family: Family) -> tuple[dict[str, Any], dict[str, str]]:
     """
@@ -31,7 +47,7 @@ def with_code(config: Mapping[str, Any], family: Family) -> tuple[dict[str, Any]
         CheckpointError: where the family's files are not installed as files.
     """
     files = {kind: f"{kind}_{config['model_type']}" for kind in ("configuration", "modeling")}
-    texts = {f"{module}.py": source_of(module) for module in files.values()}
+    texts = {f"{module}.py": guarded(source_of(module)) for module in files.values()}
     prefix = family.architecture.removesuffix("ForCausalLM")
     classes = public_names(texts[f"{files['modeling']}.py"])
     auto_map = {"AutoConfig": f"{files['configuration']}.{family.config_class.__name__}"}
@@ -49,6 +65,23 @@ def source_of(module: str) -> str:
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise CheckpointError(f"--with-code: {module}.py is not there to be copied")
     return Path(spec.origin).read_text(encoding="utf-8")
+
+
+def guarded(source: str) -> str:
+    """
+    A generated module that refuses to be imported beside another minor release of transformers than it was expanded from.
+
+    Here the package does so for its modules; a module that travels has to do it by itself.
+    """
+    expanded = PARENTS.search(source)
+    imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    if expanded is None or not imports:
+        raise CheckpointError("--with-code: the family's code does not say from which transformers it was expanded")
+    lines = source.splitlines(keepends=True)
+    start = imports[0].lineno - 1  # ahead of names that another release may not have
+    major, minor = expanded[1].split(".")[:2]
+    guard = GUARD.format(version=expanded[1], major=major, minor=minor, next_minor=int(minor) + 1)
+    return "".join([*lines[:start], guard, *lines[start:]])
 
 
 def public_names(source: str) -> list[str]:

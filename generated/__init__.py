@@ -1,6 +1,22 @@
 # Generated from the shards in modular/ by `hetero generate`. Do not edit.
 """Model families for transformers whose layers differ. Importing the package registers them with the Auto classes."""
 
+from importlib.metadata import version
+
+import transformers
+
+
+__version__ = version("transformers-heterogeneous")
+PARENTS_VERSION = "5.24.0"
+
+if transformers.__version__.split(".")[:2] != PARENTS_VERSION.split(".")[:2]:
+    raise ImportError(
+        f"transformers_heterogeneous {__version__} was expanded from transformers {PARENTS_VERSION}, and installed is "
+        f"transformers {transformers.__version__}, with which its models may compute something else. Install a pair that "
+        "fits: `pip install --upgrade transformers-heterogeneous` brings the transformers that it needs; or expand it anew "
+        "from the installed one, in a clone of its repository: `hetero generate`"
+    )
+
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import (
     AutoModel,

@@ -8,7 +8,6 @@ import typer
 
 
 app = typer.Typer(
-    help="Heterogeneous model families for transformers: generate them, convert checkpoints, look inside.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,6 +35,34 @@ def need_formatter() -> None:
     if find_spec("ruff") is None:
         typer.echo("hetero: ruff is missing: pip install 'transformers-heterogeneous[generator]'", err=True)
         raise typer.Exit(2)
+
+
+def need_fitting_transformers() -> None:
+    """Stop where the families' configs would be read by another transformers than they were expanded from."""
+    from .versions import misfit
+
+    if (reason := misfit()) is not None:
+        typer.echo(f"hetero: {reason}", err=True)
+        raise typer.Exit(2)
+
+
+def say_versions(asked: bool) -> None:
+    """Print the versions and end, where `--version` asks for them."""
+    if asked:
+        from .versions import versions_line
+
+        typer.echo(versions_line())
+        raise typer.Exit
+
+
+@app.callback()
+def hetero(
+    versions: Annotated[
+        bool,
+        typer.Option("--version", callback=say_versions, is_eager=True, help="Print the versions and exit."),
+    ] = False,
+) -> None:
+    """Heterogeneous model families for transformers: generate them, convert checkpoints, look inside."""
 
 
 @app.command()
@@ -113,6 +140,7 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan and the report as JSON.")] = False,
 ) -> None:
     """Convert a checkpoint to the family that loads it without remote code, or back."""
+    need_fitting_transformers()
     from .convert import convert_command
 
     wishes: dict[str, Any] = {
@@ -136,6 +164,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Say whether two checkpoints are the same model, tensor by tensor; exit 1 when they differ."""
+    need_fitting_transformers()
     from .verify import verify_command
 
     raise typer.Exit(verify_command(first, second, jobs, as_json))
@@ -149,6 +178,7 @@ def inspect(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
 ) -> None:
     """Show what each layer is made of, how many parameters it has, and what the KV cache takes."""
+    need_fitting_transformers()
     from .inspection import inspect_command
 
     raise typer.Exit(inspect_command(path, as_json, plot, revision))

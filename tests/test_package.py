@@ -1,19 +1,86 @@
 """What a user gets: registration on import, a command that starts quickly, a wheel with one package."""
 
 import json
+import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import transformers
+import transformers_heterogeneous
+
 
 ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_every_place_that_names_a_version_says_what_pyproject_says():
+    major, minor, _ = PROJECT["version"].split(".", 2)
+    assert [entry for entry in PROJECT["dependencies"] if entry.startswith("transformers")] == [
+        f"transformers>={major}.{minor}.0,<{major}.{int(minor) + 1}"
+    ]
+    assert transformers_heterogeneous.__version__ == PROJECT["version"]
+    pinned = re.search(r"^transformers==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    expanded = {transformers_heterogeneous.PARENTS_VERSION, pinned}
+    for path in (ROOT / "generated").glob("*_heterogeneous_*.py"):
+        expanded |= set(re.findall(r"^# Parents: transformers ([\d.]+);", path.read_text(), re.MULTILINE))
+    assert len(expanded) == 1 and pinned.startswith(f"{major}.{minor}.")
+    readme = (ROOT / "README.md").read_text()
+    first_row = re.search(r"^\| `(.+?)` \| `(.+?)` \| `(.+?)` \|$", readme, re.MULTILINE)
+    assert first_row.groups() == (
+        f"{major}.{minor}.x",
+        f"transformers>={major}.{minor}.0,<{major}.{int(minor) + 1}",
+        pinned,
+    )
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == PROJECT["version"]
+
+
+def test_the_installed_release_is_the_one_expanded_from():
+    fits = transformers.__version__.split(".")[:2] == transformers_heterogeneous.PARENTS_VERSION.split(".")[:2]
+    assert fits and PROJECT["requires-python"] == ">=3.11"
+
+
+OTHER_RELEASE = "import transformers; transformers.__version__ = {!r}; import transformers_heterogeneous"
+
+
+@pytest.mark.parametrize("version", ["5.23.0", "5.25.0.dev0", "6.24.0"])
+def test_importing_beside_another_minor_is_an_error_that_says_what_fits(version):
+    code = OTHER_RELEASE.format(version)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("ImportError: ") and "pip install --upgrade transformers-heterogeneous" in error
+    assert f"transformers {version}" in error and f"transformers {transformers_heterogeneous.PARENTS_VERSION}" in error
+
+
+def test_importing_beside_a_patch_release_passes_and_prints_nothing():
+    assert run(OTHER_RELEASE.format(f"{transformers.__version__.rsplit('.', 1)[0]}.99")) == ""
+
+
+def test_the_command_reads_no_checkpoint_beside_another_minor(tmp_path):
+    other = tmp_path / "transformers-5.23.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 5.23.0\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for arguments in (["inspect", "a"], ["convert", "a", "b"], ["verify", "a", "b"]):
+        command = [sys.executable, "-m", "hetero", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "installed is transformers 5.23.0" in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    versions = subprocess.run(
+        [sys.executable, "-m", "hetero", "--version"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert versions.stdout.endswith("installed: 5.23.0\n")
 
 
 def test_importing_registers_with_the_auto_classes():

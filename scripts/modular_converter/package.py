@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .filetypes import file_type
-from .resolve import installed_folder
+from .resolve import installed_folder, installed_version
 from .shard import Shard, exports
 
 
@@ -17,6 +17,22 @@ _QUANTIZER_MAPPING = "from transformers.quantizers.auto import AUTO_QUANTIZER_MA
 _TEMPLATE = '''\
 # Generated from the shards in {folder}/ by `hetero generate`. Do not edit.
 """Model families for transformers whose layers differ. Importing the package registers them with the Auto classes."""
+
+from importlib.metadata import version
+
+import transformers
+
+
+__version__ = version("transformers-heterogeneous")
+PARENTS_VERSION = "{parents_version}"
+
+if transformers.__version__.split(".")[:2] != PARENTS_VERSION.split(".")[:2]:
+    raise ImportError(
+        f"transformers_heterogeneous {{__version__}} was expanded from transformers {{PARENTS_VERSION}}, and installed is "
+        f"transformers {{transformers.__version__}}, with which its models may compute something else. Install a pair that "
+        "fits: `pip install --upgrade transformers-heterogeneous` brings the transformers that it needs; or expand it anew "
+        "from the installed one, in a clone of its repository: `hetero generate`"
+    )
 
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import {autos}
@@ -78,6 +94,7 @@ def render_package(families: Iterable[Family], folder: str) -> str:
     quantizers = [name for name in names if name.endswith("HfQuantizer")]
     return _TEMPLATE.format(
         folder=folder,
+        parents_version=installed_version("transformers"),
         autos=", ".join(sorted(autos)),
         imports="\n".join(imports),
         configs=_elements([name for name in names if name.endswith("Config")]),

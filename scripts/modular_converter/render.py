@@ -9,14 +9,13 @@ from pathlib import Path
 from .filetypes import file_type
 from .imports import render_imports
 from .layout import FIRST, Output, lay_out
-from .resolve import installed_folder
+from .resolve import installed_version
 from .shard import Shard
 from .shard_checks import check_shard
 
 
 _SIREN_LINE = "#" + " " * 16 + "\N{POLICE CARS REVOLVING LIGHT}" * 48
 _COPYRIGHT = re.compile(r"(?m)^#\s*(Copyright .*)$")
-_VERSION = re.compile(r"^__version__\s*=\s*[\"']([^\"']+)", re.MULTILINE)
 
 
 def expand_shard(shard: Shard) -> dict[Path, str]:
@@ -111,18 +110,6 @@ def notices(shard: Shard) -> str:
     return "# Code of the parents, under the Apache License 2.0:\n" * bool(missing) + "".join(
         f"#   {line}\n" for line in missing
     )
-
-
-def installed_version(package: str) -> str:
-    """The version a package states, read from its files."""
-    folder = installed_folder(package)
-    if folder is None:
-        return "unknown"
-    match = _VERSION.search((folder / "__init__.py").read_text(encoding="utf-8"))
-    if match:
-        return match[1]
-    found = sorted(folder.parent.glob(f"{package}-*.dist-info"))
-    return found[0].name.removeprefix(f"{package}-").removesuffix(".dist-info") if found else "unknown"
 
 
 def parent_hash(shard: Shard, outputs: Mapping[str, Output]) -> str:

@@ -20,6 +20,7 @@ FILE_TYPES = (
     "video_processing",
     "feature_extraction",
 )
+_VERSION = re.compile(r"^__version__\s*=\s*[\"']([^\"']+)", re.MULTILINE)
 _PARENT_MODULE = re.compile(
     r"^(image_processing_pil|image_processing|video_processing|feature_extraction"
     r"|modeling|configuration|tokenization|processing)_(\w+)$"
@@ -100,6 +101,18 @@ def installed_folder(package: str) -> Path | None:
     spec = importlib.util.find_spec(package)
     locations = list(spec.submodule_search_locations or ()) if spec else []
     return Path(locations[0]) if locations else None
+
+
+def installed_version(package: str) -> str:
+    """The version a package states, read from its files."""
+    folder = installed_folder(package)
+    if folder is None:
+        return "unknown"
+    match = _VERSION.search((folder / "__init__.py").read_text(encoding="utf-8"))
+    if match:
+        return match[1]
+    found = sorted(folder.parent.glob(f"{package}-*.dist-info"))
+    return found[0].name.removeprefix(f"{package}-").removesuffix(".dist-info") if found else "unknown"
 
 
 def _missing(node: ast.ImportFrom, shard: Path, path: Path) -> Diagnostic:

@@ -70,6 +70,21 @@ def test_loads_without_the_package(tmp_path):
         assert torch.equal(found[name], logits(tmp_path / f"{name}, converted")), name
 
 
+def test_code_that_travels_refuses_another_minor_of_transformers(tmp_path):
+    write_checkpoint(tmp_path / "source", tensors=tensors_of(LAYERS))
+    convert(tmp_path / "source", tmp_path / "converted", with_code=True)
+    for kind in ("configuration", "modeling"):
+        code = (
+            "import transformers.processing_utils, transformers; transformers.__version__ = '5.23.0'; "
+            f"import converted.{kind}_heterogeneous_llama as module"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode and "ImportError: The code beside this checkpoint was expanded from" in done.stderr
+        assert "5.23.0" in done.stderr and "transformers>=" in done.stderr
+        same = code.replace("transformers.__version__ = '5.23.0'", "pass")
+        subprocess.run([sys.executable, "-c", same], cwd=tmp_path, check=True)
+
+
 def test_code_does_not_travel_by_itself(tmp_path):
     write_checkpoint(tmp_path / "source")
     convert(tmp_path / "source", tmp_path / "with", with_code=True)
