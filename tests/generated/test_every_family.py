@@ -17,7 +17,7 @@ import stock_nemotron_h
 import torch
 from safetensors.torch import load_file
 
-from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
+from transformers import AutoModelForCausalLM, Cache, DynamicCache, StaticCache
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,35 @@ def test_flex_attention_agrees(family, tokens):
 
 
 # --- caches and generation -----------------------------------------------------------------------------------------
+
+
+@every_kind
+def test_cached_steps_and_generation_are_one_forward_by_values(family, fields, tokens):
+    """With no argument of ours but `use_cache`, so that whatever a release of transformers calls the cache, this runs."""
+    model = family.build(fields)
+    with torch.no_grad():
+        begun = model(tokens[:, :9], use_cache=True)
+        name, cache = next((name, value) for name, value in begun.items() if isinstance(value, Cache))
+        steps = [model(tokens[:, start : start + 1], **{name: cache}).logits for start in (9, 10)]
+        expected = model(tokens[:, :11], use_cache=False).logits
+    torch.testing.assert_close(torch.cat([begun.logits, *steps], dim=1), expected, atol=5e-6, rtol=1e-5)
+    generated = greedy(model, tokens, output_logits=True, return_dict_in_generate=True)
+    with torch.no_grad():
+        expected = model(generated.sequences[:, :-1], use_cache=False).logits[:, tokens.shape[1] - 1 :]
+    torch.testing.assert_close(torch.stack(generated.logits, dim=1), expected, atol=5e-6, rtol=1e-5)
+    assert torch.equal(generated.sequences, greedy(model, tokens, use_cache=False))
+
+
+@every_family
+def test_deprecated_names_of_the_cache_are_taken_with_a_warning(family, tokens):
+    model = family.build(family.small.KINDS["mixed"])
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad():
+        expected = model(tokens).logits[:, 9:]
+        model(tokens[:, :9], cache=cache)
+        with pytest.warns(FutureWarning, match="past_key_values"):
+            logits = model(tokens[:, 9:], past_key_values=cache).logits
+    torch.testing.assert_close(logits, expected, atol=5e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("make_cache", CACHES.values(), ids=CACHES.keys())
