@@ -55,6 +55,7 @@ def test_the_example_shard_expands_and_does_what_it_says(tmp_path, monkeypatch):
         assert torch.equal(ours(tokens).logits, parent(tokens).logits) is equal
 
 
+@pytest.mark.release
 def test_line_counts_are_those_of_the_files():
     root = Path(__file__).resolve().parent.parent
     rows = re.findall(r"^ *(\d+) ((?:modular|generated)/\w+\.py)$", README, flags=re.MULTILINE)
