@@ -90,12 +90,9 @@ def prepare(folder: Path) -> Environment:
     kept = [line for line in constraints.read_text().splitlines() if not line.startswith("transformers==")]
     constraints.write_text("\n".join(kept) + "\n")
     console.print("installing the newest transformers into an environment of its own")
-    install = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints]
-    for command in (
-        [sys.executable, "-m", "venv", folder / "venv"],
-        [*install, "torch"],
-        [*install, "-e", f"{tree}[dev]"],
-    ):
+    install = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
+    make = [sys.executable, "-m", "venv", str(folder / "venv")]
+    for command in (make, [*install, "torch"], [*install, "-e", f"{tree}[dev]"]):
         subprocess.run(command, capture_output=True, text=True, check=True)
     return Environment(tree, python)
 
@@ -149,7 +146,7 @@ def told_of_corpus(environment: Environment) -> Iterator[str]:
     )
     names = ["/".join(Path(path).parts[-2:]) for path in found["differing"]]
     show("\n".join(f"differs: {name}" for name in names))
-    show(done.stderr)
+    show(done.stderr.replace(f"{environment.packages}/", ""))
     if names:
         yield f"the generator's language: {len(names)} files of transformers differ"
 
