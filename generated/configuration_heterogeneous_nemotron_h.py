@@ -25,6 +25,10 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
+from transformers.utils import logging
+
+
+logger = logging.get_logger(__name__)
 
 
 class PerLayerConfigView(Sequence):
@@ -1151,6 +1155,12 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
                 message += f": the topk_group = {self.topk_group} best have less than num_experts_per_tok = {top_k}"
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
+
+    def simplify_sizes(self):
+        if self.tie_word_embeddings:
+            logger.warning("tie_word_embeddings is True and taken for False: a Nemotron-H has a head of its own.")
+            self.tie_word_embeddings = False  # what the models do, which have no such tie in transformers either
+        super().simplify_sizes()
 
 
 class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):

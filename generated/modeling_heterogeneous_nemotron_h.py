@@ -1357,8 +1357,7 @@ class HeterogeneousGenerationMixin(GenerationMixin):
 
 # Adapted from transformers.models.jamba.modeling_jamba.JambaForCausalLM with Jamba->HeterogeneousNemotronH, JAMBA->HETEROGENEOUS_NEMOTRON_H
 class HeterogeneousNemotronHForCausalLM(HeterogeneousNemotronHPreTrainedModel, HeterogeneousGenerationMixin):
-    # diff with NemotronH, which has the field `tie_word_embeddings` and does not tie
-    _tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}
+    _tied_weights_keys = {}
 
     def __init__(self, config: HeterogeneousNemotronHConfig):
         super().__init__(config)

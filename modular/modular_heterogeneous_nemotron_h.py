@@ -332,6 +332,12 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
 
+    def simplify_sizes(self):
+        if self.tie_word_embeddings:
+            logger.warning("tie_word_embeddings is True and taken for False: a Nemotron-H has a head of its own.")
+            self.tie_word_embeddings = False  # what the models do, which have no such tie in transformers either
+        super().simplify_sizes()
+
     def validate_layer_type(self):
         raise AttributeError("The layers are checked in HeterogeneousPreTrainedConfig")
 
@@ -552,9 +558,6 @@ class HeterogeneousNemotronHModel(NemotronHModel):
 
 
 class HeterogeneousNemotronHForCausalLM(NemotronHForCausalLM, HeterogeneousGenerationMixin):
-    # diff with NemotronH, which has the field `tie_word_embeddings` and does not tie
-    _tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}
-
     def forward(self, **super_kwargs) -> tuple | MoeCausalLMOutputWithPast:
         r"""
         Example:

@@ -19,6 +19,7 @@ from transformers_heterogeneous import (
     HeterogeneousNemotronHForCausalLM,
     HeterogeneousNemotronHModel,
 )
+from transformers_heterogeneous.converters import summarise, verify
 
 
 DATA = Path(__file__).parent.parent / "data"
@@ -645,16 +646,30 @@ def test_a_new_model_is_saved_under_the_published_names(tmp_path):
     assert len(list(tmp_path.glob("*.safetensors"))) > 2 and saved.keys() == published_tensors(model).keys()
 
 
-def test_tied_embeddings(tmp_path, tokens):
-    model = build({**MIXED, "tie_word_embeddings": True})
-    assert model.lm_head.weight is model.model.embeddings.weight
-    model.save_pretrained(tmp_path)
-    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
-    loaded, report = AutoModelForCausalLM.from_pretrained(
-        tmp_path, output_loading_info=True, attn_implementation="eager"
-    )
-    assert not any(report.values()) and loaded.lm_head.weight is loaded.model.embeddings.weight
-    assert torch.equal(loaded.eval()(tokens).logits, model(tokens).logits)
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_head_is_never_tied(tmp_path, tokens, ties):
+    """The parent has the field and does not tie: model, file, inspect and the converters' check say the same."""
+    torch.manual_seed(3)
+    parent = NemotronHForCausalLM(NemotronHConfig(**UNIFORM, tie_word_embeddings=ties)).eval()
+    parent.save_pretrained(tmp_path / "parent")
+    ours, report = HeterogeneousNemotronHForCausalLM.from_pretrained(tmp_path / "parent", output_loading_info=True)
+    assert not any(report.values()) and ours.lm_head.weight is not ours.model.embeddings.weight
+    assert torch.equal(ours.eval()(tokens).logits, parent(tokens).logits)
+    ours.save_pretrained(tmp_path / "ours")
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["tie_word_embeddings"] is False
+    assert verify(tmp_path / "ours", tmp_path / "parent").same
+    for folder in ("parent", "ours"):
+        assert summarise(tmp_path / folder).num_parameters == parent.num_parameters()
+
+
+def test_a_new_model_does_not_tie_either(tokens, caplog):
+    with caplog.at_level("WARNING"):
+        model = build({**MIXED, "tie_word_embeddings": True})
+    assert "tie_word_embeddings is True" in caplog.text and not model.config.tie_word_embeddings
+    model.load_state_dict(build(MIXED).state_dict())
+    assert torch.equal(model(tokens).logits, build(MIXED)(tokens).logits)
+    model.resize_token_embeddings(140)
+    assert model.lm_head.weight.shape == model.model.embeddings.weight.shape == (140, 32)
 
 
 def stock_with_weights(fields: dict) -> StockModel:
