@@ -18,6 +18,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -95,6 +96,44 @@ RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
     "is at most": (lambda size, other: size <= other, "is more than"),
 }
+# What a model runs with, in words -> the test of it, and the fields that it holds for, in whichever family has them
+NUMBERS = {
+    "a positive integer": (
+        lambda number: isinstance(number, int) and number > 0,
+        ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"),
+    ),
+    "a number that is not negative": (
+        lambda number: 0 <= number < math.inf,
+        ("rms_norm_eps", "layer_norm_epsilon", "initializer_range", "router_aux_loss_coef"),
+    ),
+    "a positive number": (lambda number: 0 < number < math.inf, ("logits_scaling", "swiglu_limit")),
+    "a number": (
+        math.isfinite,
+        (
+            *("embedding_multiplier", "attention_multiplier", "residual_multiplier"),
+            *("routed_scaling_factor", "swiglu_alpha"),
+        ),
+    ),
+}
+# The same for fields of one kind of layer
+MIXER_NUMBERS = {
+    "attention": ("num_attention_heads", "head_dim"),
+    "mamba": (
+        *("chunk_size", "conv_kernel", "mamba_num_heads", "mamba_head_dim", "n_groups"),
+        *("mamba_chunk_size", "mamba_d_conv", "mamba_n_heads", "mamba_n_groups", "mamba_d_state"),
+        "mamba_expand",
+    ),
+}
+# Numbers in `rope_parameters`, `None` where a kind of RoPE has a default for it, and the kinds that have none for a factor
+ROPE_NUMBERS = (
+    *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
+    *("low_freq_factor", "high_freq_factor"),
+)
+SCALED_ROPE = ("linear", "dynamic", "yarn", "llama3")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def has_state(mixer_type: str) -> bool:
@@ -113,6 +152,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     `layer_types` follows from the lists. Only with a scalar `sliding_window` does it say more than they do: the window
     holds for the layers of type `"sliding_attention"`, all that attend where it names none.
+
+    A model gives one entry of `attentions` for each layer that attends, and of `router_logits` for each that has experts:
+    `layers_made_of("attention")` and `layers_made_of("moe")` are their layers.
     """
 
     # Size -> the list that says whether a layer has it, and the entries of that list for which it does
@@ -195,6 +237,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
         config_dict = cls.without_unread_fields(config_dict)
         layer_types = {cls.attribute_map.get(name, name): value for name, value in kwargs.items()}.get("layer_types")
         if "num_hidden_layers" in kwargs:
@@ -335,11 +378,27 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
         return [sizes if has else None for has in having]
 
-    def with_window(self, window: int | None) -> PreTrainedConfig:
-        """This config with one window for all layers, as upstream's functions for masks read it."""
+    def with_fields(self, **fields) -> PreTrainedConfig:
+        """This config as functions of upstream read it that know one size for all layers."""
         config = object.__new__(type(self))
-        config.__dict__.update(self.__dict__, _model_config=self, sliding_window=window)
+        config.__dict__.update(self.__dict__, _model_config=self, **fields)
         return config
+
+    def with_one_number_of_heads(self) -> PreTrainedConfig:
+        """This config for upstream's RoPE, which divides by the query heads, and then takes `head_dim` all the same."""
+        heads = self.__dict__["num_attention_heads"]
+        if not isinstance(heads, list):
+            return self
+        return self.with_fields(num_attention_heads=max(filter(None, heads), default=1))
+
+    def validate_rope(self):
+        """Part of `@strict`-powered validation."""
+        PreTrainedConfig.validate_rope(self.with_one_number_of_heads())
+
+    def layers_made_of(self, kind: str) -> list[int]:
+        """The layers whose mixer or MLP is of this kind. `outputs.attentions[i]` is of layer `layers_made_of("attention")[i]`,
+        `outputs.router_logits[i]` of layer `layers_made_of("moe")[i]`; `outputs.hidden_states` has all layers."""
+        return [idx for idx, types in enumerate(zip(self.mixer_types, self.mlp_types)) if kind in types]
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         """What upstream's `skip` says of a layer."""
@@ -474,7 +533,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation. Names every layer that is wrong."""
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
-        found = (self._type_errors, self._size_errors, self._fusion_errors, self._relation_errors)
+        found = (
+            *(self._type_errors, self._number_errors, self._rope_errors),
+            *(self._size_errors, self._fusion_errors, self._relation_errors),
+        )
         if errors := self._list_errors() or [error for check in found for error in check()]:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
 
@@ -532,6 +594,37 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 "torch module serves"
             )
         return errors
+
+    def _number_errors(self) -> list[str]:
+        """Numbers that no model runs with, outside the lists."""
+        numbers = {needed: (fits, set(names)) for needed, (fits, names) in NUMBERS.items()}
+        for mixer, names in MIXER_NUMBERS.items():
+            if self.mixer_types is None or mixer in self.mixer_types:
+                numbers["a positive integer"][1].update(names)
+        own = self.__dict__.keys() - self.per_layer_sizes.keys()
+        return [
+            f"{name} is {self.__dict__[name]!r}: {needed} is needed"
+            for needed, (fits, names) in numbers.items()
+            for name in sorted(names & own)
+            if not (is_number(self.__dict__[name]) and fits(self.__dict__[name]))
+        ]
+
+    def _rope_errors(self) -> list[str]:
+        rope = self.__dict__.get("rope_parameters")
+        if not rope or self.__dict__.get("position_embedding_type", "rope") != "rope":
+            return []
+        nested = sorted(name for name in rope if name in MIXERS_BY_LAYER_TYPE)
+        if nested:
+            return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]
+        rope_type = rope.get("rope_type", "default")
+        names = ["rope_theta", *(name for name in ROPE_NUMBERS if rope.get(name) is not None)]
+        if rope_type in SCALED_ROPE and "factor" not in names:
+            names.append("factor")
+        return [
+            f"rope_parameters: {name} is {rope.get(name)!r}, a positive number is needed"
+            for name in names
+            if not (is_number(rope.get(name)) and 0 < rope[name] < math.inf)
+        ]
 
     def _size_errors(self) -> list[str]:
         errors = []
@@ -845,6 +938,7 @@ SYNONYMS = {
 # What else may say what the layers are made of; read into `mixer_types` and `mlp_types`
 LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern", "block_configs"}
 LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
+IN_PLACE_OF_A_NUMBER = ("layers_block_type", "layer_types", "hybrid_override_pattern")  # the parent's, which wins
 GROUPS = ("n_group", "topk_group", "n_groups")
 # Fields that ask for what these layers do not do -> the values that do not
 INEXPRESSIBLE_FIELDS = {
@@ -1028,10 +1122,40 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         self.time_step_limit = [float(limit) for limit in self.time_step_limit]
         super().__post_init__(**kwargs)
 
+    @property
+    def hybrid_override_pattern(self) -> str:
+        """
+        Backward compatibility property.
+        Returns the pattern string representation of layers_block_type.
+        """
+        return self._list_to_pattern(self.layers_block_type)
+
+    @property
+    def mtp_hybrid_override_pattern(self) -> str:
+        """
+        Backward compatibility property.
+        Returns the pattern string representation of mtp_layers_block_type.
+        """
+        return self._list_to_pattern(self.mtp_layers_block_type)
+
+    @staticmethod
+    def _list_to_pattern(layers_list: list[str]) -> str:
+        """The layers in one string, for code that reads it."""
+        patterns = {BLOCK_TYPES[name]: character for character, name in PATTERN_BLOCK_TYPES.items()}
+        empty = [idx for idx, name in enumerate(layers_list) if BLOCK_TYPES[name] not in patterns]
+        if empty:
+            raise AttributeError(f"a pattern has no character for layers with nothing in them, here {empty}")
+        return "".join(patterns[BLOCK_TYPES[name]] for name in layers_list)
+
+    @staticmethod
+    def _pattern_to_list(pattern: str) -> list:
+        """Convert pattern string to list of layer types (for backward compatibility)."""
+        pattern_mapping = {"M": "linear_attention", "E": "moe", "*": "full_attention", "-": "mlp"}
+        return [pattern_mapping[char] for char in pattern]
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict, kwargs = cls._with_overridden_names(config_dict, kwargs)
-        config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
         if config_dict.get("block_configs") is not None:
             # What neither a block nor the config says is missing: the defaults are not those of the checkpoint
             config_dict = dict.fromkeys(cls.per_layer_sizes) | config_dict
@@ -1090,8 +1214,11 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
 
         layers = agreed_layers(descriptions)
-        if self.num_hidden_layers not in (None, len(layers)):
-            name = next(iter(descriptions))
+        name = next(iter(descriptions))
+        if self.num_hidden_layers not in (None, len(layers)) and name in IN_PLACE_OF_A_NUMBER:
+            stated = f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"
+            logger.warning(f"{stated}: these are built, as Nemotron-H does.")
+        elif self.num_hidden_layers not in (None, len(layers)):
             raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}")
         self.num_hidden_layers = len(layers)
         self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]

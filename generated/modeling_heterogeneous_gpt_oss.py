@@ -515,7 +515,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             if name not in first_layers:
                 continue
             masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=config if window in (None, windows) else config.with_window(window),
+                config=config if window in (None, windows) else config.with_fields(sliding_window=window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 cache=cache,
@@ -545,14 +545,12 @@ class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
         "hidden_states": HeterogeneousGptOssDecoderLayer,
         "attentions": HeterogeneousGptOssAttention,
     }
-    _keep_in_fp32_modules = ["post_attention_layernorm", "input_layernorm", "norm"]
     _compatible_flash_implementations = [
         "kernels-community/vllm-flash-attn3",
         "flash_attention_4",
         "kernels-community/metal-flash-sdpa",
         "kernels-community/aiter-flash-attn",
     ]
-    # diff with gpt-oss, which keeps them only when float16 is asked for
     _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
     _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
     ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}

@@ -1136,7 +1136,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             if name not in first_layers:
                 continue
             masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=config if window in (None, windows) else config.with_window(window),
+                config=config if window in (None, windows) else config.with_fields(sliding_window=window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 cache=cache,
