@@ -18,6 +18,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
@@ -48,17 +49,20 @@ class PerLayerConfigView(Sequence):
         if isinstance(index, slice):
             return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
         if isinstance(index, str):
-            index = self.layer_of_type(index)
+            config = self.layer_config(self.layer_of_type(index))
+            del config.__dict__["_layer_idx"]  # it stands for several layers
+            return config
         num_layers = len(self)
         if not -num_layers <= index < num_layers:
             raise IndexError(f"layer {index} of a model with {num_layers} layers")
-        return self.layer_config(index % num_layers) if self.attributes else self.config
+        return self.layer_config(index % num_layers)
 
     def layer_config(self, layer_idx: int) -> PreTrainedConfig:
         """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
         of geometry (cache allocators, servers) expect a number."""
         fields = self.config.__dict__
-        layer_fields = {"_model_config": self.config, "skip": self.config.skipped_sub_blocks(layer_idx)}
+        layer_fields = {"_model_config": self.config, "_layer_idx": layer_idx}
+        layer_fields["skip"] = self.config.skipped_sub_blocks(layer_idx)
         for name in self.attributes - {"mixer_types", "mlp_types"}:
             sizes = fields[name] if isinstance(fields[name], list) else self.config.layer_sizes(name)
             size = sizes[layer_idx]
@@ -207,6 +211,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
         window."""
         name = self.attribute_map.get(name, name)
+        if "_model_config" in self.__dict__ and not name.startswith("_"):
+            self._set_of_layer(name, value)
+            return
         if not self.__dict__.get("_post_init_done", False):
             super().__setattr__(name, value)
             return
@@ -220,6 +227,25 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             if isinstance(self.windows, int) and not any(self.sliding_layers()):
                 self.__dict__["layer_types"] = None  # they were said of a model without windows
             self._simplify_layer_types()
+
+    def _set_of_layer(self, name: str, value: Any):
+        """What is set on the config of a layer is set on the model's."""
+        model_config, layer_idx = self._model_config, self.__dict__.get("_layer_idx")
+        known = ["mixer_types", "mlp_types", *self.per_layer_sizes]
+        if layer_idx is None or name not in known:
+            raise AttributeError(
+                f"{name} cannot be set to {value!r} on the config of a layer, which is computed from the model's: set it "
+                f"there, for all layers, or by layer index one of {known}"
+            )
+        model_config.per_layer_config = {layer_idx: {name: value}}
+        self.__dict__.update(model_config.per_layer_config[layer_idx].__dict__)
+
+    def save_pretrained(self, *args, **kwargs):
+        config = copy.deepcopy(self)  # `assistant_early_exit` and others change the number of layers for a while
+        config._fit_lists()
+        config.check_layer_types()
+        config.simplify_sizes()
+        PreTrainedConfig.save_pretrained(config, *args, **kwargs)
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -251,10 +277,13 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             overridden.check_layer_types(layer_types)
         return config
 
-    def check_layer_types(self, layer_types: list[str]):
-        """Refuse an override of `layer_types` that says something else than the lists it follows from."""
-        layers = zip(self.mixer_types, remap_legacy_layer_types(layer_types), self.layer_types)
-        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if mixer != "none" and asked != kind}
+    def check_layer_types(self, layer_types: list[str] | None = None):
+        """Refuse `layer_types` that say something else than the lists they follow from."""
+        if self._list_errors():
+            return  # for `validate_architecture` to report
+        layer_types = self.layer_types if layer_types is None else layer_types
+        layers = zip(self.mixer_types, remap_legacy_layer_types(layer_types or []), self._derived_layer_types())
+        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if has_state(mixer) and asked != kind}
         if wrong:
             raise ValueError(
                 f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
@@ -284,10 +313,20 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             return entries[:1] * depth
         return entries[:depth]
 
+    def layer_lists(self) -> dict[str, list]:
+        """The fields that are lists with one entry a layer."""
+        names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
+        return {name: list(self.__dict__[name]) for name in names if isinstance(self.__dict__.get(name), list)}
+
+    def keep_layers(self, layers: Sequence[int]):
+        """Let the lists describe these of the layers, in this order."""
+        lists = {name: [entries[idx] for idx in layers] for name, entries in self.layer_lists().items()}
+        self.__dict__.update(lists, num_hidden_layers=len(layers))
+        self.simplify_sizes()
+
     def _fit_lists(self):
         """Fit all lists where it is `num_hidden_layers` that was changed: they are as long as one another."""
-        names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
-        lists = {name: self.__dict__[name] for name in names if isinstance(self.__dict__.get(name), list)}
+        lists = self.layer_lists()
         if len({len(entries) for entries in lists.values()}) == 1:
             self.__dict__.update(
                 {name: self.fitted(name, entries, self.num_hidden_layers) for name, entries in lists.items()}
@@ -524,6 +563,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Check once more, ahead of building a model: the lists may have been edited since the config was made, and how
         the model is to be spread over devices is known now."""
         self._fit_lists()
+        self.check_layer_types()
         self.simplify_sizes()
         self.validate_architecture()
         if errors := self._sharding_errors():
@@ -701,6 +741,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
         d.pop("_model_config", None)
+        d.pop("_layer_idx", None)
         if not isinstance(self.windows, int):
             d.pop("layer_types", None)
         if self.fused_blocks is None:

@@ -308,6 +308,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
 
         inputs_embeds = inputs_embeds * self.embedding_multiplier
 
+        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 

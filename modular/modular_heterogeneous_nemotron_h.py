@@ -517,6 +517,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
         if inputs_embeds is None:
             inputs_embeds = self.embeddings(input_ids)
 
+        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 

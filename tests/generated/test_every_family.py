@@ -293,9 +293,8 @@ def test_recorded_outputs(family, tokens):
 def made_of(family, model, layers):
     """A model that is made from a config with these layers of another one's, and their weights."""
     fields = model.config.to_dict()
-    for name in ("mixer_types", "mlp_types", "layer_types", *model.config.per_layer_sizes):
-        if isinstance(fields.get(name), list):
-            fields[name] = [fields[name][at] for at in layers]
+    lists = model.config.layer_lists()
+    fields |= {name: [lists[name][at] for at in layers] for name in lists.keys() & fields.keys()}
     made = family.build({**fields, "num_hidden_layers": len(layers)}, "eager")
     state = model.state_dict()
     for name in made.state_dict():
