@@ -129,7 +129,7 @@ def layer_facts(config: Any, layer_idx: int) -> LayerFacts:
 
 
 def no_optional(config: Any) -> dict[str, Shape]:
-    """The head is never tied to the embedding."""
+    """The head is never tied to the embedding, whatever `tie_word_embeddings` says: transformers' Nemotron-H does not tie."""
     return {}
 
 

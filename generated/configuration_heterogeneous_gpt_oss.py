@@ -17,6 +17,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,17 +43,20 @@ class PerLayerConfigView(Sequence):
         if isinstance(index, slice):
             return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
         if isinstance(index, str):
-            index = self.layer_of_type(index)
+            config = self.layer_config(self.layer_of_type(index))
+            del config.__dict__["_layer_idx"]  # it stands for several layers
+            return config
         num_layers = len(self)
         if not -num_layers <= index < num_layers:
             raise IndexError(f"layer {index} of a model with {num_layers} layers")
-        return self.layer_config(index % num_layers) if self.attributes else self.config
+        return self.layer_config(index % num_layers)
 
     def layer_config(self, layer_idx: int) -> PreTrainedConfig:
         """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
         of geometry (cache allocators, servers) expect a number."""
         fields = self.config.__dict__
-        layer_fields = {"_model_config": self.config, "skip": self.config.skipped_sub_blocks(layer_idx)}
+        layer_fields = {"_model_config": self.config, "_layer_idx": layer_idx}
+        layer_fields["skip"] = self.config.skipped_sub_blocks(layer_idx)
         for name in self.attributes - {"mixer_types", "mlp_types"}:
             sizes = fields[name] if isinstance(fields[name], list) else self.config.layer_sizes(name)
             size = sizes[layer_idx]
@@ -89,6 +94,44 @@ RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
     "is at most": (lambda size, other: size <= other, "is more than"),
 }
+# What a model runs with, in words -> the test of it, and the fields that it holds for, in whichever family has them
+NUMBERS = {
+    "a positive integer": (
+        lambda number: isinstance(number, int) and number > 0,
+        ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"),
+    ),
+    "a number that is not negative": (
+        lambda number: 0 <= number < math.inf,
+        ("rms_norm_eps", "layer_norm_epsilon", "initializer_range", "router_aux_loss_coef"),
+    ),
+    "a positive number": (lambda number: 0 < number < math.inf, ("logits_scaling", "swiglu_limit")),
+    "a number": (
+        math.isfinite,
+        (
+            *("embedding_multiplier", "attention_multiplier", "residual_multiplier"),
+            *("routed_scaling_factor", "swiglu_alpha"),
+        ),
+    ),
+}
+# The same for fields of one kind of layer
+MIXER_NUMBERS = {
+    "attention": ("num_attention_heads", "head_dim"),
+    "mamba": (
+        *("chunk_size", "conv_kernel", "mamba_num_heads", "mamba_head_dim", "n_groups"),
+        *("mamba_chunk_size", "mamba_d_conv", "mamba_n_heads", "mamba_n_groups", "mamba_d_state"),
+        "mamba_expand",
+    ),
+}
+# Numbers in `rope_parameters`, `None` where a kind of RoPE has a default for it, and the kinds that have none for a factor
+ROPE_NUMBERS = (
+    *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
+    *("low_freq_factor", "high_freq_factor"),
+)
+SCALED_ROPE = ("linear", "dynamic", "yarn", "llama3")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def has_state(mixer_type: str) -> bool:
@@ -107,6 +150,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     `layer_types` follows from the lists. Only with a scalar `sliding_window` does it say more than they do: the window
     holds for the layers of type `"sliding_attention"`, all that attend where it names none.
+
+    A model gives one entry of `attentions` for each layer that attends, and of `router_logits` for each that has experts:
+    `layers_made_of("attention")` and `layers_made_of("moe")` are their layers.
     """
 
     # Size -> the list that says whether a layer has it, and the entries of that list for which it does
@@ -159,6 +205,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
         window."""
         name = self.attribute_map.get(name, name)
+        if "_model_config" in self.__dict__ and not name.startswith("_"):
+            self._set_of_layer(name, value)
+            return
         if not self.__dict__.get("_post_init_done", False):
             super().__setattr__(name, value)
             return
@@ -172,6 +221,25 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             if isinstance(self.windows, int) and not any(self.sliding_layers()):
                 self.__dict__["layer_types"] = None  # they were said of a model without windows
             self._simplify_layer_types()
+
+    def _set_of_layer(self, name: str, value: Any):
+        """What is set on the config of a layer is set on the model's."""
+        model_config, layer_idx = self._model_config, self.__dict__.get("_layer_idx")
+        known = ["mixer_types", "mlp_types", *self.per_layer_sizes]
+        if layer_idx is None or name not in known:
+            raise AttributeError(
+                f"{name} cannot be set to {value!r} on the config of a layer, which is computed from the model's: set it "
+                f"there, for all layers, or by layer index one of {known}"
+            )
+        model_config.per_layer_config = {layer_idx: {name: value}}
+        self.__dict__.update(model_config.per_layer_config[layer_idx].__dict__)
+
+    def save_pretrained(self, *args, **kwargs):
+        config = copy.deepcopy(self)  # `assistant_early_exit` and others change the number of layers for a while
+        config._fit_lists()
+        config.check_layer_types()
+        config.simplify_sizes()
+        PreTrainedConfig.save_pretrained(config, *args, **kwargs)
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -189,6 +257,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
         config_dict = cls.without_unread_fields(config_dict)
         layer_types = {cls.attribute_map.get(name, name): value for name, value in kwargs.items()}.get("layer_types")
         if "num_hidden_layers" in kwargs:
@@ -202,10 +271,13 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             overridden.check_layer_types(layer_types)
         return config
 
-    def check_layer_types(self, layer_types: list[str]):
-        """Refuse an override of `layer_types` that says something else than the lists it follows from."""
-        layers = zip(self.mixer_types, remap_legacy_layer_types(layer_types), self.layer_types)
-        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if mixer != "none" and asked != kind}
+    def check_layer_types(self, layer_types: list[str] | None = None):
+        """Refuse `layer_types` that say something else than the lists they follow from."""
+        if self._list_errors():
+            return  # for `validate_architecture` to report
+        layer_types = self.layer_types if layer_types is None else layer_types
+        layers = zip(self.mixer_types, remap_legacy_layer_types(layer_types or []), self._derived_layer_types())
+        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if has_state(mixer) and asked != kind}
         if wrong:
             raise ValueError(
                 f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
@@ -235,10 +307,20 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             return entries[:1] * depth
         return entries[:depth]
 
+    def layer_lists(self) -> dict[str, list]:
+        """The fields that are lists with one entry a layer."""
+        names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
+        return {name: list(self.__dict__[name]) for name in names if isinstance(self.__dict__.get(name), list)}
+
+    def keep_layers(self, layers: Sequence[int]):
+        """Let the lists describe these of the layers, in this order."""
+        lists = {name: [entries[idx] for idx in layers] for name, entries in self.layer_lists().items()}
+        self.__dict__.update(lists, num_hidden_layers=len(layers))
+        self.simplify_sizes()
+
     def _fit_lists(self):
         """Fit all lists where it is `num_hidden_layers` that was changed: they are as long as one another."""
-        names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
-        lists = {name: self.__dict__[name] for name in names if isinstance(self.__dict__.get(name), list)}
+        lists = self.layer_lists()
         if len({len(entries) for entries in lists.values()}) == 1:
             self.__dict__.update(
                 {name: self.fitted(name, entries, self.num_hidden_layers) for name, entries in lists.items()}
@@ -329,11 +411,27 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
         return [sizes if has else None for has in having]
 
-    def with_window(self, window: int | None) -> PreTrainedConfig:
-        """This config with one window for all layers, as upstream's functions for masks read it."""
+    def with_fields(self, **fields) -> PreTrainedConfig:
+        """This config as functions of upstream read it that know one size for all layers."""
         config = object.__new__(type(self))
-        config.__dict__.update(self.__dict__, _model_config=self, sliding_window=window)
+        config.__dict__.update(self.__dict__, _model_config=self, **fields)
         return config
+
+    def with_one_number_of_heads(self) -> PreTrainedConfig:
+        """This config for upstream's RoPE, which divides by the query heads, and then takes `head_dim` all the same."""
+        heads = self.__dict__["num_attention_heads"]
+        if not isinstance(heads, list):
+            return self
+        return self.with_fields(num_attention_heads=max(filter(None, heads), default=1))
+
+    def validate_rope(self):
+        """Part of `@strict`-powered validation."""
+        PreTrainedConfig.validate_rope(self.with_one_number_of_heads())
+
+    def layers_made_of(self, kind: str) -> list[int]:
+        """The layers whose mixer or MLP is of this kind. `outputs.attentions[i]` is of layer `layers_made_of("attention")[i]`,
+        `outputs.router_logits[i]` of layer `layers_made_of("moe")[i]`; `outputs.hidden_states` has all layers."""
+        return [idx for idx, types in enumerate(zip(self.mixer_types, self.mlp_types)) if kind in types]
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         """What upstream's `skip` says of a layer."""
@@ -459,6 +557,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Check once more, ahead of building a model: the lists may have been edited since the config was made, and how
         the model is to be spread over devices is known now."""
         self._fit_lists()
+        self.check_layer_types()
         self.simplify_sizes()
         self.validate_architecture()
         if errors := self._sharding_errors():
@@ -468,7 +567,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Part of `@strict`-powered validation. Names every layer that is wrong."""
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
-        found = (self._type_errors, self._size_errors, self._fusion_errors, self._relation_errors)
+        found = (
+            *(self._type_errors, self._number_errors, self._rope_errors),
+            *(self._size_errors, self._fusion_errors, self._relation_errors),
+        )
         if errors := self._list_errors() or [error for check in found for error in check()]:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
 
@@ -526,6 +628,37 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 "torch module serves"
             )
         return errors
+
+    def _number_errors(self) -> list[str]:
+        """Numbers that no model runs with, outside the lists."""
+        numbers = {needed: (fits, set(names)) for needed, (fits, names) in NUMBERS.items()}
+        for mixer, names in MIXER_NUMBERS.items():
+            if self.mixer_types is None or mixer in self.mixer_types:
+                numbers["a positive integer"][1].update(names)
+        own = self.__dict__.keys() - self.per_layer_sizes.keys()
+        return [
+            f"{name} is {self.__dict__[name]!r}: {needed} is needed"
+            for needed, (fits, names) in numbers.items()
+            for name in sorted(names & own)
+            if not (is_number(self.__dict__[name]) and fits(self.__dict__[name]))
+        ]
+
+    def _rope_errors(self) -> list[str]:
+        rope = self.__dict__.get("rope_parameters")
+        if not rope or self.__dict__.get("position_embedding_type", "rope") != "rope":
+            return []
+        nested = sorted(name for name in rope if name in MIXERS_BY_LAYER_TYPE)
+        if nested:
+            return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]
+        rope_type = rope.get("rope_type", "default")
+        names = ["rope_theta", *(name for name in ROPE_NUMBERS if rope.get(name) is not None)]
+        if rope_type in SCALED_ROPE and "factor" not in names:
+            names.append("factor")
+        return [
+            f"rope_parameters: {name} is {rope.get(name)!r}, a positive number is needed"
+            for name in names
+            if not (is_number(rope.get(name)) and 0 < rope[name] < math.inf)
+        ]
 
     def _size_errors(self) -> list[str]:
         errors = []
@@ -602,6 +735,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
         d.pop("_model_config", None)
+        d.pop("_layer_idx", None)
         if not isinstance(self.windows, int):
             d.pop("layer_types", None)
         if self.fused_blocks is None:

@@ -1095,6 +1095,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     # Where norm and MLP are fused: the norm, and the MLP into which it moves
     fused_norm = "post_attention_layernorm"
     fused_mlp = "mlp"
+    layers_moved = False
 
     def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
         if not hasattr(config, "mixer_types"):  # remote code has a copy of the class
@@ -1148,6 +1149,69 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 if layer.mask_name is None:
                     layers[layer_idx] = own_layers[layer_idx]
 
+    def follow_changes(self, cache: Cache | None = None, use_cache: bool | None = None):
+        """Follow what was changed since the last forward, or since the model was built: layers that were taken out, moved
+        or copied, and windows that were set."""
+        config = self.config
+        order = [getattr(layer, "planned_idx", None) for layer in self.layers]
+        moved = order != list(range(len(order))) or len(order) < len(config.mixer_types)
+        if moved and len(set(self.layers)) < len(order):
+            self._refuse_shared_layers(cache is not None or use_cache)
+            return
+        if moved:
+            self._follow_layers(order)
+        types = list(zip(config.mixer_types, config.mlp_types))
+        if [layer.planned_types for layer in self.layers][: len(types)] != types:
+            self._refuse_other_types(types)
+        if moved or self.planned_windows != (config.windows, config.layer_types):
+            if cache is not None and cache.get_seq_length() > 0:
+                raise ValueError("Layers or windows were changed since this cache was filled: begin with a new one.")
+            config.check_layer_types()
+            self.plan_masks(config)
+
+    def _follow_layers(self, order: list[int | None]):
+        """Let the config say what the layers are, and each layer its own place in the cache."""
+        config = self.config
+        if None in order:
+            raise ValueError(
+                f"Layer {order.index(None)} was not built with the model. Put a `copy.deepcopy` of one of its layers "
+                "there, or build a model with as many layers and load the weights."
+            )
+        if config.layer_lists() == self.planned_lists:
+            config.keep_layers(order)
+        elif len(config.mixer_types) != len(order):
+            raise ValueError(
+                f"The model has {len(order)} layers, of {len(self.planned_lists['mixer_types'])} once, and mixer_types "
+                f"has {len(config.mixer_types)} entries: set the lists of the config for the layers that are there."
+            )
+        config.num_hidden_layers = len(order)
+        for layer_idx, layer in enumerate(self.layers):
+            for module in layer.modules():
+                if hasattr(module, "layer_idx"):
+                    module.layer_idx = layer_idx
+        self.layers_moved = True
+
+    def _refuse_shared_layers(self, cached: bool | None):
+        if cached:
+            raise ValueError(
+                "A layer is there more than once, and it has one place in a cache: put a `copy.deepcopy` of it there, or "
+                "call with `use_cache=False`."
+            )
+
+    def _refuse_other_types(self, types: list[tuple[str, str]]):
+        planned = [layer.planned_types for layer in self.layers]
+        wrong = {idx: own for idx, (own, asked) in enumerate(zip(planned, types)) if own != asked}
+        raise ValueError(
+            f"mixer_types or mlp_types were set on the config of a built model, whose layers are {wrong}, by index: build "
+            "a model of the config, or load one with `from_pretrained(path, per_layer_config={layer: {...}})`."
+        )
+
+    def save_pretrained(self, *args, **kwargs):
+        self.base_model.follow_changes()
+        if self.base_model.layers_moved:  # what is named back is named by layer
+            self._weight_conversions = self.renamings(self.config)
+        super().save_pretrained(*args, **kwargs)
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig):
         """
         Plan one mask for each distinct (kind, window) of the layers' mixers.
@@ -1155,12 +1219,18 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         Sets `mask_name` of each layer, `None` where it needs no mask. The names are upstream's layer types; with several
         windows, the window is added to the name. `mask_kinds` says for each name the layer type and the window.
         """
+        self.planned_lists = config.layer_lists()
+        self.planned_windows = (config.windows, config.layer_types)
         windows = config.layer_sizes("sliding_window")
         several = len({window for window in windows if window is not None}) > 1
         self.mask_kinds = {}
-        layers = zip(self.layers, config.mixer_types, config.layer_types, windows)
-        for layer, mixer_type, layer_type, window in layers:
+        layers = zip(self.layers, config.mixer_types, config.mlp_types, config.layer_types, windows)
+        for layer_idx, (layer, mixer_type, mlp_type, layer_type, window) in enumerate(layers):
+            layer.planned_idx, layer.planned_types = layer_idx, (mixer_type, mlp_type)
             layer.mask_name = None
+            for module in layer.children():
+                if hasattr(module, "sliding_window"):
+                    module.sliding_window = window
             if has_state(mixer_type):
                 layer.mask_name = f"{layer_type}_{window}" if several and window is not None else layer_type
                 self.mask_kinds[layer.mask_name] = (layer_type, window)
@@ -1192,7 +1262,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             if name not in first_layers:
                 continue
             masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=config if window in (None, windows) else config.with_window(window),
+                config=config if window in (None, windows) else config.with_fields(sliding_window=window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 cache=cache,
@@ -1288,6 +1358,7 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
 
         inputs_embeds = inputs_embeds * self.embedding_multiplier
 
+        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 
@@ -1348,13 +1419,14 @@ class HeterogeneousGenerationMixin(GenerationMixin):
             )
         return super().init_continuous_batching(*args, **kwargs)
 
-    def _prepare_cache_for_generation(self, generation_config, *args, **kwargs):
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
+        self.base_model.follow_changes(model_kwargs.get("cache"), generation_config.use_cache is not False)
         if "attention" not in self.config.mixer_types and generation_config.use_cache is not False:
             raise ValueError(
                 "No layer attends, and only a layer that does counts the tokens in a cache. "
                 "Call `generate` with `use_cache=False`, or `forward` token by token, which keeps the mamba states."
             )
-        return super()._prepare_cache_for_generation(generation_config, *args, **kwargs)
+        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
 
     def _get_candidate_generator(self, generation_config, *args, **kwargs):
         early_exit = generation_config.assistant_early_exit

@@ -73,6 +73,53 @@ class HeterogeneousLlamaRMSNorm(nn.Module):
         return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"
 
 
+class HeterogeneousLlamaRotaryEmbedding(nn.Module):
+    def __init__(self, config: HeterogeneousLlamaConfig):
+        super().__init__()
+        config = config.with_one_number_of_heads()
+        self.max_seq_len_cached = config.max_position_embeddings
+        self.original_max_seq_len = config.max_position_embeddings
+
+        self.config = config
+
+        self.rope_type = self.config.rope_parameters["rope_type"]
+        rope_init_fn: Callable = self.compute_default_rope_parameters
+        if self.rope_type != "default":
+            rope_init_fn = ROPE_INIT_FUNCTIONS[self.rope_type]
+        inv_freq, self.attention_scaling = rope_init_fn(self.config)
+
+        self.inv_freq = nn.Buffer(inv_freq, persistent=False)
+        self.original_inv_freq = nn.Buffer(inv_freq.clone(), persistent=False)
+
+    @staticmethod
+    def compute_default_rope_parameters(config: HeterogeneousLlamaConfig, **kwargs) -> tuple[torch.Tensor, float]:
+        """
+        Computes the inverse frequencies according to the original RoPE implementation
+        Args:
+            config ([`~transformers.PreTrainedConfig`]):
+                The model configuration.
+        Returns:
+            Tuple of (`torch.Tensor`, `float`), containing the inverse frequencies for the RoPE embeddings and the
+            post-processing scaling factor applied to the computed cos/sin (unused in this type of RoPE).
+        """
+        base = config.rope_parameters["rope_theta"]
+        dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+        attention_factor = 1.0  # Unused in this type of RoPE
+        # Compute the inverse frequencies
+        inv_freq = 1.0 / (base ** (torch.arange(0, dim, 2, dtype=torch.float) / dim))
+        return inv_freq, attention_factor
+
+    @dynamic_rope_update  # power user: used with advanced RoPE types (e.g. dynamic rope)
+    def forward(self, x, position_ids):
+        freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
+        emb = torch.cat((freqs, freqs), dim=-1)
+        cos = emb.cos() * self.attention_scaling
+        sin = emb.sin() * self.attention_scaling
+
+        return cos.to(dtype=x.dtype), sin.to(dtype=x.dtype)
+
+
 class HeterogeneousLlamaMLP(nn.Module):
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
         super().__init__()
@@ -386,6 +433,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     # Where norm and MLP are fused: the norm, and the MLP into which it moves
     fused_norm = "post_attention_layernorm"
     fused_mlp = "mlp"
+    layers_moved = False
 
     def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
         if not hasattr(config, "mixer_types"):  # remote code has a copy of the class
@@ -439,6 +487,69 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 if layer.mask_name is None:
                     layers[layer_idx] = own_layers[layer_idx]
 
+    def follow_changes(self, cache: Cache | None = None, use_cache: bool | None = None):
+        """Follow what was changed since the last forward, or since the model was built: layers that were taken out, moved
+        or copied, and windows that were set."""
+        config = self.config
+        order = [getattr(layer, "planned_idx", None) for layer in self.layers]
+        moved = order != list(range(len(order))) or len(order) < len(config.mixer_types)
+        if moved and len(set(self.layers)) < len(order):
+            self._refuse_shared_layers(cache is not None or use_cache)
+            return
+        if moved:
+            self._follow_layers(order)
+        types = list(zip(config.mixer_types, config.mlp_types))
+        if [layer.planned_types for layer in self.layers][: len(types)] != types:
+            self._refuse_other_types(types)
+        if moved or self.planned_windows != (config.windows, config.layer_types):
+            if cache is not None and cache.get_seq_length() > 0:
+                raise ValueError("Layers or windows were changed since this cache was filled: begin with a new one.")
+            config.check_layer_types()
+            self.plan_masks(config)
+
+    def _follow_layers(self, order: list[int | None]):
+        """Let the config say what the layers are, and each layer its own place in the cache."""
+        config = self.config
+        if None in order:
+            raise ValueError(
+                f"Layer {order.index(None)} was not built with the model. Put a `copy.deepcopy` of one of its layers "
+                "there, or build a model with as many layers and load the weights."
+            )
+        if config.layer_lists() == self.planned_lists:
+            config.keep_layers(order)
+        elif len(config.mixer_types) != len(order):
+            raise ValueError(
+                f"The model has {len(order)} layers, of {len(self.planned_lists['mixer_types'])} once, and mixer_types "
+                f"has {len(config.mixer_types)} entries: set the lists of the config for the layers that are there."
+            )
+        config.num_hidden_layers = len(order)
+        for layer_idx, layer in enumerate(self.layers):
+            for module in layer.modules():
+                if hasattr(module, "layer_idx"):
+                    module.layer_idx = layer_idx
+        self.layers_moved = True
+
+    def _refuse_shared_layers(self, cached: bool | None):
+        if cached:
+            raise ValueError(
+                "A layer is there more than once, and it has one place in a cache: put a `copy.deepcopy` of it there, or "
+                "call with `use_cache=False`."
+            )
+
+    def _refuse_other_types(self, types: list[tuple[str, str]]):
+        planned = [layer.planned_types for layer in self.layers]
+        wrong = {idx: own for idx, (own, asked) in enumerate(zip(planned, types)) if own != asked}
+        raise ValueError(
+            f"mixer_types or mlp_types were set on the config of a built model, whose layers are {wrong}, by index: build "
+            "a model of the config, or load one with `from_pretrained(path, per_layer_config={layer: {...}})`."
+        )
+
+    def save_pretrained(self, *args, **kwargs):
+        self.base_model.follow_changes()
+        if self.base_model.layers_moved:  # what is named back is named by layer
+            self._weight_conversions = self.renamings(self.config)
+        super().save_pretrained(*args, **kwargs)
+
     def plan_masks(self, config: HeterogeneousPreTrainedConfig):
         """
         Plan one mask for each distinct (kind, window) of the layers' mixers.
@@ -446,12 +557,18 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         Sets `mask_name` of each layer, `None` where it needs no mask. The names are upstream's layer types; with several
         windows, the window is added to the name. `mask_kinds` says for each name the layer type and the window.
         """
+        self.planned_lists = config.layer_lists()
+        self.planned_windows = (config.windows, config.layer_types)
         windows = config.layer_sizes("sliding_window")
         several = len({window for window in windows if window is not None}) > 1
         self.mask_kinds = {}
-        layers = zip(self.layers, config.mixer_types, config.layer_types, windows)
-        for layer, mixer_type, layer_type, window in layers:
+        layers = zip(self.layers, config.mixer_types, config.mlp_types, config.layer_types, windows)
+        for layer_idx, (layer, mixer_type, mlp_type, layer_type, window) in enumerate(layers):
+            layer.planned_idx, layer.planned_types = layer_idx, (mixer_type, mlp_type)
             layer.mask_name = None
+            for module in layer.children():
+                if hasattr(module, "sliding_window"):
+                    module.sliding_window = window
             if has_state(mixer_type):
                 layer.mask_name = f"{layer_type}_{window}" if several and window is not None else layer_type
                 self.mask_kinds[layer.mask_name] = (layer_type, window)
@@ -483,7 +600,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             if name not in first_layers:
                 continue
             masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=config if window in (None, windows) else config.with_window(window),
+                config=config if window in (None, windows) else config.with_fields(sliding_window=window),
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 cache=cache,
@@ -512,52 +629,6 @@ class HeterogeneousLlamaPreTrainedModel(HeterogeneousPreTrainedModel):
         "hidden_states": HeterogeneousLlamaDecoderLayer,
         "attentions": HeterogeneousLlamaAttention,
     }
-
-
-class HeterogeneousLlamaRotaryEmbedding(nn.Module):
-    def __init__(self, config: HeterogeneousLlamaConfig):
-        super().__init__()
-        self.max_seq_len_cached = config.max_position_embeddings
-        self.original_max_seq_len = config.max_position_embeddings
-
-        self.config = config
-
-        self.rope_type = self.config.rope_parameters["rope_type"]
-        rope_init_fn: Callable = self.compute_default_rope_parameters
-        if self.rope_type != "default":
-            rope_init_fn = ROPE_INIT_FUNCTIONS[self.rope_type]
-        inv_freq, self.attention_scaling = rope_init_fn(self.config)
-
-        self.inv_freq = nn.Buffer(inv_freq, persistent=False)
-        self.original_inv_freq = nn.Buffer(inv_freq.clone(), persistent=False)
-
-    @staticmethod
-    def compute_default_rope_parameters(config: HeterogeneousLlamaConfig, **kwargs) -> tuple[torch.Tensor, float]:
-        """
-        Computes the inverse frequencies according to the original RoPE implementation
-        Args:
-            config ([`~transformers.PreTrainedConfig`]):
-                The model configuration.
-        Returns:
-            Tuple of (`torch.Tensor`, `float`), containing the inverse frequencies for the RoPE embeddings and the
-            post-processing scaling factor applied to the computed cos/sin (unused in this type of RoPE).
-        """
-        base = config.rope_parameters["rope_theta"]
-        dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-
-        attention_factor = 1.0  # Unused in this type of RoPE
-        # Compute the inverse frequencies
-        inv_freq = 1.0 / (base ** (torch.arange(0, dim, 2, dtype=torch.float) / dim))
-        return inv_freq, attention_factor
-
-    @dynamic_rope_update  # power user: used with advanced RoPE types (e.g. dynamic rope)
-    def forward(self, x, position_ids):
-        freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
-        emb = torch.cat((freqs, freqs), dim=-1)
-        cos = emb.cos() * self.attention_scaling
-        sin = emb.sin() * self.attention_scaling
-
-        return cos.to(dtype=x.dtype), sin.to(dtype=x.dtype)
 
 
 @auto_docstring
@@ -600,6 +671,7 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
 
+        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 
@@ -660,13 +732,14 @@ class HeterogeneousGenerationMixin(GenerationMixin):
             )
         return super().init_continuous_batching(*args, **kwargs)
 
-    def _prepare_cache_for_generation(self, generation_config, *args, **kwargs):
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
+        self.base_model.follow_changes(model_kwargs.get("cache"), generation_config.use_cache is not False)
         if "attention" not in self.config.mixer_types and generation_config.use_cache is not False:
             raise ValueError(
                 "No layer attends, and only a layer that does counts the tokens in a cache. "
                 "Call `generate` with `use_cache=False`, or `forward` token by token, which keeps the mamba states."
             )
-        return super()._prepare_cache_for_generation(generation_config, *args, **kwargs)
+        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
 
     def _get_candidate_generator(self, generation_config, *args, **kwargs):
         early_exit = generation_config.assistant_early_exit

@@ -364,6 +364,7 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
 
 class HeterogeneousGptOssPreTrainedModel(GptOssPreTrainedModel, HeterogeneousPreTrainedModel):
     # diff with gpt-oss, which keeps them only when float16 is asked for
+    _keep_in_fp32_modules = AttributeError()
     _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
     _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
     ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}
@@ -388,6 +389,7 @@ class HeterogeneousGptOssModel(GptOssModel):
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
+        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 

@@ -128,6 +128,8 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousP
     shared_intermediate_size: int | list[int | None] | None = 1024
 
     def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
+        if errors := self._number_errors():  # the parent computes with them
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if layers_block_type is not None:
             if self.layer_types not in (None, layers_block_type):
                 raise ValueError(f"layers_block_type = {layers_block_type} is not layer_types = {self.layer_types}")
@@ -306,6 +308,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
 
         inputs_embeds = inputs_embeds * self.embedding_multiplier
 
+        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 

@@ -38,6 +38,7 @@ from transformers.models.llama.modeling_llama import (
     LlamaModel,
     LlamaPreTrainedModel,
     LlamaRMSNorm,
+    LlamaRotaryEmbedding,
     apply_rotary_pos_emb,
     eager_attention_forward,
 )
@@ -164,6 +165,12 @@ class DeciConfig(HeterogeneousLlamaConfig):
 
 class HeterogeneousLlamaRMSNorm(LlamaRMSNorm):
     pass
+
+
+class HeterogeneousLlamaRotaryEmbedding(LlamaRotaryEmbedding):
+    def __init__(self, config: HeterogeneousLlamaConfig):
+        config = config.with_one_number_of_heads()
+        super().__init__(config)
 
 
 class HeterogeneousLlamaMLP(LlamaMLP):
@@ -362,6 +369,7 @@ class HeterogeneousLlamaModel(LlamaModel):
         if inputs_embeds is None:
             inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
 
+        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 

@@ -47,6 +47,7 @@ from .modular_heterogeneous import (
 )
 from .modular_nemotron_h_layers import (
     BLOCK_TYPES,
+    PATTERN_BLOCK_TYPES,
     agreed_layers,
     described_layers,
     read_block_configs,
@@ -76,6 +77,7 @@ SYNONYMS = {
 # What else may say what the layers are made of; read into `mixer_types` and `mlp_types`
 LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern", "block_configs"}
 LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
+IN_PLACE_OF_A_NUMBER = ("layers_block_type", "layer_types", "hybrid_override_pattern")  # the parent's, which wins
 GROUPS = ("n_group", "topk_group", "n_groups")
 # Fields that ask for what these layers do not do -> the values that do not
 INEXPRESSIBLE_FIELDS = {
@@ -207,7 +209,6 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict, kwargs = cls._with_overridden_names(config_dict, kwargs)
-        config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
         if config_dict.get("block_configs") is not None:
             # What neither a block nor the config says is missing: the defaults are not those of the checkpoint
             config_dict = dict.fromkeys(cls.per_layer_sizes) | config_dict
@@ -266,8 +267,11 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
 
         layers = agreed_layers(descriptions)
-        if self.num_hidden_layers not in (None, len(layers)):
-            name = next(iter(descriptions))
+        name = next(iter(descriptions))
+        if self.num_hidden_layers not in (None, len(layers)) and name in IN_PLACE_OF_A_NUMBER:
+            stated = f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"
+            logger.warning(f"{stated}: these are built, as Nemotron-H does.")
+        elif self.num_hidden_layers not in (None, len(layers)):
             raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}")
         self.num_hidden_layers = len(layers)
         self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
@@ -332,20 +336,23 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
 
+    def simplify_sizes(self):
+        if self.tie_word_embeddings:
+            logger.warning("tie_word_embeddings is True and taken for False: a Nemotron-H has a head of its own.")
+            self.tie_word_embeddings = False  # what the models do, which have no such tie in transformers either
+        super().simplify_sizes()
+
     def validate_layer_type(self):
         raise AttributeError("The layers are checked in HeterogeneousPreTrainedConfig")
 
-    def hybrid_override_pattern(self):
-        raise AttributeError("No pattern is kept")
-
-    def mtp_hybrid_override_pattern(self):
-        raise AttributeError("No pattern is kept")
-
-    def _list_to_pattern(self):
-        raise AttributeError("No pattern is kept")
-
-    def _pattern_to_list(self):
-        raise AttributeError("See pattern_to_block_types")
+    @staticmethod
+    def _list_to_pattern(layers_list: list[str]) -> str:
+        """The layers in one string, for code that reads it."""
+        patterns = {BLOCK_TYPES[name]: character for character, name in PATTERN_BLOCK_TYPES.items()}
+        empty = [idx for idx, name in enumerate(layers_list) if BLOCK_TYPES[name] not in patterns]
+        if empty:
+            raise AttributeError(f"a pattern has no character for layers with nothing in them, here {empty}")
+        return "".join(patterns[BLOCK_TYPES[name]] for name in layers_list)
 
 
 class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):
@@ -510,6 +517,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
         if inputs_embeds is None:
             inputs_embeds = self.embeddings(input_ids)
 
+        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 
@@ -552,9 +560,6 @@ class HeterogeneousNemotronHModel(NemotronHModel):
 
 
 class HeterogeneousNemotronHForCausalLM(NemotronHForCausalLM, HeterogeneousGenerationMixin):
-    # diff with NemotronH, which has the field `tie_word_embeddings` and does not tie
-    _tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}
-
     def forward(self, **super_kwargs) -> tuple | MoeCausalLMOutputWithPast:
         r"""
         Example:

@@ -26,7 +26,7 @@ def test_uniform_config_looks_like_llama():
     assert not config.is_heterogeneous and config.per_layer_attributes is None
     assert config.mixer_types == ["attention"] * 4 and config.mlp_types == ["dense"] * 4
     assert config.layer_types == ["full_attention"] * 4
-    assert all(layer is config for layer in config.per_layer_config)
+    assert all(layer.to_dict() == {**config.to_dict(), "skip": []} for layer in config.per_layer_config)
     ours, theirs = config.to_dict(), llama.to_dict()
     assert {name: ours[name] for name in theirs if name != "model_type"} == {
         name: value for name, value in theirs.items() if name != "model_type"

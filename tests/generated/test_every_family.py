@@ -296,7 +296,16 @@ def test_recorded_outputs(family, tokens):
     config = model.config
     outputs = model(tokens, output_attentions=True, output_hidden_states=True)
     assert len(outputs.hidden_states) == config.num_hidden_layers + 1
-    assert len(outputs.attentions) == config.mixer_types.count("attention")
+    attending = config.layers_made_of("attention")
+    assert attending == [idx for idx, mixer in enumerate(config.mixer_types) if mixer == "attention"]
+    assert len(outputs.attentions) == len(attending)
+    for layer_idx, attention in zip(attending, outputs.attentions, strict=True):
+        heads = config.per_layer_config[layer_idx].num_attention_heads
+        assert attention.shape[1] == heads and (attention[0].triu(1) == 0).all()
+    if "output_router_logits" in config.to_dict() and config.model_type != "heterogeneous_nemotron_h":
+        routed = model(tokens, output_router_logits=True).router_logits
+        experts = [config.per_layer_config[idx].num_local_experts for idx in config.layers_made_of("moe")]
+        assert [logits.shape[-1] for logits in routed] == experts
     empty = [
         idx
         for idx, kinds in enumerate(zip(config.mixer_types, config.mlp_types, strict=True))
@@ -313,9 +322,8 @@ def test_recorded_outputs(family, tokens):
 def made_of(family, model, layers):
     """A model that is made from a config with these layers of another one's, and their weights."""
     fields = model.config.to_dict()
-    for name in ("mixer_types", "mlp_types", "layer_types", *model.config.per_layer_sizes):
-        if isinstance(fields.get(name), list):
-            fields[name] = [fields[name][at] for at in layers]
+    lists = model.config.layer_lists()
+    fields |= {name: [lists[name][at] for at in layers] for name in lists.keys() & fields.keys()}
     made = family.build({**fields, "num_hidden_layers": len(layers)}, "eager")
     state = model.state_dict()
     for name in made.state_dict():

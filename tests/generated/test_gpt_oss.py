@@ -734,3 +734,8 @@ def test_registering_again_changes_nothing():
     before = dict(AUTO_QUANTIZER_MAPPING)
     register()
     assert before == AUTO_QUANTIZER_MAPPING
+
+
+def test_no_module_is_in_both_lists_of_what_stays_in_float32():
+    model = build(UNIFORM)
+    assert not set(model._keep_in_fp32_modules or ()) & set(model._keep_in_fp32_modules_strict)

@@ -19,6 +19,7 @@ from transformers_heterogeneous import (
     HeterogeneousNemotronHForCausalLM,
     HeterogeneousNemotronHModel,
 )
+from transformers_heterogeneous.converters import summarise, verify
 
 
 DATA = Path(__file__).parent.parent / "data"
@@ -130,8 +131,8 @@ def test_what_is_no_description_is_named(fields, message):
 
 CONTRADICTIONS = {
     "number": (
-        {"hybrid_override_pattern": "M*E", "num_hidden_layers": 4},
-        "num_hidden_layers is 4, but there are 3 in hybrid_override_pattern",
+        {"mixer_types": ["mamba", "attention"], "mlp_types": ["none"] * 2, "num_hidden_layers": 4},
+        "num_hidden_layers is 4, but there are 2 in mixer_types/mlp_types",
     ),
     "lengths": (
         {"hybrid_override_pattern": "M*E", "layers_block_type": ["mamba", "attention"]},
@@ -645,16 +646,61 @@ def test_a_new_model_is_saved_under_the_published_names(tmp_path):
     assert len(list(tmp_path.glob("*.safetensors"))) > 2 and saved.keys() == published_tensors(model).keys()
 
 
-def test_tied_embeddings(tmp_path, tokens):
-    model = build({**MIXED, "tie_word_embeddings": True})
-    assert model.lm_head.weight is model.model.embeddings.weight
-    model.save_pretrained(tmp_path)
-    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
-    loaded, report = AutoModelForCausalLM.from_pretrained(
-        tmp_path, output_loading_info=True, attn_implementation="eager"
-    )
-    assert not any(report.values()) and loaded.lm_head.weight is loaded.model.embeddings.weight
-    assert torch.equal(loaded.eval()(tokens).logits, model(tokens).logits)
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_head_is_never_tied(tmp_path, tokens, ties):
+    """The parent has the field and does not tie: model, file, inspect and the converters' check say the same."""
+    torch.manual_seed(3)
+    parent = NemotronHForCausalLM(NemotronHConfig(**UNIFORM, tie_word_embeddings=ties)).eval()
+    parent.save_pretrained(tmp_path / "parent")
+    ours, report = HeterogeneousNemotronHForCausalLM.from_pretrained(tmp_path / "parent", output_loading_info=True)
+    assert not any(report.values()) and ours.lm_head.weight is not ours.model.embeddings.weight
+    assert torch.equal(ours.eval()(tokens).logits, parent(tokens).logits)
+    ours.save_pretrained(tmp_path / "ours")
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["tie_word_embeddings"] is False
+    assert verify(tmp_path / "ours", tmp_path / "parent").same
+    for folder in ("parent", "ours"):
+        assert summarise(tmp_path / folder).num_parameters == parent.num_parameters()
+
+
+def test_a_new_model_does_not_tie_either(tokens, caplog):
+    with caplog.at_level("WARNING"):
+        model = build({**MIXED, "tie_word_embeddings": True})
+    assert "tie_word_embeddings is True" in caplog.text and not model.config.tie_word_embeddings
+    model.load_state_dict(build(MIXED).state_dict())
+    assert torch.equal(model(tokens).logits, build(MIXED)(tokens).logits)
+    model.resize_token_embeddings(140)
+    assert model.lm_head.weight.shape == model.model.embeddings.weight.shape == (140, 32)
+
+
+# --- names that outside code reads from a config ---------------------------------------------------------------------
+
+
+def test_patterns_are_computed_from_the_lists():
+    parent, config = NemotronHConfig(**UNIFORM), HeterogeneousNemotronHConfig(**UNIFORM)
+    for name in ("hybrid_override_pattern", "mtp_hybrid_override_pattern", "layers_block_type"):
+        assert getattr(config, name) == getattr(parent, name)
+        assert name == "layers_block_type" or name not in config.to_dict()
+    assert config._pattern_to_list("M*E-") == parent._pattern_to_list("M*E-")
+    config.mixer_types = ["attention", *config.mixer_types[1:]]
+    assert config.hybrid_override_pattern == "*" + parent.hybrid_override_pattern[1:]
+    assert make(hybrid_override_pattern="M*E-", mtp_hybrid_override_pattern="*E*").mtp_hybrid_override_pattern == "*E*"
+    assert make(hybrid_override_pattern="M*E-").hybrid_override_pattern == "M*E-"
+    assert getattr(HeterogeneousNemotronHConfig(**MIXED), "hybrid_override_pattern", None) is None
+    with pytest.raises(AttributeError, match=r"no character for layers with nothing in them, here \[4\]"):
+        HeterogeneousNemotronHConfig(**MIXED)._list_to_pattern(HeterogeneousNemotronHConfig(**MIXED).layers_block_type)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [{"layers_block_type": ["mamba", "moe"]}, {"hybrid_override_pattern": "ME"}, {"layer_types": ["mamba", "moe"]}],
+    ids=str,
+)
+def test_a_number_of_layers_that_the_parent_ignores(description, caplog):
+    with caplog.at_level("WARNING"):
+        config = make(num_hidden_layers=5, **description)
+    assert config.num_hidden_layers == 2 and "num_hidden_layers is 5, but there are 2 in" in caplog.text
+    with pytest.raises((ValueError, StrictDataclassClassValidationError), match="n_routed_experts has 5 entries"):
+        make(num_hidden_layers=5, n_routed_experts=[None, 4, None, 4, None], **description)
 
 
 def stock_with_weights(fields: dict) -> StockModel:
