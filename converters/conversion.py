@@ -138,7 +138,8 @@ def convert(
             files that change are not linked.
         experts: `stacked` makes one tensor of the experts of a layer, `separate` one of each; `keep` leaves them.
         dtype: `bfloat16`, `float16`, `float32` or `float64`: cast the parameters that are not quantised.
-        dequantise: Make floating point of experts in MXFP4: `dtype`, or the config's.
+        dequantise: Make floating point of experts in MXFP4, and of ModelOpt's weights in FP8 and NVFP4: `dtype`, or the
+            config's. Scales of activations and of the cache are dropped.
         max_shard_size: Deal the tensors out to files of at most so many bytes, as in `5GB`; by default they stay in
             the files that they are in.
         skip: Sub-blocks to leave out, as in `attention:19,20,22-23`: a name that the family's `skippable` has, layers.
@@ -176,7 +177,7 @@ def convert(
     origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
 
     def prepared(folder: Path) -> Outline:
-        planned = outline(read_checkpoint(folder, dtype), origin, wishes)
+        planned = outline(read_checkpoint(folder, dtype, by_scales=dequantise), origin, wishes)
         check_target(folder, target)
         return planned
 

@@ -20,7 +20,7 @@ from .layout import dequantise_all, regroup
 from .outline import dtype_of
 from .pieces import TensorPlan
 from .progress import progress_bar
-from .quantisation import read_hf_quant_config
+from .quantisation import is_scale, read_hf_quant_config
 from .rendering import DTYPES, render
 from .thinning import without_empty_layers
 from .transfer import Advance
@@ -56,7 +56,7 @@ class Comparison:
 
     `digest` is SHA-256 over the names, dtypes, shapes and SHA-256 of all tensors of the first checkpoint, in the order of
     the names, stacked experts taken singly: the same for the same tensors on any machine. `dequantised` is the checkpoint
-    whose experts, in MXFP4, were taken for the numbers that they stand for, since those of the other are not packed.
+    whose tensors, in MXFP4, FP8 or NVFP4, were taken for the numbers that they stand for, since the other is not quantised.
     """
 
     first: str
@@ -84,9 +84,9 @@ def verify(
 ) -> Comparison:
     """
     Compare two checkpoints of one family: configs and ModelOpt's file as the family reads them, tensors by name, dtype,
-    shape and digest. Where they differ in the number of layers, those that hold nothing do not count. Experts in MXFP4 are
-    dequantised where the other checkpoint's are. A config that names no dtype has that of its tensors. A head that is
-    tied to the embedding does not count where it is a copy of it.
+    shape and digest. Where they differ in the number of layers, those that hold nothing do not count. What is quantised
+    (MXFP4, FP8, NVFP4) is dequantised where the other checkpoint is not quantised. A config that names no dtype has that of
+    its tensors. A head that is tied to the embedding does not count where it is a copy of it.
 
     Args:
         first: Folder, or repository of the hub.
@@ -97,14 +97,16 @@ def verify(
     Raises:
         CheckpointError: where one of them cannot be read.
     """
-    sides = [read_checkpoint(local_folder(*each)) for each in zip((first, second), revisions, strict=True)]
+    folders = [local_folder(*each) for each in zip((first, second), revisions, strict=True)]
+    sides = [read_checkpoint(folder, by_scales=True) for folder in folders]
     if len({side.config.num_hidden_layers for side in sides}) > 1:
         sides = [without_empty_layers(side) for side in sides]
+    sides = [replace(side, tensors=single_tensors(side)) for side in sides]
     dequantised = None
     for at, name in enumerate((first, second)):
-        if sides[at].method == "mxfp4" and sides[1 - at].method is None:
+        if is_quantised(sides[at]) and sides[1 - at].method is None:
             sides[at], dequantised = unpacked(sides[at], sides[1 - at]), str(name)
-    tensors = [single_tensors(side) for side in sides]
+    tensors = [side.tensors for side in sides]
     digests = all_digests(sides, tensors, jobs)
     tensors = [without_copy(*each) for each in zip(sides, tensors, digests, strict=True)]
     compared = [with_tied_head(*each) for each in zip(sides, tensors, tensors[::-1], strict=True)]
@@ -125,12 +127,19 @@ def verify(
     )
 
 
+def is_quantised(side: Checkpoint) -> bool:
+    """Whether there are tensors that dequantising changes or leaves out."""
+    return side.method == "mxfp4" or (side.method == "modelopt" and any(map(is_scale, side.tensors)))
+
+
 def unpacked(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
-    """A checkpoint with its experts in MXFP4 as numbers, in the other's dtype."""
+    """A checkpoint with what is quantised as numbers, in the other's dtype."""
+    assert checkpoint.method is not None
     config = deepcopy(checkpoint.config)
-    del config.quantization_config
-    tensors = dequantise_all(checkpoint.tensors, DTYPES[dtype_of(other.config)])
-    return replace(checkpoint, config=config, tensors=tensors)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    tensors = dequantise_all(checkpoint.tensors, checkpoint.method, DTYPES[dtype_of(other.config)])
+    return replace(checkpoint, config=config, tensors=dict(sorted(tensors.items())))
 
 
 def single_tensors(checkpoint: Checkpoint) -> Tensors:
