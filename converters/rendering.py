@@ -3,8 +3,6 @@
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import CheckpointError
@@ -26,26 +24,23 @@ TORCH_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "
 DTYPES = {name: dtype for dtype, name in TORCH_DTYPES.items()}
 
 
-def render(tensor: TensorPlan, folder: Path) -> Iterator[memoryview]:
+def render(tensor: TensorPlan, files: Mapping[str, int]) -> Iterator[memoryview]:
     """
     The bytes of a tensor of the output, one chunk after another.
 
     Args:
-        folder: The source.
+        files: Name of a source's file -> its descriptor.
 
     Raises:
         CheckpointError: where a file ends before it should, or a number becomes infinite.
     """
-    with ExitStack() as stack:
-        names = {piece.file for part in (tensor, *tensor.scales) for piece in part.pieces}
-        files = {name: stack.enter_context((folder / name).open("rb")).fileno() for name in names}
-        if tensor.operation == "dequantise":
-            is_mxfp4 = tensor.pieces[0].dtype != FP8 and len(tensor.scales) == 1
-            yield from (dequantised_experts if is_mxfp4 else dequantised)(files, tensor)
-        else:
-            for piece in tensor.pieces:
-                chunks = gathered(files[piece.file], piece)
-                yield from (chunks if piece.dtype == tensor.dtype else cast_chunks(chunks, piece, tensor.dtype))
+    if tensor.operation == "dequantise":
+        is_mxfp4 = tensor.pieces[0].dtype != FP8 and len(tensor.scales) == 1
+        yield from (dequantised_experts if is_mxfp4 else dequantised)(files, tensor)
+        return
+    for piece in tensor.pieces:
+        chunks = gathered(files[piece.file], piece)
+        yield from (chunks if piece.dtype == tensor.dtype else cast_chunks(chunks, piece, tensor.dtype))
 
 
 def gathered(reading: int, piece: Piece) -> Iterator[memoryview]:
@@ -61,11 +56,10 @@ def gathered(reading: int, piece: Piece) -> Iterator[memoryview]:
         yield memoryview(b"".join(block[at * piece.stride :][: piece.size] for at in range(count)))
 
 
-def file_chunks(path: Path, num_bytes: int) -> Iterator[memoryview]:
+def file_chunks(reading: int, num_bytes: int) -> Iterator[memoryview]:
     """The first bytes of a file."""
-    with path.open("rb") as file:
-        for start in range(0, num_bytes, CHUNK):
-            yield read_exactly(file.fileno(), start, min(CHUNK, num_bytes - start))
+    for start in range(0, num_bytes, CHUNK):
+        yield read_exactly(reading, start, min(CHUNK, num_bytes - start))
 
 
 def read_exactly(reading: int, offset: int, size: int) -> memoryview:

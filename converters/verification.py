@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from .pieces import TensorPlan
 from .progress import progress_bar
 from .quantisation import is_scale, read_hf_quant_config
 from .rendering import DTYPES, render
+from .sources import held
 from .thinning import without_empty_layers
 from .transfer import Advance
 
@@ -29,6 +29,7 @@ from .transfer import Advance
 HEAD, EMBEDDINGS = "lm_head.weight", ("model.embed_tokens.weight", "model.embeddings.weight")
 Tensors = Mapping[str, TensorPlan]
 Digests = Mapping[str, str]
+Files = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -107,15 +108,17 @@ def verify(
         if is_quantised(sides[at]) and sides[1 - at].method is None:
             sides[at], dequantised = unpacked(sides[at], sides[1 - at]), str(name)
     tensors = [side.tensors for side in sides]
-    digests = all_digests(sides, tensors, jobs)
-    tensors = [without_copy(*each) for each in zip(sides, tensors, digests, strict=True)]
-    compared = [with_tied_head(*each) for each in zip(sides, tensors, tensors[::-1], strict=True)]
-    found = chain(
-        config_differences(*sides),
-        () if dequantised else quantisation_differences(*sides),
-        missing_tensors(*compared),
-        changed_tensors(sides, compared, digests),
-    )
+    with held(folders[0], sides[0].weights.stamps) as one, held(folders[1], sides[1].weights.stamps) as other:
+        files = [one.readings, other.readings]
+        digests = all_digests(tensors, files, jobs)
+        tensors = [without_copy(*each) for each in zip(sides, tensors, digests, strict=True)]
+        compared = [with_tied_head(*each) for each in zip(sides, tensors, tensors[::-1], strict=True)]
+        found = (
+            *config_differences(*sides),
+            *(() if dequantised else quantisation_differences(*sides)),
+            *missing_tensors(*compared),
+            *changed_tensors(compared, digests, files),
+        )
     return Comparison(
         first=str(first),
         second=str(second),
@@ -123,7 +126,7 @@ def verify(
         num_tensors=len(tensors[0]),
         num_bytes=sum(tensor.num_bytes for tensor in tensors[0].values()),
         digest=model_digest(tensors[0], digests[0]),
-        differences=tuple(found),
+        differences=found,
     )
 
 
@@ -179,21 +182,21 @@ def with_tied_head(side: Checkpoint, tensors: Tensors, others: Tensors) -> Tenso
     return tensors
 
 
-def all_digests(sides: list[Checkpoint], tensors: list[Tensors], jobs: int | None) -> list[dict[str, str]]:
+def all_digests(tensors: list[Tensors], files: list[Files], jobs: int | None) -> list[dict[str, str]]:
     """The digests of all tensors of each side, several read at a time."""
     total = sum(tensor.num_bytes for side in tensors for tensor in side.values())
     digests = []
     with progress_bar(total) as advance, ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        for side, named in zip(sides, tensors, strict=True):
-            digest = partial(digest_of, folder=side.folder, advance=advance)
+        for named, readings in zip(tensors, files, strict=True):
+            digest = partial(digest_of, files=readings, advance=advance)
             digests.append(dict(zip(named, pool.map(digest, named.values()), strict=True)))
     return digests
 
 
-def digest_of(tensor: TensorPlan, folder: Path, advance: Advance) -> str:
+def digest_of(tensor: TensorPlan, files: Files, advance: Advance) -> str:
     """SHA-256 of a tensor's bytes."""
     digest = hashlib.sha256()
-    for chunk in render(tensor, folder):
+    for chunk in render(tensor, files):
         digest.update(chunk)
         advance(len(chunk))
     return digest.hexdigest()
@@ -248,9 +251,7 @@ def place_of(tensor: TensorPlan) -> str:
     return f"{tensor.pieces[0].tensor!r} in {tensor.file}"
 
 
-def changed_tensors(
-    sides: list[Checkpoint], tensors: list[Tensors], digests: list[dict[str, str]]
-) -> Iterator[Difference]:
+def changed_tensors(tensors: list[Tensors], digests: list[dict[str, str]], files: list[Files]) -> Iterator[Difference]:
     """The tensors that both have and that are not the same."""
     for name in (name for name in tensors[0] if name in tensors[1]):
         first, second = (
@@ -258,17 +259,17 @@ def changed_tensors(
             for named, digest in zip(tensors, digests, strict=True)
         )
         if first != second:
-            yield tensor_difference(name, sides, tensors)
+            yield tensor_difference(name, tensors, files)
 
 
-def tensor_difference(name: str, sides: list[Checkpoint], tensors: list[Tensors]) -> Difference:
+def tensor_difference(name: str, tensors: list[Tensors], files: list[Files]) -> Difference:
     """What differs in a tensor that both have."""
     first, second = (named[name] for named in tensors)
     places = place_of(first), place_of(second)
     if (first.dtype, first.shape) != (second.dtype, second.shape):
         words = (f"{tensor.dtype} {list(tensor.shape)}" for tensor in (first, second))
         return Difference(name, *places, " against ".join(words))
-    at = first_difference(*(render(side[name], each.folder) for side, each in zip(tensors, sides, strict=True)))
+    at = first_difference(*(render(side[name], readings) for side, readings in zip(tensors, files, strict=True)))
     element = element_at(at * 8 // DTYPE_BITS[first.dtype], first.shape)
     return Difference(name, *places, f"differs from byte {at:,} on, element {element}")
 

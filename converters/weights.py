@@ -8,6 +8,7 @@ from typing import Any
 from .errors import CheckpointError, refuse
 from .headers import Header, TensorEntry, read_header
 from .json_objects import read_object
+from .stamps import Stamp
 
 
 SINGLE = "model.safetensors"
@@ -22,6 +23,11 @@ class Weights:
     folder: Path
     files: Mapping[str, Header]
     index_metadata: dict[str, Any] | None
+
+    @property
+    def stamps(self) -> dict[str, Stamp]:
+        """What the files were when their headers were read."""
+        return {file_name: header.stamp for file_name, header in self.files.items()}
 
     def tensors(self) -> Iterator[tuple[str, TensorEntry]]:
         """All tensors with the names of their files, in the order of the files and their bytes."""
