@@ -620,6 +620,14 @@ REMOTE_CODE_KEYS = (
     "router_aux_loss_coef",
     "router_z_loss_coef",
 )
+# Fields of sub-blocks that are true, false or null
+CHOICES = (
+    "no_op",
+    "replace_with_linear",
+    "gated",
+    "unshifted_sink",
+    "use_prefill_window_in_sink_attention",
+)
 # Values of keys outside the blocks that say something which Llama layers do not do
 INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": (None, False)}
 
@@ -644,6 +652,15 @@ def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...])
         f"{name} = {value!r} cannot be expressed by this family"
         for name, value in sub_block.items()
         if name not in understood and value and value != harmless.get(name)
+    ]
+
+
+def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
+    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
+    return [
+        f"{name} = {sub_block[name]!r}: true, false or null is needed"
+        for name in CHOICES
+        if not isinstance(sub_block.get(name), bool | None)
     ]
 
 
@@ -687,6 +704,8 @@ def read_puzzle_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 def read_puzzletron_attention(attention: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """One layer's `attention` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if errors := impossible_choices(attention):
+        return {}, errors
     if attention.get("no_op"):
         return {"mixer_types": "none"}, []
     sizes = ("num_key_value_heads", "window_length")
@@ -699,6 +718,8 @@ def read_puzzletron_attention(attention: dict[str, Any]) -> tuple[dict[str, Any]
 
 def read_puzzletron_ffn(ffn: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """One layer's `ffn` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if errors := impossible_choices(ffn):
+        return {}, errors
     if ffn.get("no_op"):
         return {"mlp_types": "none"}, []
     errors = inexpressible_fields(ffn, ("no_op", "moe", *EXPERT_ACTIVATION))

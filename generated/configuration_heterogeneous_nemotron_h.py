@@ -610,6 +610,16 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             d.pop("fused_blocks", None)
 
 
+# Fields of sub-blocks that are true, false or null
+CHOICES = (
+    "no_op",
+    "replace_with_linear",
+    "gated",
+    "unshifted_sink",
+    "use_prefill_window_in_sink_attention",
+)
+
+
 def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:
     """The fields of a sub-block that ask for what the family does not do; null, false and empty ask for nothing."""
     harmless = {"weights_precision": "bf16"}
@@ -617,6 +627,15 @@ def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...])
         f"{name} = {value!r} cannot be expressed by this family"
         for name, value in sub_block.items()
         if name not in understood and value and value != harmless.get(name)
+    ]
+
+
+def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
+    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
+    return [
+        f"{name} = {sub_block[name]!r}: true, false or null is needed"
+        for name in CHOICES
+        if not isinstance(sub_block.get(name), bool | None)
     ]
 
 
@@ -746,6 +765,14 @@ def read_puzzletron_block(block: dict[str, Any], block_type: str | None) -> tupl
     if missing:
         return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
     attention, ffn = block["attention"], block["ffn"]
+    errors = [f".{half}: {error}" for half in ("attention", "ffn") for error in impossible_choices(block[half])]
+    errors += [
+        f".{half}.{part} = {block[half][part]!r}: an object or null is needed"
+        for half, part in (("attention", "mamba"), ("ffn", "moe"))
+        if not isinstance(block[half].get(part), dict | None)
+    ]
+    if errors:
+        return {}, errors
     if block_type == "none" or attention.get("no_op") and ffn.get("no_op"):
         return {"block_type": "none"}, []
     if block_type is None and not (attention.get("no_op") or ffn.get("no_op")):

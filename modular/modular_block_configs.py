@@ -30,6 +30,14 @@ REMOTE_CODE_KEYS = (
     "router_aux_loss_coef",
     "router_z_loss_coef",
 )
+# Fields of sub-blocks that are true, false or null
+CHOICES = (
+    "no_op",
+    "replace_with_linear",
+    "gated",
+    "unshifted_sink",
+    "use_prefill_window_in_sink_attention",
+)
 # Values of keys outside the blocks that say something which Llama layers do not do
 INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": (None, False)}
 
@@ -63,6 +71,15 @@ def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...])
     ]
 
 
+def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
+    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
+    return [
+        f"{name} = {sub_block[name]!r}: true, false or null is needed"
+        for name in CHOICES
+        if not isinstance(sub_block.get(name), bool | None)
+    ]
+
+
 def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
     errors = []
@@ -77,6 +94,8 @@ def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[
 
 def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple[dict[str, Any], list[str]]:
     """One layer's `attention` entry as (attributes of the layer, errors)."""
+    if errors := impossible_choices(attention):
+        return {}, errors
     if attention.get("no_op"):
         return {"mixer_types": "none"}, []
     sizes = ("n_heads_in_group", "num_key_value_heads", "window_length")
@@ -104,6 +123,8 @@ def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple
 
 def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], list[str]]:
     """One layer's `ffn` entry as (attributes of the layer, errors)."""
+    if errors := impossible_choices(ffn):
+        return {}, errors
     if ffn.get("no_op"):
         return {"mlp_types": "none"}, []
     sizes = ("ffn_mult", "intermediate_size")
