@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError, refuse
+from .files import open_regular
 from .json_objects import parse_object
 from .stamps import Stamp, stamp_of
 
@@ -97,19 +98,20 @@ class Header:
         return self.stamp.num_bytes
 
 
-def read_header(path: Path, file_name: str) -> Header:
+def read_header(path: Path, file_name: str, folder: Path | None = None) -> Header:
     """
     Read and check the header of a safetensors file. Of the data only the size is looked at.
 
     Args:
         path: The file.
         file_name: What messages call it.
+        folder: The checkpoint that it has to belong to.
 
     Raises:
         CheckpointError: names everything that is wrong with the header.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path, folder, file_name) as file:
             stamp = stamp_of(os.fstat(file.fileno()))
             length = header_length(file.read(LENGTH.size), stamp.num_bytes, file_name)
             content = file.read(length)

@@ -9,10 +9,11 @@ import torch
 
 from . import formats
 from .card import earlier_conversions, layer_table, origin_note, with_note, without_note
-from .carried import LeftBehind, other_files
+from .carried import MAX_CARRIED_BYTES, LeftBehind, other_files
 from .checkpoint import Checkpoint
 from .errors import CheckpointError, refuse
 from .family import PublishedFormat
+from .files import read_file
 from .fusion import with_fused_blocks
 from .layout import Experts, Regrouped, cast_all, dequantise_all, regroup, scales_of_activations
 from .origin import ORIGIN, Past, as_it_was, origins_of, past_of
@@ -318,7 +319,7 @@ def card_text(job: Prepared, carried: list[str], origin: str) -> dict[str, str]:
     if CARD not in carried:
         return {}
     try:
-        card = (job.source.folder / CARD).read_bytes().decode("utf-8")
+        card = read_file(job.source.folder / CARD, MAX_CARRIED_BYTES, job.source.folder).decode("utf-8")
     except UnicodeDecodeError:
         return {}
     if job.back is not None:

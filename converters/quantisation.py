@@ -51,7 +51,7 @@ def quantisation_method(folder: Path, config_dict: Mapping[str, Any]) -> str | N
     """
     quantisation = config_dict.get("quantization_config")
     if not quantisation:
-        return "modelopt" if (folder / HF_QUANT_CONFIG).is_file() else None
+        return "modelopt" if (folder / HF_QUANT_CONFIG).exists() else None
     method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation
     if method not in METHODS:
         raise CheckpointError(
@@ -378,4 +378,4 @@ def module_of(weight: str) -> str:
 
 def read_hf_quant_config(folder: Path) -> dict[str, Any] | None:
     """ModelOpt's own description of a quantised checkpoint, where there is one."""
-    return read_object(folder / HF_QUANT_CONFIG) if (folder / HF_QUANT_CONFIG).is_file() else None
+    return read_object(folder / HF_QUANT_CONFIG, folder) if (folder / HF_QUANT_CONFIG).exists() else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CheckpointError, refuse
+from .files import open_regular
 from .stamps import Stamp, stamp_of
 
 
@@ -62,7 +63,7 @@ def held(folder: Path, weights: Mapping[str, Stamp], others: Mapping[str, Stamp]
     """
     allow_open_files(len(weights) + SPARE_FILES)
     with ExitStack() as stack:
-        files = {name: stack.enter_context((folder / name).open("rb")) for name in weights}
+        files = {name: stack.enter_context(open_regular(folder / name, folder)) for name in weights}
         readings = {name: file.fileno() for name, file in files.items()}
         source = Source(folder, {**weights, **(others or {})}, readings)
         source.check()
