@@ -6,11 +6,9 @@ from typing import Any
 
 from .errors import refuse
 from .family import Family, Shape
-from .pieces import FLOATS, TensorPlan
+from .pieces import FLOATS, FP8, PACKED, TensorPlan
 from .quantisation import (
     BLOCKS,
-    FP8,
-    PACKED,
     SCALE_NAMES,
     is_mxfp4,
     missing_scales,
@@ -126,4 +124,7 @@ def quantised_remedy(tensors: Mapping[str, TensorPlan]) -> str:
     """What to do about quantised tensors of which the config says nothing."""
     if all(tensor.dtype in FLOATS for tensor in tensors.values()):
         return ""
-    return "Quantised tensors need a quantization_config; convert the checkpoint that this one was made from."
+    return (
+        "Quantised tensors need a quantization_config; --dequantise makes numbers of FP8 and NVFP4 without it, or "
+        "convert the checkpoint that this one was made from."
+    )

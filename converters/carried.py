@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from .errors import refuse
+from .files import is_own
 from .weights import INDEX, PICKLES
 
 
@@ -110,9 +111,3 @@ def file_reason(path: Path, root: Path) -> str | None:
     if path.stat().st_size > MAX_CARRIED_BYTES:
         return f"{path.stat().st_size:,} bytes, more than the {MAX_CARRIED_BYTES:,} that accompany weights"
     return None
-
-
-def is_own(link: Path, root: Path) -> bool:
-    """Whether a link leads to a file of the checkpoint, or, in a hub cache, to the `blobs` of the same repository."""
-    target = link.resolve()
-    return any(target.is_relative_to(own) for own in (root, *(parent / "blobs" for parent in root.parents)))

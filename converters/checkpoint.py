@@ -16,6 +16,7 @@ from .pieces import TensorPlan
 from .plan import NamedTensor, left_out, read_tensors, unused_tensors
 from .quantisation import (
     ModuleNames,
+    has_quantised_weights,
     is_scale,
     quantisation_method,
     rename_modules,
@@ -89,12 +90,13 @@ class Checkpoint:
         return self.published.family.stacked(self.config)
 
 
-def read_checkpoint(folder: Path, dtype: str | None = None) -> Checkpoint:
+def read_checkpoint(folder: Path, dtype: str | None = None, by_scales: bool = False) -> Checkpoint:
     """
     Read and check a checkpoint; of its tensors only the headers.
 
     Args:
         dtype: What its config is to say instead of its own, as torch calls it.
+        by_scales: Whether weights in FP8 or NVFP4 may also be known by their scales alone.
 
     Raises:
         CheckpointError: names every file, tensor, layer or field that is at fault.
@@ -111,6 +113,8 @@ def read_checkpoint(folder: Path, dtype: str | None = None) -> Checkpoint:
     tensors, dropped = read_tensors(weights, names, published.dropped)
     tensors, skipped = left_out(tensors, skipped_places(published, config_dict, config))
     unused = unused_tensors(tensors, published.unused)
+    if method is None and by_scales and has_quantised_weights(tensors):
+        method = "modelopt"
     check_tensors(str(folder), tensors, unused, published.family, config, method)
     return Checkpoint(folder, published, config_dict, config, method, weights, tensors, (*dropped, *skipped), unused)
 

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .layout import Experts, parse_size
 from .outline import Outline, Wishes, outline
 from .plan import NamedTensor, WeightsPlan
 from .progress import progress_bar
+from .sources import Source, held
 from .staging import (
     FILES,
     check_target,
@@ -27,6 +29,7 @@ from .staging import (
     staging_of,
     write_text,
 )
+from .stamps import stamp_of
 from .transfer import Link, can_share
 from .writing import Written, check_written, num_shareable, write_files
 
@@ -138,7 +141,8 @@ def convert(
             files that change are not linked.
         experts: `stacked` makes one tensor of the experts of a layer, `separate` one of each; `keep` leaves them.
         dtype: `bfloat16`, `float16`, `float32` or `float64`: cast the parameters that are not quantised.
-        dequantise: Make floating point of experts in MXFP4: `dtype`, or the config's.
+        dequantise: Make floating point of experts in MXFP4, and of ModelOpt's weights in FP8 and NVFP4: `dtype`, or the
+            config's. Scales of activations and of the cache are dropped.
         max_shard_size: Deal the tensors out to files of at most so many bytes, as in `5GB`; by default they stay in
             the files that they are in.
         skip: Sub-blocks to leave out, as in `attention:19,20,22-23`: a name that the family's `skippable` has, layers.
@@ -176,7 +180,7 @@ def convert(
     origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
 
     def prepared(folder: Path) -> Outline:
-        planned = outline(read_checkpoint(folder, dtype), origin, wishes)
+        planned = outline(read_checkpoint(folder, dtype, by_scales=dequantise), origin, wishes)
         check_target(folder, target)
         return planned
 
@@ -251,13 +255,21 @@ def carry_out(planned: Outline, target: Path, link: Link, jobs: int) -> dict[str
     the config is last: without it nothing loads the folder.
     """
     files = planned.weights.files
-    with staged_folder(target) as folder, progress_bar(planned.weights.num_bytes) as advance:
+    with staged_folder(target) as folder, source_of(planned) as source:
         remove_others(folder, {file.name for file in files})
         write_beside(planned, folder)
-        written = write_files(files, planned.source.folder, folder, link, jobs, advance)
+        with progress_bar(planned.weights.num_bytes) as advance:
+            written = write_files(files, source, folder, link, jobs, advance)
         check_written(files, folder)
         write_text(folder / CONFIG, planned.texts[CONFIG])
     return written
+
+
+def source_of(planned: Outline) -> AbstractContextManager[Source]:
+    """The source, its files held open; those beside the weights have to stay what they are too."""
+    folder = planned.source.folder
+    others = {name: stamp_of(os.stat(folder / name)) for name in (CONFIG, *planned.carried)}
+    return held(folder, planned.source.weights.stamps, others)
 
 
 def write_beside(planned: Outline, folder: Path) -> None:

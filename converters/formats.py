@@ -89,7 +89,7 @@ def read_config(path: Path) -> tuple[PublishedFormat, dict[str, Any]]:
             remedy="A checkpoint on the hub is named ORG/NAME.",
         )
     file = config_file(path)
-    config_dict = read_object(file)
+    config_dict = read_object(file, path if path.is_dir() else None)
     return recognise(config_dict, str(file)), config_dict
 
 

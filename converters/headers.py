@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError, refuse
+from .files import open_regular
 from .json_objects import parse_object
+from .stamps import Stamp, stamp_of
 
 
 LENGTH = struct.Struct("<Q")
@@ -81,29 +83,37 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file holds: its tensors by name in the order of their bytes, its size and the offset of its data (bytes)."""
+    """
+    What a file holds: its tensors by name in the order of their bytes, the offset of its data (bytes), and what the file
+    was when it was read.
+    """
 
     tensors: Mapping[str, TensorEntry]
     metadata: Mapping[str, str]
     data_start: int
-    file_size: int
+    stamp: Stamp
+
+    @property
+    def file_size(self) -> int:
+        return self.stamp.num_bytes
 
 
-def read_header(path: Path, file_name: str) -> Header:
+def read_header(path: Path, file_name: str, folder: Path | None = None) -> Header:
     """
     Read and check the header of a safetensors file. Of the data only the size is looked at.
 
     Args:
         path: The file.
         file_name: What messages call it.
+        folder: The checkpoint that it has to belong to.
 
     Raises:
         CheckpointError: names everything that is wrong with the header.
     """
     try:
-        with path.open("rb") as file:
-            file_size = os.fstat(file.fileno()).st_size
-            length = header_length(file.read(LENGTH.size), file_size, file_name)
+        with open_regular(path, folder, file_name) as file:
+            stamp = stamp_of(os.fstat(file.fileno()))
+            length = header_length(file.read(LENGTH.size), stamp.num_bytes, file_name)
             content = file.read(length)
     except OSError as error:
         raise CheckpointError(f"{file_name}: cannot be read: {error.strerror}") from error
@@ -113,8 +123,8 @@ def read_header(path: Path, file_name: str) -> Header:
     refuse(f"{file_name}: the header is not one of safetensors", problems)
     entries = sorted(map(parse_entry, members.items()), key=lambda entry: (entry.start, entry.end))
     data_start = LENGTH.size + length
-    refuse(f"{file_name}: the header and the data disagree", layout_problems(entries, file_size - data_start))
-    return Header({entry.name: entry for entry in entries}, metadata, data_start, file_size)
+    refuse(f"{file_name}: the header and the data disagree", layout_problems(entries, stamp.num_bytes - data_start))
+    return Header({entry.name: entry for entry in entries}, metadata, data_start, stamp)
 
 
 def header_length(prefix: bytes, file_size: int, file_name: str) -> int:

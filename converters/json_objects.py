@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError
+from .files import read_file
 
 
 SPECIAL_FLOAT = "__float__"  # transformers' key of "Infinity" and others that JSON has no numbers for
@@ -39,13 +40,14 @@ def parse_object(content: bytes, source: str) -> dict[str, Any]:
     return parsed
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; a `CheckpointError` names the file where there is none, or it is no config's size."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_JSON_BYTES + 1)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_JSON_BYTES:
-        raise CheckpointError(f"{path}: has more than the {MAX_JSON_BYTES:,} bytes that are read of a JSON file")
-    return parse_object(content, str(path))
+def read_object(path: Path, folder: Path | None = None) -> dict[str, Any]:
+    """
+    The JSON object in a file.
+
+    Args:
+        folder: The checkpoint that it has to belong to.
+
+    Raises:
+        CheckpointError: names the file where it cannot be read, is no regular one, or no config's size.
+    """
+    return parse_object(read_file(path, MAX_JSON_BYTES, folder), str(path))

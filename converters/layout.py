@@ -6,8 +6,20 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from .errors import CheckpointError, refuse
-from .pieces import TensorPlan, cast, dequantise, split_groups, stack_groups
-from .quantisation import BLOCKS, SCALES, Names, are_floats, packed_names, with_scales
+from .pieces import TensorPlan, cast, dequantise, dequantise_mxfp4, split_groups, stack_groups
+from .quantisation import (
+    BLOCKS,
+    SCALES,
+    WEIGHT_SCALES,
+    Names,
+    are_floats,
+    dequantising_problems,
+    factors_of,
+    is_scale,
+    packed_names,
+    unpacked_shape,
+    with_scales,
+)
 from .rendering import DTYPES
 
 
@@ -52,14 +64,41 @@ def regroup(tensors: Mapping[str, TensorPlan], groups: Names, experts: Experts) 
     return Regrouped(changed, {}, single)
 
 
-def dequantise_all(tensors: Mapping[str, TensorPlan], dtype: str) -> dict[str, TensorPlan]:
+def dequantise_all(tensors: Mapping[str, TensorPlan], method: str, dtype: str) -> dict[str, TensorPlan]:
+    """
+    All that is quantised as floating point. Scales that belong to no weight are gone: of activations, of the cache.
+
+    Args:
+        method: How the checkpoint is quantised, as `quantisation_method` says it.
+
+    Raises:
+        CheckpointError: names every tensor whose numbers are not known.
+    """
+    if method == "mxfp4":
+        return dequantise_experts(tensors, dtype)
+    refuse("Not all tensors can be dequantised", dequantising_problems(tensors), remedy="Leave out --dequantise.")
+    changed: dict[str, TensorPlan] = {}
+    for name, tensor in tensors.items():
+        if factors := factors_of(name, tensors):
+            changed[name] = dequantise(tensor, factors.values(), unpacked_shape(tensor), dtype)
+        elif not is_scale(name):
+            changed[name] = tensor
+    return changed
+
+
+def scales_of_activations(tensors: Mapping[str, TensorPlan]) -> list[TensorPlan]:
+    """The scales that nothing is multiplied with once the weights are dequantised."""
+    return [tensor for name, tensor in tensors.items() if is_scale(name) and not is_scale(name, WEIGHT_SCALES)]
+
+
+def dequantise_experts(tensors: Mapping[str, TensorPlan], dtype: str) -> dict[str, TensorPlan]:
     """All experts in MXFP4 as floating point, in the places of their blocks."""
     names = set(packed_names(tensors))
     changed: dict[str, TensorPlan] = {}
     for name, tensor in tensors.items():
         base = name.removesuffix(BLOCKS)
         if base in names:
-            changed[base] = dequantise(base, tensor, tensors[f"{base}{SCALES}"], dtype)
+            changed[base] = dequantise_mxfp4(base, tensor, tensors[f"{base}{SCALES}"], dtype)
         elif name.removesuffix(SCALES) not in names:
             changed[name] = tensor
     return changed

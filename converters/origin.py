@@ -12,7 +12,8 @@ from . import formats
 from .checkpoint import Checkpoint
 from .errors import CheckpointError
 from .family import Family, PublishedFormat
-from .json_objects import parse_object, read_object
+from .files import read_file
+from .json_objects import MAX_JSON_BYTES, parse_object, read_object
 from .layers import place_in
 from .layout import Experts
 from .plan import inverted, renamed
@@ -76,16 +77,18 @@ def origins_of(source: Checkpoint) -> Iterator[Origin]:
 
 def text_of(path: Path) -> str | None:
     """A file in UTF-8, with the line ends that it has; `None` where there is none."""
+    if not path.exists():
+        return None
     try:
-        return path.read_bytes().decode("utf-8")
-    except (FileNotFoundError, UnicodeDecodeError):
+        return read_file(path, MAX_JSON_BYTES, path.parent).decode("utf-8")
+    except UnicodeDecodeError:
         return None
 
 
 def read_origin(folder: Path) -> Origin | None:
     """The file in a folder; `None` where there is none, or none that can be read."""
     try:
-        members = read_object(folder / ORIGIN)
+        members = read_object(folder / ORIGIN, folder)
         origin = Origin(**members)
     except (CheckpointError, TypeError):
         return None

@@ -9,15 +9,16 @@ import torch
 
 from . import formats
 from .card import earlier_conversions, layer_table, origin_note, with_note, without_note
-from .carried import LeftBehind, other_files
+from .carried import MAX_CARRIED_BYTES, LeftBehind, other_files
 from .checkpoint import Checkpoint
 from .errors import CheckpointError, refuse
 from .family import PublishedFormat
+from .files import read_file
 from .fusion import with_fused_blocks
-from .layout import Experts, Regrouped, cast_all, dequantise_all, regroup
+from .layout import Experts, Regrouped, cast_all, dequantise_all, regroup, scales_of_activations
 from .origin import ORIGIN, Past, as_it_was, origins_of, past_of
 from .pieces import TensorPlan
-from .plan import WeightsPlan, in_files, in_shards, inverted, plan_weights, with_names
+from .plan import NamedTensor, WeightsPlan, in_files, in_shards, inverted, plan_weights, sources_of, with_names
 from .quantisation import HF_QUANT_CONFIG, ModuleNames, named_modules, read_hf_quant_config, rename_modules
 from .remote_code import missing_code, with_code
 from .rendering import DTYPES
@@ -205,10 +206,9 @@ def check_wishes(source: Checkpoint, output: PublishedFormat, wishes: Wishes) ->
         raise CheckpointError(
             f"--fuse: {output.name} has no words for fused blocks", remedy="Leave out --to, or --fuse."
         )
-    if wishes.dequantise and source.method != "mxfp4":
-        found = f"quantised by {source.method}" if source.method else "not quantised"
+    if wishes.dequantise and source.method is None:
         raise CheckpointError(
-            f"{source.folder}: only MXFP4 can be dequantised, this checkpoint is {found}",
+            f"{source.folder}: cannot be dequantised: this checkpoint is not quantised",
             remedy="Leave out --dequantise.",
         )
 
@@ -233,7 +233,8 @@ def output_format(published: PublishedFormat, config: Any, to: str | None) -> Pu
 def with_numbers(tensors: Mapping[str, TensorPlan], source: Checkpoint, wishes: Wishes) -> Mapping[str, TensorPlan]:
     """The tensors with the numbers that they are to have: the last step, since what is computed cannot be cut up."""
     if wishes.dequantise:
-        tensors = dequantise_all(tensors, DTYPES[dtype_of(source.config)])
+        assert source.method is not None  # as `check_wishes` has seen
+        tensors = dequantise_all(tensors, source.method, DTYPES[dtype_of(source.config)])
     return tensors if wishes.dtype is None else cast_all(tensors, wishes.dtype, source.published.family.buffers)
 
 
@@ -259,7 +260,18 @@ def plan_output(job: Prepared, regrouped: Regrouped, wishes: Wishes) -> WeightsP
         files = in_files(tensors, lambda tensor: file_of(tensor.name, source.config))
     else:
         files = in_files(tensors, lambda tensor: tensor.file)
-    return plan_weights(files, source.weights, source.dropped, tuple(source.unused.values()))
+    gone = activations(regrouped, source, wishes)
+    left = {(tensor.name, tensor.file) for tensor in gone}
+    unused = tuple(tensor for tensor in source.unused.values() if (tensor.name, tensor.file) not in left)
+    return plan_weights(files, source.weights, (*source.dropped, *gone), unused)
+
+
+def activations(regrouped: Regrouped, source: Checkpoint, wishes: Wishes) -> tuple[NamedTensor, ...]:
+    """The scales that dequantised weights leave behind."""
+    if not wishes.dequantise or source.method != "modelopt":
+        return ()
+    reason = "scale of activations or of the cache, which are not quantised any more"
+    return tuple(sources_of(scales_of_activations(regrouped.tensors), reason))
 
 
 def quantisation_configs(job: Prepared, regrouped: Regrouped) -> dict[str, dict[str, Any]]:
@@ -307,7 +319,7 @@ def card_text(job: Prepared, carried: list[str], origin: str) -> dict[str, str]:
     if CARD not in carried:
         return {}
     try:
-        card = (job.source.folder / CARD).read_bytes().decode("utf-8")
+        card = read_file(job.source.folder / CARD, MAX_CARRIED_BYTES, job.source.folder).decode("utf-8")
     except UnicodeDecodeError:
         return {}
     if job.back is not None:

@@ -5,7 +5,7 @@ Tensors are planned under the family's names; a tensor's pieces follow one anoth
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,6 +20,8 @@ Operation = Literal["keep", "rename", "stack", "split", "slice", "cast", "dequan
 COMPUTED: tuple[Operation, ...] = ("cast", "dequantise")
 # The dtypes of weights that are not quantised, as safetensors names them
 FLOATS = ("F16", "BF16", "F32", "F64")
+# Those of weights that are: FP8, and two values of four bits in a byte
+FP8, PACKED = "F8_E4M3", "U8"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Piece:
 @dataclass(frozen=True)
 class TensorPlan:
     """
-    A tensor of the output: its pieces one after another, `cast` each, or `dequantise`d: blocks and scales of MXFP4.
+    A tensor of the output: its pieces one after another, `cast` each, or `dequantise`d: multiplied with `scales`.
     Of several operations the costliest is named.
     """
 
@@ -55,6 +57,7 @@ class TensorPlan:
     shape: Shape
     operation: Operation
     pieces: tuple[Piece, ...]
+    scales: tuple["TensorPlan", ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -129,7 +132,7 @@ def cast(tensor: TensorPlan, dtype: str) -> TensorPlan:
     return tensor if tensor.dtype == dtype else replace(tensor, dtype=dtype, operation=operation)
 
 
-def dequantise(name: str, blocks: TensorPlan, scales: TensorPlan, dtype: str) -> TensorPlan:
+def dequantise_mxfp4(name: str, blocks: TensorPlan, scales: TensorPlan, dtype: str) -> TensorPlan:
     """
     Experts in MXFP4 as floating point, transposed as transformers has them.
 
@@ -140,7 +143,12 @@ def dequantise(name: str, blocks: TensorPlan, scales: TensorPlan, dtype: str) ->
     """
     num_experts, num_out, num_groups, size = blocks.shape
     shape = (num_experts, num_groups * size * 2, num_out)
-    return TensorPlan(name, dtype, shape, "dequantise", (*blocks.pieces, *scales.pieces))
+    return TensorPlan(name, dtype, shape, "dequantise", blocks.pieces, (scales,))
+
+
+def dequantise(weight: TensorPlan, scales: Iterable[TensorPlan], shape: Shape, dtype: str) -> TensorPlan:
+    """A weight in FP8 or NVFP4, of this shape when it is unpacked, as floating point: each value times its scales."""
+    return TensorPlan(weight.name, dtype, shape, "dequantise", weight.pieces, tuple(scales))
 
 
 def stack_groups(

@@ -121,6 +121,12 @@ def left_out(
     return kept, tuple(NamedTensor(piece.tensor, piece.file, gone[name]) for name, piece in pieces.items())
 
 
+def sources_of(tensors: Iterable[TensorPlan], reason: str) -> Iterator[NamedTensor]:
+    """The tensors of the source that some are made of, each once."""
+    pieces = {(piece.tensor, piece.file): None for tensor in tensors for piece in tensor.pieces}
+    return (NamedTensor(name, file, reason) for name, file in pieces)
+
+
 def reason_of(tensor: str, reasons: Mapping[str, str]) -> str | None:
     """The reason whose pattern matches a tensor; `None` where none does."""
     return next((reason for pattern, reason in reasons.items() if fnmatchcase(tensor, pattern)), None)
@@ -128,10 +134,10 @@ def reason_of(tensor: str, reasons: Mapping[str, str]) -> str | None:
 
 def unused_tensors(tensors: Mapping[str, TensorPlan], unused: Mapping[str, str]) -> dict[str, NamedTensor]:
     """Those that loading ignores, by the family's names."""
-    named = ((name, tensor.pieces[0]) for name, tensor in tensors.items())
+    pieces = ((name, tensor.pieces[0]) for name, tensor in tensors.items())
     return {
         name: NamedTensor(piece.tensor, piece.file, reason)
-        for name, piece in named
+        for name, piece in pieces
         if (reason := reason_of(piece.tensor, unused))
     }
 

@@ -16,20 +16,21 @@ from .errors import CheckpointError
 from .family import Shape
 from .json_objects import read_object
 from .layers import OTHER_LAYERS
-from .pieces import FLOATS, TensorPlan
+from .pieces import FLOATS, FP8, PACKED, TensorPlan
 
 
 HF_QUANT_CONFIG = "hf_quant_config.json"
 METHODS = ("modelopt", "mxfp4")
 BLOCKS, SCALES = "_blocks", "_scales"
 MXFP4_GROUP, MXFP4_BYTES = 32, 16
-FP8, PACKED = "F8_E4M3", "U8"
 NVFP4_GROUP = 16
 # What ModelOpt writes beside a weight
 SCALE_NAMES = (
     *("weight_scale", "weight_scale_2", "weight_scale_inv", "input_scale", "pre_quant_scale"),
     *("k_scale", "v_scale", "q_scale", "output_scale"),
 )
+# Those of them that a weight is multiplied with; the others are of what is computed, and of the cache
+WEIGHT_SCALES = ("weight_scale", "weight_scale_inv", "weight_scale_2")
 # Fields that hold lists of modules, or a single one
 LISTS = ("exclude_modules", "ignore", "modules_to_not_convert", "targets")
 # Ahead of the name in a pattern, and what makes a name a pattern
@@ -50,7 +51,7 @@ def quantisation_method(folder: Path, config_dict: Mapping[str, Any]) -> str | N
     """
     quantisation = config_dict.get("quantization_config")
     if not quantisation:
-        return "modelopt" if (folder / HF_QUANT_CONFIG).is_file() else None
+        return "modelopt" if (folder / HF_QUANT_CONFIG).exists() else None
     method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation
     if method not in METHODS:
         raise CheckpointError(
@@ -129,9 +130,60 @@ def missing_scales(name: str, dtype: str, names: Iterable[str]) -> Iterator[str]
         yield f"{name!r} is quantised ({dtype}), and {scale_name(name, needed[0])!r} is missing"
 
 
-def is_scale(name: str) -> bool:
-    """Whether a tensor holds scales, whose dtype is not ours to change."""
-    return name.endswith(tuple(f"{mark}{scale}" for scale in SCALE_NAMES for mark in "._"))
+def is_scale(name: str, scales: Iterable[str] = SCALE_NAMES) -> bool:
+    """Whether a tensor holds scales, of these names, whose dtype is not ours to change."""
+    return name.endswith(tuple(f"{mark}{scale}" for scale in scales for mark in "._"))
+
+
+def has_quantised_weights(tensors: Mapping[str, TensorPlan]) -> bool:
+    """Whether there are weights in FP8 or NVFP4, with their scales, whatever the config says."""
+    quantised = (name for name, tensor in tensors.items() if tensor.dtype in (FP8, PACKED))
+    return any(scale_name(name, scale) in tensors for name in quantised for scale in WEIGHT_SCALES)
+
+
+def factors_of(name: str, tensors: Mapping[str, TensorPlan]) -> dict[str, TensorPlan]:
+    """The scales that a quantised weight is multiplied with, by what ModelOpt calls them; none of other tensors."""
+    if is_scale(name) or tensors[name].dtype not in (FP8, PACKED):
+        return {}
+    names = {scale: scale_name(name, scale) for scale in WEIGHT_SCALES}
+    return {scale: tensors[beside] for scale, beside in names.items() if beside in tensors}
+
+
+def dequantising_problems(tensors: Mapping[str, TensorPlan]) -> Iterator[str]:
+    """Why the numbers of quantised weights are not known, or what weight a scale is of."""
+    used: set[str] = set()
+    for name, tensor in tensors.items():
+        factors = factors_of(name, tensors)
+        used |= {factor.name for factor in factors.values()}
+        if factors or (tensor.dtype == FP8 and not is_scale(name)):
+            yield from weight_problems(tensor, factors, tensors)
+    for name in tensors:
+        if is_scale(name, WEIGHT_SCALES) and name not in used:
+            yield f"{name!r} is the scale of no weight in FP8 or NVFP4"
+
+
+def weight_problems(
+    weight: TensorPlan, factors: Mapping[str, TensorPlan], tensors: Mapping[str, TensorPlan]
+) -> Iterator[str]:
+    """Why the numbers of a quantised weight are not known."""
+    needed = ("weight_scale", "weight_scale_2") if weight.dtype == PACKED else ("weight_scale",)
+    if tuple(factors) not in (needed, ("weight_scale_inv",) * (weight.dtype == FP8)):
+        said = " and ".join(repr(scale_name(weight.name, scale)) for scale in needed)
+        yield f"{weight.name!r} ({weight.dtype}) needs {said}, found are {sorted(factors) or 'none'}"
+    if (before := scale_name(weight.name, "pre_quant_scale")) in tensors:
+        yield f"{before!r} scales what {weight.name!r} is multiplied with: such weights are not dequantised"
+    shape = unpacked_shape(weight)
+    if weight.dtype == PACKED and shape[-1:] and shape[-1] % NVFP4_GROUP:
+        yield f"{weight.name!r} has rows of {shape[-1]} values: NVFP4 has groups of {NVFP4_GROUP}"
+    for scale, factor in factors.items():
+        if factor.shape not in scale_shapes(scale, weight.dtype, shape) or factor.dtype not in (*FLOATS, FP8):
+            yield f"{factor.name!r} is {factor.dtype} {list(factor.shape)}, which does not fit {list(shape)}"
+
+
+def unpacked_shape(weight: TensorPlan) -> Shape:
+    """The shape of a weight whose dtype may pack two values into a byte."""
+    shape = weight.shape
+    return (*shape[:-1], 2 * shape[-1]) if weight.dtype == PACKED and shape else shape
 
 
 def are_floats(tensor: TensorPlan) -> bool:
@@ -326,4 +378,4 @@ def module_of(weight: str) -> str:
 
 def read_hf_quant_config(folder: Path) -> dict[str, Any] | None:
     """ModelOpt's own description of a quantised checkpoint, where there is one."""
-    return read_object(folder / HF_QUANT_CONFIG) if (folder / HF_QUANT_CONFIG).is_file() else None
+    return read_object(folder / HF_QUANT_CONFIG, folder) if (folder / HF_QUANT_CONFIG).exists() else None

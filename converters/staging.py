@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Collection, Iterator
@@ -56,7 +57,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """
     A folder to write into, which becomes `target` when the block ends. It may hold files of an earlier run that was
     stopped. It is removed when the block raises, with the folders above it that were made for it; an interruption leaves
-    it for the next run.
+    it for the next run, and so does a target that something else has taken in the meantime.
 
     Raises:
         CheckpointError: where another run writes to the same target, or the folder cannot be made.
@@ -69,14 +70,27 @@ def staged_folder(target: Path) -> Iterator[Path]:
         try:
             yield files
             flush_tree(files)
-            files.rename(target)
         except KeyboardInterrupt:
             raise
         except BaseException:
             shutil.rmtree(staging)
             raise
+        put_in_place(files, target)
         shutil.rmtree(staging)
     flush(target.parent)
+
+
+def put_in_place(files: Path, target: Path) -> None:
+    """Give the finished folder its name. A `CheckpointError` says where it is when that is not possible: it stays."""
+    try:
+        files.rename(target)
+    except OSError as error:
+        reason = "something else is there now" if os.path.lexists(target) else error.strerror
+        raise CheckpointError(
+            f"{target}: the output is finished and could not be put there: {reason}. It is kept, as {files}",
+            remedy=f"Move away what is at {target}, and then run it again, or: mv {shlex.quote(str(files))} "
+            f"{shlex.quote(str(target))}",
+        ) from error
 
 
 @contextmanager

@@ -4,8 +4,7 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -56,12 +55,12 @@ def joined(moves: Iterable[Move]) -> Iterator[Move]:
         yield last
 
 
-def carry_moves(folder: Path, writing: int, moves: Iterable[Move], share: bool, advance: Advance) -> int:
+def carry_moves(files: Mapping[str, int], writing: int, moves: Iterable[Move], share: bool, advance: Advance) -> int:
     """
     Carry out moves into one open file.
 
     Args:
-        folder: The source.
+        files: Name of a source's file -> its descriptor.
         share: Let the target share blocks with the source where the filesystem can.
         advance: Called with the numbers of bytes that are done.
 
@@ -71,15 +70,8 @@ def carry_moves(folder: Path, writing: int, moves: Iterable[Move], share: bool, 
     Raises:
         CheckpointError: where a source ends before it should.
     """
-    num_shared = 0
     buffer = memoryview(bytearray(BUFFER))
-    with ExitStack() as stack:
-        readings: dict[str, int] = {}
-        for move in moves:
-            if move.file not in readings:
-                readings[move.file] = stack.enter_context((folder / move.file).open("rb")).fileno()
-            num_shared += carry_move(readings[move.file], writing, move, share, buffer, advance)
-    return num_shared
+    return sum(carry_move(files[move.file], writing, move, share, buffer, advance) for move in moves)
 
 
 def carry_move(reading: int, writing: int, move: Move, share: bool, buffer: memoryview, advance: Advance) -> int:

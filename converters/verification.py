@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from .layout import dequantise_all, regroup
 from .outline import dtype_of
 from .pieces import TensorPlan
 from .progress import progress_bar
-from .quantisation import read_hf_quant_config
+from .quantisation import is_scale, read_hf_quant_config
 from .rendering import DTYPES, render
+from .sources import held
 from .thinning import without_empty_layers
 from .transfer import Advance
 
@@ -29,6 +29,7 @@ from .transfer import Advance
 HEAD, EMBEDDINGS = "lm_head.weight", ("model.embed_tokens.weight", "model.embeddings.weight")
 Tensors = Mapping[str, TensorPlan]
 Digests = Mapping[str, str]
+Files = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Comparison:
 
     `digest` is SHA-256 over the names, dtypes, shapes and SHA-256 of all tensors of the first checkpoint, in the order of
     the names, stacked experts taken singly: the same for the same tensors on any machine. `dequantised` is the checkpoint
-    whose experts, in MXFP4, were taken for the numbers that they stand for, since those of the other are not packed.
+    whose tensors, in MXFP4, FP8 or NVFP4, were taken for the numbers that they stand for, since the other is not quantised.
     """
 
     first: str
@@ -84,9 +85,9 @@ def verify(
 ) -> Comparison:
     """
     Compare two checkpoints of one family: configs and ModelOpt's file as the family reads them, tensors by name, dtype,
-    shape and digest. Where they differ in the number of layers, those that hold nothing do not count. Experts in MXFP4 are
-    dequantised where the other checkpoint's are. A config that names no dtype has that of its tensors. A head that is
-    tied to the embedding does not count where it is a copy of it.
+    shape and digest. Where they differ in the number of layers, those that hold nothing do not count. What is quantised
+    (MXFP4, FP8, NVFP4) is dequantised where the other checkpoint is not quantised. A config that names no dtype has that of
+    its tensors. A head that is tied to the embedding does not count where it is a copy of it.
 
     Args:
         first: Folder, or repository of the hub.
@@ -97,23 +98,27 @@ def verify(
     Raises:
         CheckpointError: where one of them cannot be read.
     """
-    sides = [read_checkpoint(local_folder(*each)) for each in zip((first, second), revisions, strict=True)]
+    folders = [local_folder(*each) for each in zip((first, second), revisions, strict=True)]
+    sides = [read_checkpoint(folder, by_scales=True) for folder in folders]
     if len({side.config.num_hidden_layers for side in sides}) > 1:
         sides = [without_empty_layers(side) for side in sides]
+    sides = [replace(side, tensors=single_tensors(side)) for side in sides]
     dequantised = None
     for at, name in enumerate((first, second)):
-        if sides[at].method == "mxfp4" and sides[1 - at].method is None:
+        if is_quantised(sides[at]) and sides[1 - at].method is None:
             sides[at], dequantised = unpacked(sides[at], sides[1 - at]), str(name)
-    tensors = [single_tensors(side) for side in sides]
-    digests = all_digests(sides, tensors, jobs)
-    tensors = [without_copy(*each) for each in zip(sides, tensors, digests, strict=True)]
-    compared = [with_tied_head(*each) for each in zip(sides, tensors, tensors[::-1], strict=True)]
-    found = chain(
-        config_differences(*sides),
-        () if dequantised else quantisation_differences(*sides),
-        missing_tensors(*compared),
-        changed_tensors(sides, compared, digests),
-    )
+    tensors = [side.tensors for side in sides]
+    with held(folders[0], sides[0].weights.stamps) as one, held(folders[1], sides[1].weights.stamps) as other:
+        files = [one.readings, other.readings]
+        digests = all_digests(tensors, files, jobs)
+        tensors = [without_copy(*each) for each in zip(sides, tensors, digests, strict=True)]
+        compared = [with_tied_head(*each) for each in zip(sides, tensors, tensors[::-1], strict=True)]
+        found = (
+            *config_differences(*sides),
+            *(() if dequantised else quantisation_differences(*sides)),
+            *missing_tensors(*compared),
+            *changed_tensors(compared, digests, files),
+        )
     return Comparison(
         first=str(first),
         second=str(second),
@@ -121,16 +126,23 @@ def verify(
         num_tensors=len(tensors[0]),
         num_bytes=sum(tensor.num_bytes for tensor in tensors[0].values()),
         digest=model_digest(tensors[0], digests[0]),
-        differences=tuple(found),
+        differences=found,
     )
 
 
+def is_quantised(side: Checkpoint) -> bool:
+    """Whether there are tensors that dequantising changes or leaves out."""
+    return side.method == "mxfp4" or (side.method == "modelopt" and any(map(is_scale, side.tensors)))
+
+
 def unpacked(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
-    """A checkpoint with its experts in MXFP4 as numbers, in the other's dtype."""
+    """A checkpoint with what is quantised as numbers, in the other's dtype."""
+    assert checkpoint.method is not None
     config = deepcopy(checkpoint.config)
-    del config.quantization_config
-    tensors = dequantise_all(checkpoint.tensors, DTYPES[dtype_of(other.config)])
-    return replace(checkpoint, config=config, tensors=tensors)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    tensors = dequantise_all(checkpoint.tensors, checkpoint.method, DTYPES[dtype_of(other.config)])
+    return replace(checkpoint, config=config, tensors=dict(sorted(tensors.items())))
 
 
 def single_tensors(checkpoint: Checkpoint) -> Tensors:
@@ -170,21 +182,21 @@ def with_tied_head(side: Checkpoint, tensors: Tensors, others: Tensors) -> Tenso
     return tensors
 
 
-def all_digests(sides: list[Checkpoint], tensors: list[Tensors], jobs: int | None) -> list[dict[str, str]]:
+def all_digests(tensors: list[Tensors], files: list[Files], jobs: int | None) -> list[dict[str, str]]:
     """The digests of all tensors of each side, several read at a time."""
     total = sum(tensor.num_bytes for side in tensors for tensor in side.values())
     digests = []
     with progress_bar(total) as advance, ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        for side, named in zip(sides, tensors, strict=True):
-            digest = partial(digest_of, folder=side.folder, advance=advance)
+        for named, readings in zip(tensors, files, strict=True):
+            digest = partial(digest_of, files=readings, advance=advance)
             digests.append(dict(zip(named, pool.map(digest, named.values()), strict=True)))
     return digests
 
 
-def digest_of(tensor: TensorPlan, folder: Path, advance: Advance) -> str:
+def digest_of(tensor: TensorPlan, files: Files, advance: Advance) -> str:
     """SHA-256 of a tensor's bytes."""
     digest = hashlib.sha256()
-    for chunk in render(tensor, folder):
+    for chunk in render(tensor, files):
         digest.update(chunk)
         advance(len(chunk))
     return digest.hexdigest()
@@ -239,9 +251,7 @@ def place_of(tensor: TensorPlan) -> str:
     return f"{tensor.pieces[0].tensor!r} in {tensor.file}"
 
 
-def changed_tensors(
-    sides: list[Checkpoint], tensors: list[Tensors], digests: list[dict[str, str]]
-) -> Iterator[Difference]:
+def changed_tensors(tensors: list[Tensors], digests: list[dict[str, str]], files: list[Files]) -> Iterator[Difference]:
     """The tensors that both have and that are not the same."""
     for name in (name for name in tensors[0] if name in tensors[1]):
         first, second = (
@@ -249,17 +259,17 @@ def changed_tensors(
             for named, digest in zip(tensors, digests, strict=True)
         )
         if first != second:
-            yield tensor_difference(name, sides, tensors)
+            yield tensor_difference(name, tensors, files)
 
 
-def tensor_difference(name: str, sides: list[Checkpoint], tensors: list[Tensors]) -> Difference:
+def tensor_difference(name: str, tensors: list[Tensors], files: list[Files]) -> Difference:
     """What differs in a tensor that both have."""
     first, second = (named[name] for named in tensors)
     places = place_of(first), place_of(second)
     if (first.dtype, first.shape) != (second.dtype, second.shape):
         words = (f"{tensor.dtype} {list(tensor.shape)}" for tensor in (first, second))
         return Difference(name, *places, " against ".join(words))
-    at = first_difference(*(render(side[name], each.folder) for side, each in zip(tensors, sides, strict=True)))
+    at = first_difference(*(render(side[name], readings) for side, readings in zip(tensors, files, strict=True)))
     element = element_at(at * 8 // DTYPE_BITS[first.dtype], first.shape)
     return Difference(name, *places, f"differs from byte {at:,} on, element {element}")
 

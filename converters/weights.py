@@ -8,6 +8,7 @@ from typing import Any
 from .errors import CheckpointError, refuse
 from .headers import Header, TensorEntry, read_header
 from .json_objects import read_object
+from .stamps import Stamp
 
 
 SINGLE = "model.safetensors"
@@ -22,6 +23,11 @@ class Weights:
     folder: Path
     files: Mapping[str, Header]
     index_metadata: dict[str, Any] | None
+
+    @property
+    def stamps(self) -> dict[str, Stamp]:
+        """What the files were when their headers were read."""
+        return {file_name: header.stamp for file_name, header in self.files.items()}
 
     def tensors(self) -> Iterator[tuple[str, TensorEntry]]:
         """All tensors with the names of their files, in the order of the files and their bytes."""
@@ -38,10 +44,10 @@ def read_weights(folder: Path) -> Weights:
         CheckpointError: names every file and tensor at fault: missing, truncated or lying files, an index that points
             outside the folder or disagrees with the headers, tensors in two files.
     """
-    if not (folder / INDEX).is_file():
+    if not (folder / INDEX).exists():
         require_single(folder)
         return Weights(folder, read_headers(folder, [SINGLE]), None)
-    index = read_object(folder / INDEX)
+    index = read_object(folder / INDEX, folder)
     weight_map = index.get("weight_map")
     refuse(str(folder / INDEX), weight_map_problems(weight_map))
     assert isinstance(weight_map, dict)
@@ -57,7 +63,7 @@ def read_weights(folder: Path) -> Weights:
 
 def require_single(folder: Path) -> None:
     """Without an index there is one file, of one name; an error says what there is instead."""
-    if (folder / SINGLE).is_file():
+    if (folder / SINGLE).exists():
         return
     if found := sorted(path.name for path in folder.glob("*.safetensors")):
         raise CheckpointError(
@@ -96,7 +102,7 @@ def file_problems(folder: Path, file_names: list[str]) -> Iterator[str]:
     for file_name in file_names:
         if not (folder / file_name).parent.resolve().is_relative_to(root):
             yield f"{file_name!r} lies outside the folder: {(folder / file_name).parent.resolve()}"
-        elif not (folder / file_name).is_file():
+        elif not (folder / file_name).exists():
             yield f"{file_name!r} is named by the index and missing: download it again"
     if SINGLE not in file_names and (folder / SINGLE).is_file():
         yield f"{SINGLE!r} is there too and not named by the index: two sets of weights; remove the one not meant"
@@ -114,7 +120,7 @@ def read_headers(folder: Path, file_names: list[str]) -> dict[str, Header]:
 
 def header_or_error(folder: Path, file_name: str) -> Header | CheckpointError:
     try:
-        return read_header(folder / file_name, file_name)
+        return read_header(folder / file_name, file_name, folder)
     except CheckpointError as error:
         return error
 

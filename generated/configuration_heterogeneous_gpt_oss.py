@@ -19,6 +19,7 @@
 # limitations under the License.
 import copy
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,6 +90,10 @@ MIXERS_BY_LAYER_TYPE = {
     "sliding_attention": "attention",
     "linear_attention": "mamba",
 }
+# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
+LAYER_WORDS = re.compile(r"^(?!mtp_).*(per_layer|layers|head|size|width|dim|window|expert|multiplier|rope|rotary)")
+# Of such names those that upstream's configs read themselves, and what older releases saved
+READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
 RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
@@ -185,6 +190,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
+        if errors := self._unread_errors(kwargs):
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
         if errors := self._list_errors() or self._layer_type_errors(self.layer_types, self.mixer_types or ()):
@@ -200,6 +207,19 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
         self.simplify_sizes()
+
+    def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
+        """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
+        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values()}
+        errors = []
+        for name, value in keywords.items():
+            described = isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None
+            if described and name not in known and not hasattr(type(self), name) and LAYER_WORDS.search(name):
+                errors.append(
+                    f"{name} = {str(value)[:100]} looks like a description of the layers, and nothing reads it. "
+                    f"Take it away, or say it with {[*self.per_layer_sizes, 'rope_parameters']}"
+                )
+        return errors
 
     def __setattr__(self, name: str, value: Any):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
@@ -754,6 +774,14 @@ REMOTE_CODE_KEYS = (
     "router_aux_loss_coef",
     "router_z_loss_coef",
 )
+# Fields of sub-blocks that are true, false or null
+CHOICES = (
+    "no_op",
+    "replace_with_linear",
+    "gated",
+    "unshifted_sink",
+    "use_prefill_window_in_sink_attention",
+)
 # Values of keys outside the blocks that say something which Llama layers do not do
 INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": (None, False)}
 
@@ -778,6 +806,15 @@ def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...])
         f"{name} = {value!r} cannot be expressed by this family"
         for name, value in sub_block.items()
         if name not in understood and value and value != harmless.get(name)
+    ]
+
+
+def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
+    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
+    return [
+        f"{name} = {sub_block[name]!r}: true, false or null is needed"
+        for name in CHOICES
+        if not isinstance(sub_block.get(name), bool | None)
     ]
 
 
@@ -821,6 +858,8 @@ def read_puzzle_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 def read_puzzletron_attention(attention: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """One layer's `attention` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if errors := impossible_choices(attention):
+        return {}, errors
     if attention.get("no_op"):
         return {"mixer_types": "none"}, []
     sizes = ("num_key_value_heads", "window_length")
@@ -833,6 +872,8 @@ def read_puzzletron_attention(attention: dict[str, Any]) -> tuple[dict[str, Any]
 
 def read_puzzletron_ffn(ffn: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """One layer's `ffn` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if errors := impossible_choices(ffn):
+        return {}, errors
     if ffn.get("no_op"):
         return {"mlp_types": "none"}, []
     errors = inexpressible_fields(ffn, ("no_op", "moe", *EXPERT_ACTIVATION))

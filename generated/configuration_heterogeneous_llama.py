@@ -20,6 +20,7 @@
 # limitations under the License.
 import copy
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,6 +93,10 @@ MIXERS_BY_LAYER_TYPE = {
     "sliding_attention": "attention",
     "linear_attention": "mamba",
 }
+# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
+LAYER_WORDS = re.compile(r"^(?!mtp_).*(per_layer|layers|head|size|width|dim|window|expert|multiplier|rope|rotary)")
+# Of such names those that upstream's configs read themselves, and what older releases saved
+READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
 RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
@@ -188,6 +193,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
+        if errors := self._unread_errors(kwargs):
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
         if errors := self._list_errors() or self._layer_type_errors(self.layer_types, self.mixer_types or ()):
@@ -203,6 +210,19 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
         self.simplify_sizes()
+
+    def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
+        """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
+        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values()}
+        errors = []
+        for name, value in keywords.items():
+            described = isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None
+            if described and name not in known and not hasattr(type(self), name) and LAYER_WORDS.search(name):
+                errors.append(
+                    f"{name} = {str(value)[:100]} looks like a description of the layers, and nothing reads it. "
+                    f"Take it away, or say it with {[*self.per_layer_sizes, 'rope_parameters']}"
+                )
+        return errors
 
     def __setattr__(self, name: str, value: Any):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
@@ -757,6 +777,14 @@ REMOTE_CODE_KEYS = (
     "router_aux_loss_coef",
     "router_z_loss_coef",
 )
+# Fields of sub-blocks that are true, false or null
+CHOICES = (
+    "no_op",
+    "replace_with_linear",
+    "gated",
+    "unshifted_sink",
+    "use_prefill_window_in_sink_attention",
+)
 # Values of keys outside the blocks that say something which Llama layers do not do
 INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": (None, False)}
 
@@ -790,6 +818,15 @@ def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...])
     ]
 
 
+def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
+    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
+    return [
+        f"{name} = {sub_block[name]!r}: true, false or null is needed"
+        for name in CHOICES
+        if not isinstance(sub_block.get(name), bool | None)
+    ]
+
+
 def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
     errors = []
@@ -804,6 +841,8 @@ def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[
 
 def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple[dict[str, Any], list[str]]:
     """One layer's `attention` entry as (attributes of the layer, errors)."""
+    if errors := impossible_choices(attention):
+        return {}, errors
     if attention.get("no_op"):
         return {"mixer_types": "none"}, []
     sizes = ("n_heads_in_group", "num_key_value_heads", "window_length")
@@ -820,6 +859,11 @@ def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple
             errors.append(
                 f"n_heads_in_group = {group_size} does not divide num_attention_heads = {num_attention_heads}"
             )
+        elif num_key_value_heads not in (None, num_attention_heads // group_size):
+            errors.append(
+                f"n_heads_in_group = {group_size} makes {num_attention_heads // group_size} KV heads of "
+                f"{num_attention_heads}, but num_key_value_heads = {num_key_value_heads}: give one, or the same"
+            )
         num_key_value_heads = num_attention_heads // group_size
     layer = {
         "mixer_types": "attention",
@@ -831,6 +875,8 @@ def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple
 
 def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], list[str]]:
     """One layer's `ffn` entry as (attributes of the layer, errors)."""
+    if errors := impossible_choices(ffn):
+        return {}, errors
     if ffn.get("no_op"):
         return {"mlp_types": "none"}, []
     sizes = ("ffn_mult", "intermediate_size")
@@ -845,7 +891,13 @@ def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], lis
     if ffn_mult is None and intermediate_size is None:
         errors.append("needs ffn_mult or intermediate_size, or no_op or replace_with_linear set to true")
     elif not errors and ffn_mult is not None:
-        intermediate_size = ffn_mult_to_intermediate_size(ffn_mult, hidden_size)
+        width = ffn_mult_to_intermediate_size(ffn_mult, hidden_size)
+        if intermediate_size not in (None, width):
+            errors.append(
+                f"ffn_mult = {ffn_mult} makes a width of {width} of {hidden_size}, but intermediate_size = "
+                f"{intermediate_size}: give one, or the same"
+            )
+        intermediate_size = width
     return {"mlp_types": "dense", "intermediate_size": intermediate_size, "hidden_act": ffn.get("hidden_act")}, errors
 
 
@@ -906,7 +958,9 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedCo
 def is_second_schema(block_configs: list[dict[str, Any]]) -> bool:
     """Whether the blocks are in DeciLM's later schema, which gives widths and no longer `ffn_mult`."""
     grouped = any(block["attention"].get("n_heads_in_group") for block in block_configs)
-    return grouped and any(block["ffn"].get("intermediate_size") for block in block_configs)
+    return grouped and any(
+        block["ffn"].get("intermediate_size") and block["ffn"].get("ffn_mult") is None for block in block_configs
+    )
 
 
 @strict

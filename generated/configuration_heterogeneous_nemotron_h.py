@@ -20,6 +20,7 @@
 # limitations under the License.
 import copy
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -95,6 +96,10 @@ MIXERS_BY_LAYER_TYPE = {
     "sliding_attention": "attention",
     "linear_attention": "mamba",
 }
+# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
+LAYER_WORDS = re.compile(r"^(?!mtp_).*(per_layer|layers|head|size|width|dim|window|expert|multiplier|rope|rotary)")
+# Of such names those that upstream's configs read themselves, and what older releases saved
+READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
 RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
@@ -191,6 +196,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
+        if errors := self._unread_errors(kwargs):
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
         if errors := self._list_errors() or self._layer_type_errors(self.layer_types, self.mixer_types or ()):
@@ -206,6 +213,19 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
         self.simplify_sizes()
+
+    def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
+        """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
+        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values()}
+        errors = []
+        for name, value in keywords.items():
+            described = isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None
+            if described and name not in known and not hasattr(type(self), name) and LAYER_WORDS.search(name):
+                errors.append(
+                    f"{name} = {str(value)[:100]} looks like a description of the layers, and nothing reads it. "
+                    f"Take it away, or say it with {[*self.per_layer_sizes, 'rope_parameters']}"
+                )
+        return errors
 
     def __setattr__(self, name: str, value: Any):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
@@ -748,6 +768,16 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             d.pop("fused_blocks", None)
 
 
+# Fields of sub-blocks that are true, false or null
+CHOICES = (
+    "no_op",
+    "replace_with_linear",
+    "gated",
+    "unshifted_sink",
+    "use_prefill_window_in_sink_attention",
+)
+
+
 def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:
     """The fields of a sub-block that ask for what the family does not do; null, false and empty ask for nothing."""
     harmless = {"weights_precision": "bf16"}
@@ -755,6 +785,15 @@ def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...])
         f"{name} = {value!r} cannot be expressed by this family"
         for name, value in sub_block.items()
         if name not in understood and value and value != harmless.get(name)
+    ]
+
+
+def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
+    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
+    return [
+        f"{name} = {sub_block[name]!r}: true, false or null is needed"
+        for name in CHOICES
+        if not isinstance(sub_block.get(name), bool | None)
     ]
 
 
@@ -884,6 +923,14 @@ def read_puzzletron_block(block: dict[str, Any], block_type: str | None) -> tupl
     if missing:
         return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
     attention, ffn = block["attention"], block["ffn"]
+    errors = [f".{half}: {error}" for half in ("attention", "ffn") for error in impossible_choices(block[half])]
+    errors += [
+        f".{half}.{part} = {block[half][part]!r}: an object or null is needed"
+        for half, part in (("attention", "mamba"), ("ffn", "moe"))
+        if not isinstance(block[half].get(part), dict | None)
+    ]
+    if errors:
+        return {}, errors
     if block_type == "none" or attention.get("no_op") and ffn.get("no_op"):
         return {"block_type": "none"}, []
     if block_type is None and not (attention.get("no_op") or ffn.get("no_op")):

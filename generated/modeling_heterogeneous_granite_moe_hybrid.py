@@ -17,10 +17,11 @@
 # limitations under the License.
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import nn
 
 from transformers import initialization as init
@@ -1087,6 +1088,25 @@ def has_state(mixer_type: str) -> bool:
     return mixer_type in MIXERS_BY_LAYER_TYPE.values()
 
 
+def refuse_modelopt(
+    path: str, config: PreTrainedConfig, state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None
+):
+    """Refuse weights that ModelOpt quantised. Transformers would read their bits as numbers, and leave their scales."""
+    names = list(state_dict or ())
+    for file in [file for file in checkpoint_files or () if file.endswith(".safetensors")]:
+        with safe_open(file, framework="pt") as opened:
+            names += opened.keys()
+    scales = [name for name in names if name.endswith(("weight_scale", "weight_scale_2", "weight_scale_inv"))]
+    said = getattr(config, "quantization_config", None)
+    said = said if isinstance(said, dict) and said.get("quant_method") == "modelopt" else {}
+    if scales or said.get("quant_algo"):
+        found = f"{len(scales)} tensors with scales, as {scales[0]!r}" if scales else f"quantization_config = {said}"
+        raise ValueError(
+            f"{path}: the weights are quantised, in ModelOpt's FP8 or NVFP4 ({found}), and cannot be loaded so. "
+            f"`hetero convert --dequantise {path} DST` makes a checkpoint of them that can be loaded."
+        )
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
     # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
     ignored_tensors = {}
@@ -1108,6 +1128,13 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
             register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
             self._weight_conversions = renamings
+
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
+        quantizer = load_config.hf_quantizer
+        if quantizer is None or not quantizer.pre_quantized:
+            refuse_modelopt(load_config.pretrained_model_name_or_path, model.config, state_dict, checkpoint_files)
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
 
     def _adjust_missing_and_unexpected_keys(self, loading_info):
         for pattern, description in self.ignored_tensors.items():

@@ -30,6 +30,14 @@ REMOTE_CODE_KEYS = (
     "router_aux_loss_coef",
     "router_z_loss_coef",
 )
+# Fields of sub-blocks that are true, false or null
+CHOICES = (
+    "no_op",
+    "replace_with_linear",
+    "gated",
+    "unshifted_sink",
+    "use_prefill_window_in_sink_attention",
+)
 # Values of keys outside the blocks that say something which Llama layers do not do
 INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": (None, False)}
 
@@ -63,6 +71,15 @@ def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...])
     ]
 
 
+def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
+    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
+    return [
+        f"{name} = {sub_block[name]!r}: true, false or null is needed"
+        for name in CHOICES
+        if not isinstance(sub_block.get(name), bool | None)
+    ]
+
+
 def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
     errors = []
@@ -77,6 +94,8 @@ def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[
 
 def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple[dict[str, Any], list[str]]:
     """One layer's `attention` entry as (attributes of the layer, errors)."""
+    if errors := impossible_choices(attention):
+        return {}, errors
     if attention.get("no_op"):
         return {"mixer_types": "none"}, []
     sizes = ("n_heads_in_group", "num_key_value_heads", "window_length")
@@ -93,6 +112,11 @@ def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple
             errors.append(
                 f"n_heads_in_group = {group_size} does not divide num_attention_heads = {num_attention_heads}"
             )
+        elif num_key_value_heads not in (None, num_attention_heads // group_size):
+            errors.append(
+                f"n_heads_in_group = {group_size} makes {num_attention_heads // group_size} KV heads of "
+                f"{num_attention_heads}, but num_key_value_heads = {num_key_value_heads}: give one, or the same"
+            )
         num_key_value_heads = num_attention_heads // group_size
     layer = {
         "mixer_types": "attention",
@@ -104,6 +128,8 @@ def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple
 
 def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], list[str]]:
     """One layer's `ffn` entry as (attributes of the layer, errors)."""
+    if errors := impossible_choices(ffn):
+        return {}, errors
     if ffn.get("no_op"):
         return {"mlp_types": "none"}, []
     sizes = ("ffn_mult", "intermediate_size")
@@ -118,7 +144,13 @@ def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], lis
     if ffn_mult is None and intermediate_size is None:
         errors.append("needs ffn_mult or intermediate_size, or no_op or replace_with_linear set to true")
     elif not errors and ffn_mult is not None:
-        intermediate_size = ffn_mult_to_intermediate_size(ffn_mult, hidden_size)
+        width = ffn_mult_to_intermediate_size(ffn_mult, hidden_size)
+        if intermediate_size not in (None, width):
+            errors.append(
+                f"ffn_mult = {ffn_mult} makes a width of {width} of {hidden_size}, but intermediate_size = "
+                f"{intermediate_size}: give one, or the same"
+            )
+        intermediate_size = width
     return {"mlp_types": "dense", "intermediate_size": intermediate_size, "hidden_act": ffn.get("hidden_act")}, errors
 
 
@@ -179,4 +211,6 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedCo
 def is_second_schema(block_configs: list[dict[str, Any]]) -> bool:
     """Whether the blocks are in DeciLM's later schema, which gives widths and no longer `ffn_mult`."""
     grouped = any(block["attention"].get("n_heads_in_group") for block in block_configs)
-    return grouped and any(block["ffn"].get("intermediate_size") for block in block_configs)
+    return grouped and any(
+        block["ffn"].get("intermediate_size") and block["ffn"].get("ffn_mult") is None for block in block_configs
+    )

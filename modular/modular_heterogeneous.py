@@ -15,11 +15,13 @@
 
 import copy
 import math
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
@@ -40,6 +42,10 @@ MIXERS_BY_LAYER_TYPE = {
     "sliding_attention": "attention",
     "linear_attention": "mamba",
 }
+# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
+LAYER_WORDS = re.compile(r"^(?!mtp_).*(per_layer|layers|head|size|width|dim|window|expert|multiplier|rope|rotary)")
+# Of such names those that upstream's configs read themselves, and what older releases saved
+READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
 RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
@@ -192,6 +198,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
+        if errors := self._unread_errors(kwargs):
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
         if errors := self._list_errors() or self._layer_type_errors(self.layer_types, self.mixer_types or ()):
@@ -207,6 +215,19 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
         self.simplify_sizes()
+
+    def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
+        """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
+        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values()}
+        errors = []
+        for name, value in keywords.items():
+            described = isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None
+            if described and name not in known and not hasattr(type(self), name) and LAYER_WORDS.search(name):
+                errors.append(
+                    f"{name} = {str(value)[:100]} looks like a description of the layers, and nothing reads it. "
+                    f"Take it away, or say it with {[*self.per_layer_sizes, 'rope_parameters']}"
+                )
+        return errors
 
     def __setattr__(self, name: str, value: Any):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
@@ -767,6 +788,25 @@ class FusionRenaming(WeightRenaming):
         return True
 
 
+def refuse_modelopt(
+    path: str, config: PreTrainedConfig, state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None
+):
+    """Refuse weights that ModelOpt quantised. Transformers would read their bits as numbers, and leave their scales."""
+    names = list(state_dict or ())
+    for file in [file for file in checkpoint_files or () if file.endswith(".safetensors")]:
+        with safe_open(file, framework="pt") as opened:
+            names += opened.keys()
+    scales = [name for name in names if name.endswith(("weight_scale", "weight_scale_2", "weight_scale_inv"))]
+    said = getattr(config, "quantization_config", None)
+    said = said if isinstance(said, dict) and said.get("quant_method") == "modelopt" else {}
+    if scales or said.get("quant_algo"):
+        found = f"{len(scales)} tensors with scales, as {scales[0]!r}" if scales else f"quantization_config = {said}"
+        raise ValueError(
+            f"{path}: the weights are quantised, in ModelOpt's FP8 or NVFP4 ({found}), and cannot be loaded so. "
+            f"`hetero convert --dequantise {path} DST` makes a checkpoint of them that can be loaded."
+        )
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
     # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
     ignored_tensors = {}
@@ -788,6 +828,13 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
             register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
             self._weight_conversions = renamings
+
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
+        quantizer = load_config.hf_quantizer
+        if quantizer is None or not quantizer.pre_quantized:
+            refuse_modelopt(load_config.pretrained_model_name_or_path, model.config, state_dict, checkpoint_files)
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
 
     def _adjust_missing_and_unexpected_keys(self, loading_info):
         for pattern, description in self.ignored_tensors.items():

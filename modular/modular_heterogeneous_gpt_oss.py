@@ -41,7 +41,12 @@ from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
 from transformers.quantizers.quantizers_utils import should_convert_module
 from transformers.utils import TransformersKwargs, logging
 
-from .modular_block_configs import drop_remote_code_keys, impossible_sizes, inexpressible_fields
+from .modular_block_configs import (
+    drop_remote_code_keys,
+    impossible_choices,
+    impossible_sizes,
+    inexpressible_fields,
+)
 from .modular_heterogeneous import (
     HeterogeneousGenerationMixin,
     HeterogeneousPreTrainedConfig,
@@ -78,6 +83,8 @@ def read_puzzle_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 def read_puzzletron_attention(attention: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """One layer's `attention` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if errors := impossible_choices(attention):
+        return {}, errors
     if attention.get("no_op"):
         return {"mixer_types": "none"}, []
     sizes = ("num_key_value_heads", "window_length")
@@ -90,6 +97,8 @@ def read_puzzletron_attention(attention: dict[str, Any]) -> tuple[dict[str, Any]
 
 def read_puzzletron_ffn(ffn: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """One layer's `ffn` in Puzzletron's dialect as (attributes of the layer, errors)."""
+    if errors := impossible_choices(ffn):
+        return {}, errors
     if ffn.get("no_op"):
         return {"mlp_types": "none"}, []
     errors = inexpressible_fields(ffn, ("no_op", "moe", *EXPERT_ACTIVATION))

@@ -18,7 +18,7 @@ from typing import Any
 
 from transformers.configuration_utils import PreTrainedConfig
 
-from .modular_block_configs import impossible_sizes, inexpressible_fields
+from .modular_block_configs import impossible_choices, impossible_sizes, inexpressible_fields
 
 
 # What checkpoints call a layer -> its (mixer, MLP): names of Nemotron-H, then those of transformers, then of neither
@@ -135,6 +135,14 @@ def read_puzzletron_block(block: dict[str, Any], block_type: str | None) -> tupl
     if missing:
         return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
     attention, ffn = block["attention"], block["ffn"]
+    errors = [f".{half}: {error}" for half in ("attention", "ffn") for error in impossible_choices(block[half])]
+    errors += [
+        f".{half}.{part} = {block[half][part]!r}: an object or null is needed"
+        for half, part in (("attention", "mamba"), ("ffn", "moe"))
+        if not isinstance(block[half].get(part), dict | None)
+    ]
+    if errors:
+        return {}, errors
     if block_type == "none" or attention.get("no_op") and ffn.get("no_op"):
         return {"block_type": "none"}, []
     if block_type is None and not (attention.get("no_op") or ffn.get("no_op")):

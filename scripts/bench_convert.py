@@ -19,6 +19,7 @@ from statistics import median
 from transformers_heterogeneous.converters.headers import TensorEntry, make_header, num_bytes_of
 from transformers_heterogeneous.converters.layout import regroup
 from transformers_heterogeneous.converters.plan import in_files, plan_weights, read_tensors, with_names
+from transformers_heterogeneous.converters.sources import held
 from transformers_heterogeneous.converters.staging import flush_tree
 from transformers_heterogeneous.converters.transfer import Link, can_share
 from transformers_heterogeneous.converters.weights import SINGLE, read_weights
@@ -176,7 +177,8 @@ def convert(
     tensors, _ = read_tensors(weights, names, {})
     tensors = regroup(tensors, stacked, "stacked").tensors if stacked else tensors
     plan = plan_weights(in_files(with_names(tensors.values(), {}), lambda tensor: tensor.file), weights, (), ())
-    write_files(plan.files, source, target, link, min(4, os.cpu_count() or 1), lambda num_bytes: None)
+    with held(source, weights.stamps) as opened:
+        write_files(plan.files, opened, target, link, min(4, os.cpu_count() or 1), lambda num_bytes: None)
     flush_tree(target)
 
 

@@ -110,7 +110,9 @@ def convert(
         Literal["bfloat16", "float16", "float32", "float64"] | None,
         typer.Option(help="Cast the parameters that are not quantised."),
     ] = None,
-    dequantise: Annotated[bool, typer.Option("--dequantise", help="Make floating point of experts in MXFP4.")] = False,
+    dequantise: Annotated[
+        bool, typer.Option("--dequantise", help="Make floating point of MXFP4, and of ModelOpt's FP8 and NVFP4.")
+    ] = False,
     max_shard_size: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Deal tensors out to files of at most this size, as in 5GB.")
     ] = None,

@@ -30,7 +30,7 @@ def print_comparison(comparison: Comparison) -> None:
     """The verdict, and the first differences."""
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if comparison.dequantised:
-        console.print(f"{comparison.dequantised}: its experts are in MXFP4, and are dequantised to compare")
+        console.print(f"{comparison.dequantised}: is quantised (MXFP4, FP8 or NVFP4), and is dequantised to compare")
     if comparison.same:
         console.print(
             f"{comparison.first} and {comparison.second} are the same model: "

@@ -335,10 +335,12 @@ def test_config_comes_last(tmp_path, monkeypatch):
 def test_source_that_shrinks_while_it_is_copied(tmp_path, position):
     (tmp_path / "source").write_bytes(b"12345")
     with (
+        (tmp_path / "source").open("rb") as source,
         (tmp_path / "target").open("wb") as target,
         pytest.raises(CheckpointError, match="source ended at byte 5 of 8"),
     ):
-        carry_moves(tmp_path, target.fileno(), [Move("source", 2, 6, position)], False, lambda num_bytes: None)
+        moves = [Move("source", 2, 6, position)]
+        carry_moves({"source": source.fileno()}, target.fileno(), moves, False, lambda num_bytes: None)
 
 
 VALUES = st.recursive(

@@ -236,6 +236,80 @@ class TestRefusals:
             convert(source, tmp_path / "file/new/converted", dry_run=dry_run)
 
 
+def a_full_folder(target: Path) -> None:
+    target.mkdir(parents=True)
+    (target / "mine").write_text("not to be lost")
+
+
+def a_file(target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("not to be lost")
+
+
+def a_link(target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(target.parent)
+
+
+class TestTargetThatAppears:
+    """Something takes the target's name during the run: hours of work are kept."""
+
+    @staticmethod
+    def run(monkeypatch, source: Path, target: Path, appear) -> str:
+        """What the error says."""
+        really = staging.flush_tree
+
+        def late(folder: Path) -> None:
+            really(folder)
+            appear(target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(staging, "flush_tree", late)
+            with pytest.raises(CheckpointError) as caught:
+                convert(source, target)
+        return str(caught.value)
+
+    @pytest.mark.parametrize("appear", [a_full_folder, a_file, a_link])
+    @pytest.mark.parametrize("name", ["converted", "new/er/converted of today"])
+    def test_keeps_the_finished_work(self, source, tmp_path, monkeypatch, appear, name):
+        target = tmp_path / name
+        finished = staging.staging_of(target) / staging.FILES
+        message = self.run(monkeypatch, source, target, appear)
+        assert message.startswith(f"{target}: the output is finished") and f"It is kept, as {finished}" in message
+        assert_same_tensors(read_tensors(finished), ours(random_tensors()))
+        assert (finished / "config.json").exists()
+        assert target.is_symlink() or "not to be lost" in (target / "mine" if target.is_dir() else target).read_text()
+
+    @pytest.mark.parametrize("appear", [a_full_folder, a_file])
+    def test_next_run_goes_on_with_it(self, source, target, monkeypatch, appear, put_together):
+        self.run(monkeypatch, source, target, appear)
+        with pytest.raises(CheckpointError, match="exists; nothing is overwritten"):
+            convert(source, target)
+        assert (staging.staging_of(target) / staging.FILES / "config.json").exists()
+        target.rename(target.with_name("away"))
+        put_together.clear()
+        assert {file.how for file in convert(source, target).files} == {"resumed"} and not put_together
+        assert_same_tensors(read_tensors(target), ours(random_tensors()))
+        assert not staging.staging_of(target).exists()
+
+    def test_command_in_the_message_works(self, source, tmp_path, monkeypatch):
+        target = tmp_path / "it's of today"
+        message = self.run(monkeypatch, source, target, a_full_folder)
+        target.rename(tmp_path / "away")
+        subprocess.run(message.rpartition("or: ")[2], shell=True, check=True)
+        assert_same_tensors(read_tensors(target), ours(random_tensors()))
+
+    def test_other_reasons(self, source, target, monkeypatch):
+        def full(self: Path, other: Path) -> None:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", full)
+            with pytest.raises(CheckpointError, match="could not be put there: Disk quota exceeded"):
+                convert(source, target)
+        assert {file.how for file in convert(source, target).files} == {"resumed"}
+
+
 class TestBesideTheWeights:
     """What fails with the other files fails before the weights are written."""
 

@@ -1,0 +1,85 @@
+"""The files of a checkpoint while they are read: held open, and in the end still those that were planned with."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import CheckpointError, refuse
+from .files import open_regular
+from .stamps import Stamp, stamp_of
+
+
+SPARE_FILES = 256  # that are open beside those of a checkpoint
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    A checkpoint's folder and its open files.
+
+    Attributes:
+        stamps: Name of a file -> what it was when it was planned with.
+        readings: Name of a file with weights -> its descriptor.
+    """
+
+    folder: Path
+    stamps: Mapping[str, Stamp]
+    readings: Mapping[str, int]
+
+    def check(self) -> None:
+        """Raise a `CheckpointError` that names every file that is not what it was."""
+        refuse(
+            f"{self.folder}: changed while it was read, and nothing of it is kept",
+            (f"{name!r} {change}" for name, change in self.changes()),
+            remedy="Start again when nothing writes to it any more.",
+        )
+
+    def changes(self) -> Iterator[tuple[str, str]]:
+        """The files that are not what they were, and how each differs."""
+        for name, before in self.stamps.items():
+            try:
+                now = [stamp_of(os.stat(self.folder / name))]
+            except OSError as error:
+                yield name, f"cannot be found any more: {error.strerror}"
+                continue
+            now += [stamp_of(os.fstat(self.readings[name]))] if name in self.readings else []
+            if change := next((change for each in now if (change := before.change_to(each))), None):
+                yield name, change
+
+
+@contextmanager
+def held(folder: Path, weights: Mapping[str, Stamp], others: Mapping[str, Stamp] | None = None) -> Iterator[Source]:
+    """
+    A checkpoint with its weight files open: whatever takes their names, what was planned is what is read.
+
+    Args:
+        weights: File name -> what it was when its header was read.
+        others: The same of files beside the weights, which are not held open.
+
+    Raises:
+        CheckpointError: names the files that are not what they were, before the first byte is read or after the last.
+    """
+    allow_open_files(len(weights) + SPARE_FILES)
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(open_regular(folder / name, folder)) for name in weights}
+        readings = {name: file.fileno() for name, file in files.items()}
+        source = Source(folder, {**weights, **(others or {})}, readings)
+        source.check()
+        try:
+            yield source
+        except CheckpointError:
+            source.check()  # says why a file ended before it should
+            raise
+        source.check()
+
+
+def allow_open_files(number: int) -> None:
+    """Let this process have so many files open, as far as the system allows it."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < number:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(number, hard) if hard >= 0 else number, hard))
