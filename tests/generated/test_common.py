@@ -1,0 +1,209 @@
+"""What upstream's common model tests state of every model, for every family, uniform and mixed."""
+
+import copy
+from fnmatch import fnmatchcase
+from inspect import signature
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_every_family import FAMILIES, every_family, every_kind, greedy
+
+from transformers import DynamicCache, StaticCache
+from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
+
+
+TIES = {"llama": True, "gpt_oss": True, "granite_moe_hybrid": True, "nemotron_h": False}
+every_tied_kind = pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        pytest.param(FAMILIES[name], {**fields, "tie_word_embeddings": True}, id=f"{name}-{kind}")
+        for name, ties in TIES.items()
+        for kind, fields in FAMILIES[name].small.KINDS.items()
+        if ties
+    ],
+)
+
+
+def saved_names(model, folder) -> set[str]:
+    model.save_pretrained(folder)
+    return set(load_file(folder / "model.safetensors"))
+
+
+# --- tied weights -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TIES)
+def test_a_family_ties_where_its_parent_does(name):
+    small = FAMILIES[name].small
+    fields = {**small.UNIFORM, "tie_word_embeddings": True}
+    for model in (small.PARENT(small.PARENT_CONFIG(**fields)), small.build(fields)):
+        assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) is TIES[name]
+
+
+@every_tied_kind
+def test_a_tied_head_is_one_parameter_everywhere(family, fields, tmp_path, tokens):
+    model = family.build(fields, "eager")
+    names = [name for name, _ in model.named_parameters()]
+    assert "lm_head.weight" not in names and "lm_head.weight" in model.all_tied_weights_keys
+    assert "lm_head.weight" not in saved_names(model, tmp_path)
+    loaded, report = family.small.CAUSAL.from_pretrained(
+        tmp_path, output_loading_info=True, attn_implementation="eager"
+    )
+    assert not any(report.values()) and loaded.lm_head.weight is loaded.get_input_embeddings().weight
+    assert torch.equal(loaded.eval()(tokens).logits, model(tokens).logits)
+    loaded.resize_token_embeddings(150)
+    assert loaded.lm_head.weight is loaded.get_input_embeddings().weight
+
+
+# --- plans --------------------------------------------------------------------------------------------------------------
+
+
+def planned(model, plan: str) -> set[str]:
+    """The parameters that an entry of a plan covers, by its module or itself, with the layers' numbers left out."""
+    patterns = getattr(model, plan) or {}
+    names = {name.removesuffix(".weight") for name, _ in model.named_parameters(remove_duplicate=False)}
+    covered = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    return {".".join("*" if part.isdecimal() else part for part in name.split(".")) for name in covered}
+
+
+@pytest.mark.parametrize("plan", ["_tp_plan", "_ep_plan", "tp_plan", "ep_plan"])
+@every_kind
+def test_plans_cover_what_the_parents_do(family, fields, plan):
+    small = family.small
+    parent, ours = small.PARENT(small.PARENT_CONFIG(**small.UNIFORM)), small.build(fields)
+    if not hasattr(parent, plan):
+        pytest.fail(f"{plan} is no longer an attribute of upstream's models")
+    own = {
+        ".".join("*" if part.isdecimal() else part for part in name.removesuffix(".weight").split("."))
+        for name, _ in ours.named_parameters(remove_duplicate=False)
+    }
+    assert planned(ours, plan) == planned(parent, plan) & own
+    assert getattr(ours, plan) == getattr(parent, plan)
+
+
+@every_tied_kind
+def test_a_tied_head_has_an_entry_in_the_tp_plan(family, fields):
+    model = family.build(fields)
+    assert any(fnmatchcase("lm_head", pattern) for pattern in model.tp_plan)
+
+
+@every_family
+def test_a_head_is_tied_only_where_the_plan_has_it(family):
+    """The embedding is split over ranks: a head that is the same tensor has to be, too."""
+    model = family.build({**family.small.UNIFORM, "tie_word_embeddings": True})
+    tied = model.lm_head.weight is model.get_input_embeddings().weight
+    assert not tied or "lm_head" in model.tp_plan
+
+
+# --- saving and loading ----------------------------------------------------------------------------------------------
+
+
+@every_kind
+def test_new_and_loaded_models_save_the_same_names(family, fields, tmp_path):
+    model = family.build(fields, "eager")
+    fresh = saved_names(model, tmp_path / "fresh")
+    loaded = family.small.CAUSAL.from_pretrained(tmp_path / "fresh")
+    assert saved_names(loaded, tmp_path / "loaded") == fresh
+    assert {tensor.shape for tensor in load_file(tmp_path / "loaded" / "model.safetensors").values()} == {
+        tensor.shape for tensor in load_file(tmp_path / "fresh" / "model.safetensors").values()
+    }
+    base = type(model.model).from_pretrained(tmp_path / "fresh")
+    assert {name.removeprefix("model.") for name in saved_names(base, tmp_path / "base")} == {
+        name.removeprefix("model.") for name in fresh - {"lm_head.weight"}
+    }
+
+
+@every_kind
+def test_every_weight_is_initialised(family, fields):
+    """No parameter of a new model is left as the memory was."""
+    with torch.device("meta"):
+        model = family.small.CAUSAL(family.small.CONFIG(**fields))
+    model = model.to_empty(device="cpu")
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data.fill_(float("nan") if tensor.is_floating_point() else -1)
+    for module in model.modules():
+        module._is_hf_initialized = False
+    model.init_weights()
+    assert [name for name, parameter in model.named_parameters() if not torch.isfinite(parameter).all()] == []
+
+
+# --- embeddings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_tokens", [140, 100])
+@every_kind
+def test_resized_embeddings(family, fields, num_tokens, tmp_path):
+    model = family.build(fields, "eager")
+    tokens = torch.randint(2, 90, (2, 8), generator=torch.Generator().manual_seed(4))
+    before = model(tokens).logits[..., :100]
+    model.resize_token_embeddings(num_tokens)
+    assert model.config.vocab_size == num_tokens == model.get_input_embeddings().num_embeddings
+    logits = model(tokens).logits
+    assert logits.shape[-1] == num_tokens
+    torch.testing.assert_close(logits[..., :100], before, atol=1e-5, rtol=1e-5)
+    model.config.eos_token_id = None
+    model.save_pretrained(tmp_path)
+    loaded, report = family.small.CAUSAL.from_pretrained(
+        tmp_path, output_loading_info=True, attn_implementation="eager"
+    )
+    assert not any(report.values())
+    torch.testing.assert_close(loaded.eval()(tokens).logits, logits, atol=1e-5, rtol=1e-5)
+
+
+@every_kind
+def test_embeddings_in_the_place_of_tokens(family, fields, tokens):
+    model = family.build(fields)
+    embeds = model.get_input_embeddings()(tokens)
+    assert torch.equal(model(inputs_embeds=embeds).logits, model(tokens).logits)
+    if "inputs_embeds" not in signature(family.small.PARENT.prepare_inputs_for_generation).parameters:
+        return  # `generate` takes none of the parent, Nemotron-H, either
+    generated = model.generate(inputs_embeds=embeds, max_new_tokens=4, do_sample=False, eos_token_id=None)
+    assert torch.equal(generated, greedy(model, tokens)[:, tokens.shape[1] :][:, :4])
+
+
+# --- caches ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [None, "dynamic", "static", "offloaded", "offloaded_static"])
+@every_kind
+def test_every_class_of_cache_generates_the_same(family, fields, name, tokens):
+    model = family.build(fields)
+    expected = greedy(model, tokens, use_cache=False)
+    if name in ("offloaded", "offloaded_static") and not torch.cuda.is_available():
+        cache_class = DynamicCache if name == "offloaded" else StaticCache
+        lengths = {} if name == "offloaded" else {"max_cache_len": 32}
+        assert torch.equal(greedy(model, tokens, cache=cache_class(config=model.config, **lengths)), expected)
+        return
+    assert torch.equal(greedy(model, tokens, cache_implementation=name, disable_compile=True), expected)
+
+
+@every_kind
+def test_a_cache_is_reordered_and_copied(family, fields, tokens):
+    model = family.build(fields)
+    with torch.no_grad():
+        cache = model(tokens[:, :-1], use_cache=True).cache
+        again = copy.deepcopy(cache)
+        again.reorder_cache(torch.tensor([1, 0]))
+        expected = model(tokens[:, -1:], cache=cache, use_cache=True).logits
+        turned = model(tokens[:, -1:].flip(0), cache=again, use_cache=True).logits
+    torch.testing.assert_close(turned.flip(0), expected, atol=1e-6, rtol=1e-5)
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [None, 6, [6, None, 4, None]], ids=str)
+def test_exported_decoding(tokens, window):
+    """Positions have to be given where the first layer has a window: upstream's exporter traces the caches of windows as
+    whole ones, which know as many tokens as they keep. Mistral's are off by as much without."""
+    small = FAMILIES["llama"].small
+    model = small.build({**small.UNIFORM, "sliding_window": window}, attn_implementation="sdpa")
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad():
+        model(tokens[:, :10], cache=cache, use_cache=True)
+        inputs = {"input_ids": tokens[:, 10:11], "position_ids": torch.full((2, 1), 10), "use_cache": True}
+        exported = DynamoExporter().export(model, {**inputs, "cache": copy.deepcopy(cache)}, config=DynamoConfig())
+        logits = exported(**inputs, cache=copy.deepcopy(cache)).logits
+        expected = model(**inputs, cache=cache).logits
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=1e-5)
