@@ -20,6 +20,7 @@ from .resolve import installed_folder
 from .shard import Parent, Shard
 from .siblings import Siblings
 from .source import SourceFile, read_source
+from .tree import code
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,27 @@ def recall(shard: Path, siblings: Siblings) -> Remembered | None:
         return None
 
 
-def remember(shard: Shard, remembered: Remembered) -> None:
-    """Keep an expansion. A folder that cannot be written to is no reason to fail: the next run expands again."""
-    record = {
+Record = dict[str, object]
+
+
+def record_of(shard: Shard) -> Record:
+    """Everything that an expansion of the shard depends on."""
+    return {
         "generator": generator_digest(),
         "packages": found_packages(parent_packages(shard)),
         "siblings": {each.source.path.stem: shard.siblings.digest(each.source.path.stem) for each in siblings(shard)},
         "dependencies": [asdict(each) for each in dependencies_of(shard)],
-        **asdict(remembered),
     }
-    target = record_path(shard.path)
+
+
+def remember(shard: Path, record: Record, remembered: Remembered) -> None:
+    """Keep an expansion. A folder that cannot be written to is no reason to fail: the next run expands again."""
+    target = record_path(shard)
     with suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             whole = Path(folder) / target.name
-            whole.write_text(json.dumps(record), encoding="utf-8")
+            whole.write_text(json.dumps(record | asdict(remembered)), encoding="utf-8")
             os.replace(whole, target)
 
 
@@ -164,18 +171,17 @@ def used_digest(source: SourceFile, names: Iterable[str]) -> str:
     are: what a definition brings along depends on these."""
     digest = hashlib.sha256(source.header.encode())
     for statement in source.statements:
-        text = statement.text if statement.kind in ("import", "guard") else ""
+        text = statement.code if statement.kind in ("import", "guard") else ""
         digest.update(f"{statement.kind}:{statement.name}:{text}\n".encode())
     for name in names:
-        statement = source.definitions[name]
-        digest.update(f"{statement.lead}{statement.text}\n".encode())
+        digest.update("".join(map(code, source.definitions[name].nodes)).encode() + b"\n")
     return digest.hexdigest()
 
 
 @cache
 def generator_digest() -> str:
     """Digest of the generator's own code and of the formatter's version."""
-    digest = hashlib.sha256(version("ruff").encode())
+    digest = hashlib.sha256(f"{version('ruff')} {version('libcst')}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

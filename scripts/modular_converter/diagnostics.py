@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import libcst as cst
+
 
 @dataclass(frozen=True, order=True)
 class Diagnostic:
@@ -26,9 +28,9 @@ class Diagnostic:
 
 
 class Report(Protocol):
-    """How a step tells of a problem in the shard at hand."""
+    """How a step tells of a problem at a node of the shard at hand."""
 
-    def __call__(self, line: int, column: int, message: str, warning: bool = False) -> None:
+    def __call__(self, node: cst.CSTNode, message: str, warning: bool = False) -> None:
         """Remember the problem; the run goes on to find the others."""
 
 

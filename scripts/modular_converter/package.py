@@ -1,18 +1,21 @@
 """The `__init__.py` of a folder of generated families: what it exports, and their registration with transformers."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+import libcst as cst
+from libcst import matchers as m
 
 from .filetypes import file_type
+from .layout import Output
 from .resolve import installed_folder
-from .shard import Shard, exports
+from .shard import Shard
+from .tree import code, small
 
 
-_FAMILY_CONFIG = re.compile(r"^class \w*PreTrainedModel\b.*:\n(?:    .*\n|\n)*?    config: \"?(\w+)", re.MULTILINE)
-_AUTO_CLASS = re.compile(r"^class (AutoModel\w*)\(", re.MULTILINE)
-
+_CONFIG = m.AnnAssign(target=m.Name("config"))
+_AUTO_CLASS = "class AutoModel"
 _QUANTIZER_MAPPING = "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING\n"
 _TEMPLATE = '''\
 # Generated from the shards in {folder}/ by `hetero generate`. Do not edit.
@@ -49,15 +52,22 @@ class Family:
         return tuple(name for names in self.modules.values() for name in names)
 
 
-def family(shard: Shard, texts: Mapping[Path, str]) -> Family:
+def family(shard: Shard, outputs: Mapping[str, Output]) -> Family:
     """The public names of a shard by module, and the config that its models are registered for."""
     modules: dict[str, list[str]] = {}
-    for name in exports(shard.source) or ():
+    for name in shard.exported or ():
         modules.setdefault(f"{file_type(name, shard.cased)}_{shard.model}", []).append(name)
-    modeling = texts.get(Path(f"modeling_{shard.model}.py"), "")
-    match = _FAMILY_CONFIG.search(modeling)
-    config = match[1] if match else f"{shard.cased}Config"
+    config = next(_configs(outputs), f"{shard.cased}Config")
     return Family({module: tuple(names) for module, names in sorted(modules.items())}, config)
+
+
+def _configs(outputs: Mapping[str, Output]) -> Iterator[str]:
+    """The `config: NewConfig` of the classes that all models of a family inherit from."""
+    for nodes in outputs["modeling"].body.values() if "modeling" in outputs else ():
+        if isinstance(nodes[0], cst.ClassDef) and nodes[0].name.value.endswith("PreTrainedModel"):
+            for node in map(small, nodes[0].body.body):
+                if isinstance(node, cst.AnnAssign) and m.matches(node, _CONFIG):
+                    yield code(node.annotation.annotation).strip("\"'")
 
 
 def render_package(families: Iterable[Family], folder: str) -> str:
@@ -102,7 +112,10 @@ def auto_class(name: str) -> str:
 
 
 def auto_classes() -> frozenset[str]:
-    """The Auto classes for models that the installed transformers has."""
+    """The Auto classes for models that the installed transformers has: looked for line by line, as an unchanged run
+    parses nothing."""
     folder = installed_folder("transformers")
     path = folder / "models" / "auto" / "modeling_auto.py" if folder else None
-    return frozenset(_AUTO_CLASS.findall(path.read_text(encoding="utf-8"))) if path else frozenset()
+    lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    found = (line.removeprefix("class ").partition("(") for line in lines if line.startswith(_AUTO_CLASS))
+    return frozenset(name for name, bracket, _ in found if bracket)

@@ -1,13 +1,15 @@
 """Which imports name a parent, and which file that parent is: found by path arithmetic, nothing is imported."""
 
-import ast
 import importlib.util
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .diagnostics import Diagnostic, ShardError, nearest
+import libcst as cst
+
+from .diagnostics import nearest
+from .imported import module_of, written_module
 
 
 FILE_TYPES = (
@@ -56,41 +58,41 @@ def parent_model(module: str) -> tuple[str, str] | None:
     return match[1], match[2]
 
 
-def is_parent_import(node: ast.ImportFrom) -> bool:
+def is_parent_import(node: cst.ImportFrom) -> bool:
     """Whether classes imported here may be inherited from; a sibling's `.configuration_x` is an ordinary import."""
-    module = node.module or ""
-    if node.level == 1 or parent_model(module) is None:
+    module = module_of(node)
+    level = len(node.relative)
+    if level == 1 or parent_model(module) is None:
         return False
-    in_models = "models." in module or (node.level == 2 and module.count(".") == 1)
-    return in_models or (node.level == 0 and not module.startswith("transformers."))
+    in_models = "models." in module or (level == 2 and module.count(".") == 1)
+    return in_models or (level == 0 and not module.startswith("transformers."))
 
 
-def is_helper_import(node: ast.ImportFrom) -> bool:
+def is_helper_import(node: cst.ImportFrom) -> bool:
     """`from .modular_x import name`: a helper shard of the same folder."""
-    return node.level == 1 and (node.module or "").startswith("modular_")
+    return len(node.relative) == 1 and module_of(node).startswith("modular_")
 
 
-def module_file(node: ast.ImportFrom, home: Home) -> Path:
-    """The file an import names. Raises ShardError when there is none, with the nearest name."""
-    module = node.module or ""
-    if node.level:
-        base = home.shard.parents[node.level - 1]
+def module_file(node: cst.ImportFrom, home: Home) -> Path:
+    """The file an import names. Raises LookupError when there is none, with the nearest name."""
+    module = module_of(node)
+    if node.relative:
+        base = home.shard.parents[len(node.relative) - 1]
         parts = module.split(".")
     else:
         package, *parts = module.split(".")
-        base = home.root if home.root and package == "transformers" else package_folder(package, node, home.shard)
+        base = home.root if home.root and package == "transformers" else package_folder(package)
     path = base.joinpath(*parts).with_suffix(".py")
     if not path.exists():
-        raise ShardError([_missing(node, home.shard, path)])
+        raise LookupError(_missing(node, path))
     return path
 
 
-def package_folder(package: str, node: ast.stmt, shard: Path) -> Path:
+def package_folder(package: str) -> Path:
     """The folder of an installed top-level package, without executing any of it."""
     folder = installed_folder(package)
     if folder is None:
-        message = f"the package {package} is not installed: install it, or inherit from one that is"
-        raise ShardError([Diagnostic(shard, node.lineno, node.col_offset + 1, message)])
+        raise LookupError(f"the package {package} is not installed: install it, or inherit from one that is")
     return folder
 
 
@@ -102,11 +104,9 @@ def installed_folder(package: str) -> Path | None:
     return Path(locations[0]) if locations else None
 
 
-def _missing(node: ast.ImportFrom, shard: Path, path: Path) -> Diagnostic:
+def _missing(node: cst.ImportFrom, path: Path) -> str:
     folder, wanted = path.parent, path.stem
     if not folder.exists():
         folder, wanted = folder.parent, path.parent.name
     known = [entry.stem for entry in folder.iterdir()] if folder.exists() else []
-    dotted = "." * node.level + (node.module or "")
-    message = f"the parent module {dotted} does not exist (no file {path}){nearest(wanted, known)}"
-    return Diagnostic(shard, node.lineno, node.col_offset + 1, message)
+    return f"the parent module {written_module(node)} does not exist (no file {path}){nearest(wanted, known)}"

@@ -3,14 +3,16 @@
 The text inherited from is the formatted one, fresh from the same run or else from disk: both are the same bytes.
 """
 
-import ast
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .diagnostics import Diagnostic, ShardError
+import libcst as cst
+
+from .diagnostics import Diagnostic
+from .imported import aliases, module_of, names_of
 from .resolve import FILE_TYPES, parent_model
 from .source import SourceFile, parse_source
 
@@ -47,35 +49,34 @@ def is_shard(path: Path) -> bool:
     return path.is_file() and _EXPORTS.search(path.read_text(encoding="utf-8", errors="replace")) is not None
 
 
-def inherits_here(node: ast.ImportFrom, inherited: Iterable[str]) -> bool:
+def inherits_here(node: cst.ImportFrom, inherited: Iterable[str]) -> bool:
     """Whether an import from the same folder names a class that a class of the shard inherits from."""
-    return node.level == 1 and not {alias.name for alias in node.names}.isdisjoint(inherited)
+    return len(node.relative) == 1 and not set(names_of(node)).isdisjoint(inherited)
 
 
-def resolve_sibling(node: ast.ImportFrom, shard: Path, siblings: Siblings) -> Iterator[ast.ImportFrom]:
+def resolve_sibling(node: cst.ImportFrom, siblings: Siblings) -> Iterator[cst.ImportFrom]:
     """`from .modular_x import ...` as imports of the files that hold the names; others stay as they are.
 
-    Raises ShardError when the sibling was never generated.
+    Raises LookupError when the sibling was never generated.
     """
-    model = (node.module or "").removeprefix("modular_")
-    modules = [f"{kind}_{model}" for kind in FILE_TYPES] if model != node.module else [node.module or ""]
+    written = module_of(node)
+    model = written.removeprefix("modular_")
+    modules = [f"{kind}_{model}" for kind in FILE_TYPES] if model != written else [written]
     sources = {module: source for module in modules if (source := siblings.source(module))}
     if not sources:
-        message = f"there is no {modules[0]}.py in {siblings.folders[0]}: generate modular_{_model_of(node)}.py first"
-        raise ShardError([Diagnostic(shard, node.lineno, node.col_offset + 1, message)])
-    owners: dict[str, list[ast.alias]] = {}
-    for alias in node.names:
-        module = next(
-            (name for name, source in sources.items() if alias.name in source.definitions), next(iter(sources))
-        )
-        owners.setdefault(module, []).append(alias)
-    for module, aliases in owners.items():
-        yield ast.copy_location(ast.ImportFrom(module, aliases, 1), node)
+        shard = f"modular_{_model_of(written)}.py"
+        raise LookupError(f"there is no {modules[0]}.py in {siblings.folders[0]}: generate {shard} first")
+    owners: dict[str, list[cst.ImportAlias]] = {}
+    for alias in aliases(node):
+        holding = (name for name, source in sources.items() if alias.evaluated_name in source.definitions)
+        owners.setdefault(next(holding, next(iter(sources))), []).append(alias)
+    for module, names in owners.items():
+        yield cst.ImportFrom(cst.Name(module), names, relative=[cst.Dot()])
 
 
-def _model_of(node: ast.ImportFrom) -> str:
-    kind = parent_model(node.module or "")
-    return kind[1] if kind else (node.module or "").removeprefix("modular_")
+def _model_of(module: str) -> str:
+    kind = parent_model(module)
+    return kind[1] if kind else module.removeprefix("modular_")
 
 
 def in_order(shards: Sequence[Path]) -> tuple[list[Path], set[Path], list[Diagnostic]]:
