@@ -49,7 +49,7 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         found: list[cst.CSTNode] = []
         for name in _code_fields(type(current)):
             value = getattr(current, name)
-            if _is_node(type(value)):
+            if _is_node(value.__class__):
                 found.append(value)
             elif type(value) in (tuple, list):
                 found += value
@@ -73,7 +73,7 @@ def descend(node: Node, edits: Edits) -> Node:
     changes: dict[str, object] = {}
     for name in _fields(type(node)):
         value = getattr(node, name)
-        if _is_node(type(value)):
+        if _is_node(value.__class__):
             new = rewrite(value, edits)
             if new is not value:
                 changes[name] = new
