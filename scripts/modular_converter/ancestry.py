@@ -7,7 +7,8 @@ import libcst as cst
 
 from .diagnostics import ShardError
 from .imported import aliases
-from .resolve import home_of, installed_folder, module_file
+from .places import home_of, installed_folder
+from .resolve import module_file
 from .source import SourceFile, imports_in, read_source
 from .tree import walk
 

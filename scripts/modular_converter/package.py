@@ -1,20 +1,12 @@
 """The `__init__.py` of a folder of generated families: what it exports, and their registration with transformers."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import libcst as cst
-from libcst import matchers as m
-
-from .filetypes import file_type
-from .layout import Output
-from .resolve import installed_folder
-from .shard import Shard
-from .tree import code, small
+from .places import installed_folder
 
 
-_CONFIG = m.AnnAssign(target=m.Name("config"))
 _AUTO_CLASS = "class AutoModel"
 _QUANTIZER_MAPPING = "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING\n"
 _TEMPLATE = '''\
@@ -50,24 +42,6 @@ class Family:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(name for names in self.modules.values() for name in names)
-
-
-def family(shard: Shard, outputs: Mapping[str, Output]) -> Family:
-    """The public names of a shard by module, and the config that its models are registered for."""
-    modules: dict[str, list[str]] = {}
-    for name in shard.exported or ():
-        modules.setdefault(f"{file_type(name, shard.cased)}_{shard.model}", []).append(name)
-    config = next(_configs(outputs), f"{shard.cased}Config")
-    return Family({module: tuple(names) for module, names in sorted(modules.items())}, config)
-
-
-def _configs(outputs: Mapping[str, Output]) -> Iterator[str]:
-    """The `config: NewConfig` of the classes that all models of a family inherit from."""
-    for nodes in outputs["modeling"].body.values() if "modeling" in outputs else ():
-        if isinstance(nodes[0], cst.ClassDef) and nodes[0].name.value.endswith("PreTrainedModel"):
-            for node in map(small, nodes[0].body.body):
-                if isinstance(node, cst.AnnAssign) and m.matches(node, _CONFIG):
-                    yield code(node.annotation.annotation).strip("\"'")
 
 
 def render_package(families: Iterable[Family], folder: str) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from .families import family
 from .filetypes import file_type
 from .imports import output_imports
 from .layout import FIRST, Output, lay_out
-from .package import Family, family
-from .resolve import installed_folder
+from .package import Family
+from .places import installed_folder
 from .shard import Shard
 from .shard_checks import check_shard
 from .source import Line

@@ -1,61 +1,15 @@
-"""Which imports name a parent, and which file that parent is: found by path arithmetic, nothing is imported."""
+"""Which imports name a parent, and which file that parent is."""
 
-import importlib.util
-import re
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import libcst as cst
 
 from .diagnostics import nearest
-from .imported import module_of, written_module
-
-
-FILE_TYPES = (
-    "modeling",
-    "configuration",
-    "tokenization",
-    "processing",
-    "image_processing",
-    "image_processing_pil",
-    "video_processing",
-    "feature_extraction",
-)
-_PARENT_MODULE = re.compile(
-    r"^(image_processing_pil|image_processing|video_processing|feature_extraction"
-    r"|modeling|configuration|tokenization|processing)_(\w+)$"
-)
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where a shard lies: the package root it belongs to, when that is transformers itself, decides the import style."""
-
-    shard: Path
-    root: Path | None
-
-    @property
-    def inside(self) -> bool:
-        """Whether the shard lies in the tree of the transformers package."""
-        return self.root is not None
-
-
-def home_of(shard: Path) -> Home:
-    """A shard at `.../transformers/models/<model>/modular_<name>.py` belongs to that transformers tree."""
-    folders = shard.parents
-    for depth, folder in enumerate(folders[:-1]):
-        if folder.name == "models" and depth >= 1 and folders[depth + 1].name == "transformers":
-            return Home(shard, folders[depth + 1])
-    return Home(shard, None)
-
-
-def parent_model(module: str) -> tuple[str, str] | None:
-    """(file type, model name) when the last part of a dotted module looks like a parent's, else None."""
-    match = _PARENT_MODULE.match(module.rpartition(".")[2])
-    if match is None or match[2] == "auto":
-        return None
-    return match[1], match[2]
+from .imported import aliases, module_of, names_of, written_module
+from .places import FILE_TYPES, Home, package_folder, parent_model
+from .siblings import Siblings
+from .source import SourceFile, parse_source
 
 
 def is_parent_import(node: cst.ImportFrom) -> bool:
@@ -88,25 +42,45 @@ def module_file(node: cst.ImportFrom, home: Home) -> Path:
     return path
 
 
-def package_folder(package: str) -> Path:
-    """The folder of an installed top-level package, without executing any of it."""
-    folder = installed_folder(package)
-    if folder is None:
-        raise LookupError(f"the package {package} is not installed: install it, or inherit from one that is")
-    return folder
-
-
-@cache
-def installed_folder(package: str) -> Path | None:
-    """The folder of an installed top-level package, or None."""
-    spec = importlib.util.find_spec(package)
-    locations = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(locations[0]) if locations else None
-
-
 def _missing(node: cst.ImportFrom, path: Path) -> str:
     folder, wanted = path.parent, path.stem
     if not folder.exists():
         folder, wanted = folder.parent, path.parent.name
     known = [entry.stem for entry in folder.iterdir()] if folder.exists() else []
     return f"the parent module {written_module(node)} does not exist (no file {path}){nearest(wanted, known)}"
+
+
+def inherits_here(node: cst.ImportFrom, inherited: Iterable[str]) -> bool:
+    """Whether an import from the same folder names a class that a class of the shard inherits from."""
+    return len(node.relative) == 1 and not set(names_of(node)).isdisjoint(inherited)
+
+
+def sibling_source(module: str, siblings: Siblings) -> SourceFile | None:
+    """The generated file `<module>.py`, None when there is none."""
+    found = siblings.find(module)
+    return parse_source(*found) if found else None
+
+
+def resolve_sibling(node: cst.ImportFrom, siblings: Siblings) -> Iterator[cst.ImportFrom]:
+    """`from .modular_x import ...` as imports of the files that hold the names; others stay as they are.
+
+    Raises LookupError when the sibling was never generated.
+    """
+    written = module_of(node)
+    model = written.removeprefix("modular_")
+    modules = [f"{kind}_{model}" for kind in FILE_TYPES] if model != written else [written]
+    sources = {module: source for module in modules if (source := sibling_source(module, siblings))}
+    if not sources:
+        shard = f"modular_{_model_of(written)}.py"
+        raise LookupError(f"there is no {modules[0]}.py in {siblings.folders[0]}: generate {shard} first")
+    owners: dict[str, list[cst.ImportAlias]] = {}
+    for alias in aliases(node):
+        holding = (name for name, source in sources.items() if alias.evaluated_name in source.definitions)
+        owners.setdefault(next(holding, next(iter(sources))), []).append(alias)
+    for module, names in owners.items():
+        yield cst.ImportFrom(cst.Name(module), names, relative=[cst.Dot()])
+
+
+def _model_of(module: str) -> str:
+    kind = parent_model(module)
+    return kind[1] if kind else module.removeprefix("modular_")

@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .cache import Record, Remembered, recall, record_of, remember
-from .diagnostics import Diagnostic, ShardError
+from .cache import Record, Remembered, recall, remember
+from .diagnostics import Diagnostic, ShardError, compile_error
 from .formatting import FATAL_RULES, Finding, format_files
 from .package import Family, render_package
-from .render import expand_shard
-from .shard import read_shard
 from .siblings import Siblings, in_order, siblings_of
-from .source import compile_error
 
 
 FATAL = (*FATAL_RULES, "syntax", "invalid-syntax")
@@ -127,10 +124,13 @@ def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft
 
 def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) -> None:
     """Expand one shard; whatever is wrong with it, the others still have their turn."""
+    from . import record, render  # LibCST takes a while to load, and an unchanged run needs none of it
+    from . import shard as shards
+
     try:
-        shard = read_shard(path, siblings)
-        expansion = expand_shard(shard)
-        record = record_of(shard)
+        shard = shards.read_shard(path, siblings)
+        expansion = render.expand_shard(shard)
+        recorded = record.record_of(shard)
     except ShardError as error:
         run.problems += error.diagnostics
         return
@@ -147,7 +147,7 @@ def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) 
     if files:
         draft.families.setdefault(folder, []).append(found)
     if all(problem.warning for problem in shard.problems):
-        draft.done.append(_Done(path, tuple(files), found, tuple(shard.problems), record))
+        draft.done.append(_Done(path, tuple(files), found, tuple(shard.problems), recorded))
 
 
 def _finished(path: Path, run: Run, draft: _Draft) -> dict[Path, str]:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import libcst as cst
 
-from .diagnostics import Diagnostic, ShardError, nearest
+from .diagnostics import Diagnostic, ShardError, compile_error, nearest
 from .imported import aliases, bound_name, module_of, names_of, written_module
 from .names import ModelNames, read_model_names
+from .places import Home, home_of, installed_folder, parent_model
 from .prefix import infer_prefix
 from .rename import Renaming, model_renaming
-from .resolve import Home, home_of, installed_folder, is_helper_import, is_parent_import, module_file, parent_model
-from .siblings import Siblings, inherits_here, is_shard, resolve_sibling
-from .source import Line, SourceFile, Statement, compile_error, imports_in, read_source
+from .resolve import inherits_here, is_helper_import, is_parent_import, module_file, resolve_sibling, sibling_source
+from .siblings import Siblings, is_shard
+from .source import Line, SourceFile, Statement, imports_in, read_source
 from .tree import small
 
 
@@ -251,7 +252,7 @@ def _parents(
         if not (sibling or is_parent_import(node)):
             continue
         try:
-            file = (siblings.source(module) if sibling else None) or read_source(module_file(node, home))
+            file = (sibling_source(module, siblings) if sibling else None) or read_source(module_file(node, home))
         except LookupError as error:
             problems.append(_problem(source, written, error.args[0]))
             continue

@@ -5,16 +5,12 @@ The text inherited from is the formatted one, fresh from the same run or else fr
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import libcst as cst
-
 from .diagnostics import Diagnostic
-from .imported import aliases, module_of, names_of
-from .resolve import FILE_TYPES, parent_model
-from .source import SourceFile, parse_source
+from .places import FILE_TYPES
 
 
 _SIBLING_IMPORT = re.compile(
@@ -30,53 +26,22 @@ class Siblings:
     folders: tuple[Path, ...] = ()
     fresh: Mapping[Path, str] = field(default_factory=dict)
 
-    def source(self, module: str) -> SourceFile | None:
-        """The generated file `<module>.py`, None when there is none."""
+    def find(self, module: str) -> tuple[Path, str] | None:
+        """Path and text of the generated file `<module>.py`, None when there is none."""
         for path in (folder / f"{module}.py" for folder in self.folders):
             if path in self.fresh or path.is_file():
-                text = self.fresh[path] if path in self.fresh else path.read_text(encoding="utf-8")
-                return parse_source(path, text)
+                return path, self.fresh[path] if path in self.fresh else path.read_text(encoding="utf-8")
         return None
 
     def digest(self, module: str) -> str:
         """Digest of a generated file, empty when there is none."""
-        found = self.source(module)
-        return hashlib.sha256(found.text.encode()).hexdigest() if found else ""
+        found = self.find(module)
+        return hashlib.sha256(found[1].encode()).hexdigest() if found else ""
 
 
 def is_shard(path: Path) -> bool:
     """Whether a file is a shard with outputs of its own, not one that others copy from."""
     return path.is_file() and _EXPORTS.search(path.read_text(encoding="utf-8", errors="replace")) is not None
-
-
-def inherits_here(node: cst.ImportFrom, inherited: Iterable[str]) -> bool:
-    """Whether an import from the same folder names a class that a class of the shard inherits from."""
-    return len(node.relative) == 1 and not set(names_of(node)).isdisjoint(inherited)
-
-
-def resolve_sibling(node: cst.ImportFrom, siblings: Siblings) -> Iterator[cst.ImportFrom]:
-    """`from .modular_x import ...` as imports of the files that hold the names; others stay as they are.
-
-    Raises LookupError when the sibling was never generated.
-    """
-    written = module_of(node)
-    model = written.removeprefix("modular_")
-    modules = [f"{kind}_{model}" for kind in FILE_TYPES] if model != written else [written]
-    sources = {module: source for module in modules if (source := siblings.source(module))}
-    if not sources:
-        shard = f"modular_{_model_of(written)}.py"
-        raise LookupError(f"there is no {modules[0]}.py in {siblings.folders[0]}: generate {shard} first")
-    owners: dict[str, list[cst.ImportAlias]] = {}
-    for alias in aliases(node):
-        holding = (name for name, source in sources.items() if alias.evaluated_name in source.definitions)
-        owners.setdefault(next(holding, next(iter(sources))), []).append(alias)
-    for module, names in owners.items():
-        yield cst.ImportFrom(cst.Name(module), names, relative=[cst.Dot()])
-
-
-def _model_of(module: str) -> str:
-    kind = parent_model(module)
-    return kind[1] if kind else module.removeprefix("modular_")
 
 
 def in_order(shards: Sequence[Path]) -> tuple[list[Path], set[Path], list[Diagnostic]]:

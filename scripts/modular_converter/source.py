@@ -1,6 +1,5 @@
 """Source files as LibCST modules, and what the language makes of their top-level statements."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -10,7 +9,7 @@ import libcst as cst
 from libcst import matchers as m
 from libcst.metadata import MetadataWrapper, PositionProvider
 
-from .diagnostics import Diagnostic, ShardError
+from .diagnostics import Diagnostic, ShardError, compile_error
 from .tree import bare, code, identifiers, small, walk
 
 
@@ -123,19 +122,6 @@ def _syntax_problem(path: Path, text: str, error: Exception) -> Diagnostic:
         return Diagnostic(path, refused.lineno or 1, refused.offset or 1, f"invalid syntax: {refused.msg}")
     line, column = (error.raw_line, error.raw_column + 1) if isinstance(error, cst.ParserSyntaxError) else (1, 1)
     return Diagnostic(path, max(line, 1), max(column, 1), f"libcst cannot parse this: {error}")
-
-
-def compile_error(text: str) -> SyntaxError | None:
-    """Why Python refuses to compile a text, None when it does not."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(text, "<text>", "exec", dont_inherit=True)
-    except SyntaxError as error:
-        return error
-    except ValueError as error:  # a null byte
-        return SyntaxError(str(error))
-    return None
 
 
 def _statement(node: cst.BaseStatement, indent: str) -> Statement:

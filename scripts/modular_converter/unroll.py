@@ -2,16 +2,24 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import libcst as cst
 from libcst import matchers as m
 
 from .ancestry import Offer
-from .diagnostics import Report, nearest
+from .diagnostics import nearest
 from .tree import code, small, without_comments
 
 
 _SUPER_METHOD = m.Call(func=m.Attribute(value=m.Call(func=m.Name("super"), args=[])))
+
+
+class Report(Protocol):
+    """How a step tells of a problem at a node of the shard at hand."""
+
+    def __call__(self, node: cst.CSTNode, message: str, warning: bool = False) -> None:
+        """Remember the problem; the run goes on to find the others."""
 
 
 @dataclass(frozen=True)
