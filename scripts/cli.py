@@ -30,10 +30,13 @@ Format = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON summary.")]
 
 
-def need_formatter() -> None:
-    """Stop where expansions cannot be formatted: the generator is an extra."""
-    if find_spec("ruff") is None:
-        typer.echo("hetero: ruff is missing: pip install 'transformers-heterogeneous[generator]'", err=True)
+def need_generator() -> None:
+    """Stop where shards cannot be parsed or expansions not be formatted: the generator is an extra."""
+    missing = [name for name in ("libcst", "ruff") if find_spec(name) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        message = f"{' and '.join(missing)} {verb} missing: pip install 'transformers-heterogeneous[generator]'"
+        typer.echo(f"hetero: {message}", err=True)
         raise typer.Exit(2)
 
 
@@ -70,7 +73,7 @@ def generate(
     shards: Shards = None, out: Out = None, as_json: AsJson = False, strict: Strict = None, format: Format = "text"
 ) -> None:
     """Expand shards into the files that are imported."""
-    need_formatter()
+    need_generator()
     from .generate import generate_command
 
     raise typer.Exit(generate_command(shards, out, as_json, strict, format))
@@ -85,7 +88,7 @@ def check(
     format: Format = "text",
 ) -> None:
     """Expand shards in memory and compare with what is on disk; exit 1 when anything differs."""
-    need_formatter()
+    need_generator()
     from .generate import check_command
 
     raise typer.Exit(check_command(shards, out, as_json, strict, format))
@@ -193,6 +196,7 @@ def new(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the shard.")] = Path(),
 ) -> None:
     """Start a family: a shard that expands to a working copy of a parent, ready to be edited."""
+    need_generator()
     from datetime import date
 
     from .new import new_command
@@ -211,7 +215,7 @@ def drift(
     ] = None,
 ) -> None:
     """Say what another release of transformers would change in the families; exit 1 when something does."""
-    need_formatter()
+    need_generator()
     from .drift import drift_command
 
     raise typer.Exit(drift_command(against, shards))
@@ -223,7 +227,7 @@ def explain(
     shards: Shards = None,
 ) -> None:
     """Say where each piece of a generated method came from: parent or shard, lines, rule."""
-    need_formatter()
+    need_generator()
     from .explain import explain_command
 
     raise typer.Exit(explain_command(name, shards))

@@ -1,6 +1,5 @@
 """`hetero drift`: what another release of transformers would change in the families, class by class."""
 
-import ast
 import difflib
 import os
 import re
@@ -12,8 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import libcst as cst
+
 from .modular_converter.shard import exports
 from .modular_converter.source import read_source
+from .modular_converter.tree import bare, block, code, small
 
 
 HOUSE = Path(__file__).resolve().parents[1]
@@ -155,40 +157,40 @@ def pieces(path: Path) -> Pieces:
     """The classes of a file by header, attribute and method, its functions and constants, and its imports as one."""
     if not path.exists():
         return {}
-    text = path.read_text(encoding="utf-8")
     found: Pieces = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.ClassDef):
-            found |= class_pieces(node, text)
+    for node in cst.parse_module(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, cst.ClassDef):
+            found |= class_pieces(node)
         else:
-            name = piece_name(node) or "imports"
-            found[name] = f"{found[name]}\n{source(node, text)}" if name in found else source(node, text)
+            add(found, piece_name(node) or "imports", code(bare(node)))
     return found
 
 
-def class_pieces(node: ast.ClassDef, text: str) -> Pieces:
+def add(found: Pieces, name: str, text: str) -> None:
+    """Add a piece; several of one name become one."""
+    text = text.strip("\n")
+    found[name] = f"{found[name]}\n{text}" if name in found else text
+
+
+def class_pieces(node: cst.ClassDef) -> Pieces:
     """Header, attributes and methods of a class by their dotted names."""
-    decorators = "".join(f"@{ast.unparse(decorator)}\n" for decorator in node.decorator_list)
-    bases = ", ".join(map(ast.unparse, [*node.bases, *node.keywords]))
-    found = {node.name: f"{decorators}class {node.name}({bases}):\n{ast.get_docstring(node) or ''}"}
-    for member in node.body:
-        if name := piece_name(member):
-            key = f"{node.name}.{name}"
-            found[key] = f"{found[key]}\n{source(member, text)}" if key in found else source(member, text)
+    name = node.name.value
+    decorators = "".join(code(each.with_changes(leading_lines=())) for each in node.decorators)
+    bases = ", ".join(
+        code(each.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for each in (*node.bases, *node.keywords)
+    )
+    found = {name: f"{decorators}class {name}({bases}):\n{node.get_docstring() or ''}"}
+    for member in block(node.body).body:
+        if inner := piece_name(member):
+            add(found, f"{name}.{inner}", code(cst.IndentedBlock([bare(member)])))
     return found
 
 
-def piece_name(node: ast.stmt) -> str | None:
+def piece_name(statement: cst.BaseStatement) -> str | None:
     """The name that a definition or an assignment binds."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return node.name
-    if isinstance(node, ast.Assign):
-        return ast.unparse(node.targets[0])
-    return ast.unparse(node.target) if isinstance(node, ast.AnnAssign) else None
-
-
-def source(node: ast.stmt, text: str) -> str:
-    """The text of a statement, decorators included."""
-    decorators = getattr(node, "decorator_list", [])
-    first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
-    return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    node = small(statement)
+    if isinstance(node, cst.FunctionDef):
+        return node.name.value
+    if isinstance(node, cst.Assign):
+        return code(node.targets[0].target)
+    return code(node.target) if isinstance(node, cst.AnnAssign) else None

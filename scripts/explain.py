@@ -1,36 +1,39 @@
 """`hetero explain Class.method`: where each piece of a generated method came from, and by which rule."""
 
-import ast
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import libcst as cst
+
 from .modular_converter.diagnostics import ShardError, nearest
 from .modular_converter.run import expand
 from .modular_converter.shard import Shard, read_shard
 from .modular_converter.source import SourceFile
+from .modular_converter.tree import bare, block, code, same_code
 
 
 HOUSE = Path(__file__).resolve().parents[1]
-Method = ast.FunctionDef | ast.AsyncFunctionDef
-Methods = dict[str, Method]
+Methods = dict[str, cst.FunctionDef]
+Rename = Callable[[cst.CSTNode], cst.CSTNode]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A version of the method that pieces may come from: its syntax tree, and where its text stands."""
+    """A version of the method that pieces may come from: its tree, the file it stands in, and how it is renamed."""
 
-    method: Method
-    path: Path
+    method: cst.FunctionDef
+    source: SourceFile
     rule: str
-    offset: int = 0
+    rename: Rename
 
-    def place(self, node: ast.AST) -> str:
+    def place(self, node: cst.CSTNode) -> str:
         """`file:first-last`, lines of the file itself."""
-        first = getattr(node, "lineno", self.method.lineno) + self.offset
-        last = (getattr(node, "end_lineno", None) or first - self.offset) + self.offset
-        return f"{self.path.name}:{first}" + (f"-{last}" if last > first else "")
+        first, last = self.source.lines(node)
+        if node is self.method.params:
+            first = last = self.source.lines(self.method)[0]
+        return f"{self.source.path.name}:{first}" + (f"-{last}" if last > first else "")
 
 
 @dataclass(frozen=True)
@@ -73,25 +76,25 @@ def explain(name: str, paths: list[Path]) -> str:
     return "\n".join([f"{name} in {file.name}", *lines])
 
 
-def generated_methods(paths: list[Path]) -> dict[str, tuple[Path, Method]]:
-    """`Class.method` -> its file and syntax tree, for everything that the shards expand to."""
-    found: dict[str, tuple[Path, Method]] = {}
+def generated_methods(paths: list[Path]) -> dict[str, tuple[Path, cst.FunctionDef]]:
+    """`Class.method` -> its file and tree, for everything that the shards expand to."""
+    found: dict[str, tuple[Path, cst.FunctionDef]] = {}
     run = expand(paths, lambda path: path.parent)
     if run.failed:
         raise LookupError("\n".join(run.messages()))
     for file, text in run.files.items():
-        for statement in ast.parse(text).body:
-            if isinstance(statement, ast.ClassDef):
-                found |= {f"{statement.name}.{key}": (file, node) for key, node in methods_of(statement).items()}
+        for statement in cst.parse_module(text).body:
+            if isinstance(statement, cst.ClassDef):
+                found |= {f"{statement.name.value}.{key}": (file, node) for key, node in methods_of(statement).items()}
     return found
 
 
-def methods_of(node: ast.ClassDef) -> Methods:
+def methods_of(node: cst.ClassDef) -> Methods:
     """The methods of a class; of a property, its getter."""
     found: Methods = {}
-    for member in node.body:
-        if isinstance(member, Method):
-            found.setdefault(member.name, member)
+    for member in block(node.body).body:
+        if isinstance(member, cst.FunctionDef):
+            found.setdefault(member.name.value, member)
     return found
 
 
@@ -107,55 +110,56 @@ def origins_of(shard: Shard, class_name: str, method: str) -> Iterator[Origin]:
     for index, parent in enumerate(shard.parents):
         for original in parent.source.definitions:
             if (index, original) == inherited or (not in_shard and parent.renaming.name(original) == class_name):
-                yield from origin_in(parent.source, original, method, rule, parent.renaming.text)
+                yield from origin_in(parent.source, original, method, rule, parent.renaming.node)
 
 
 def origin_in(
-    source: SourceFile, class_name: str, method: str, rule: str, rename: Callable[[str], str] = str
+    source: SourceFile, class_name: str, method: str, rule: str, rename: Rename = lambda node: node
 ) -> Iterator[Origin]:
     """The method in one file, if the file has it."""
     statement = source.definitions.get(class_name)
-    if statement is None or statement.kind != "class":
-        return
-    node = ast.parse(rename(statement.text)).body[0]
-    assert isinstance(node, ast.ClassDef)
-    if method in methods_of(node):
-        yield Origin(methods_of(node)[method], source.path, rule, statement.line - 1)
+    if statement is not None and isinstance(statement.node, cst.ClassDef):
+        methods = methods_of(statement.node)
+        if method in methods:
+            yield Origin(methods[method], source, rule, rename)
 
 
-def pieces(generated: Method, origins: list[Origin]) -> Iterator[Piece]:
+def pieces(generated: cst.FunctionDef, origins: list[Origin]) -> Iterator[Piece]:
     """Decorators, signature and statements of the generated method, each with the first origin that has it."""
-    for decorator in generated.decorator_list:
-        yield piece(f"@{ast.unparse(decorator)}", decorator, ((o, o.method.decorator_list) for o in origins))
+    for decorator in generated.decorators:
+        yield piece(one_line(decorator), decorator, ((o, o.method.decorators) for o in origins))
     yield piece(
         signature(generated),
-        generated.args,
-        ((o, [o.method.args]) for o in origins),
+        generated.params,
+        ((o, [o.method.params]) for o in origins),
         "parent's and shard's parameters, merged",
     )
-    for statement in generated.body:
-        yield piece(
-            ast.unparse(statement), statement, ((o, o.method.body) for o in origins), "shard, base call rewritten"
-        )
+    for statement in block(generated.body).body:
+        bodies = ((o, block(o.method.body).body) for o in origins)
+        yield piece(one_line(statement), statement, bodies, "shard, base call rewritten")
 
 
 def piece(
-    code: str, node: ast.AST, candidates: Iterable[tuple[Origin, Iterable[ast.AST]]], otherwise: str = ""
+    text: str,
+    node: cst.CSTNode,
+    candidates: Iterable[tuple[Origin, Iterable[cst.CSTNode]]],
+    otherwise: str = "",
 ) -> Piece:
     """The first candidate that is the same code, comments and layout aside."""
-    wanted = ast.dump(node)
     for origin, nodes in candidates:
         for candidate in nodes:
-            if ast.dump(candidate) == wanted:
-                return Piece(first_line(code), origin.place(candidate), origin.rule)
-    return Piece(first_line(code), "", otherwise)
+            if same_code(origin.rename(candidate), node):
+                return Piece(text, origin.place(candidate), origin.rule)
+    return Piece(text, "", otherwise)
 
 
-def signature(method: Method) -> str:
-    return f"def {method.name}({ast.unparse(method.args)})"
+def signature(method: cst.FunctionDef) -> str:
+    return f"def {method.name.value}({' '.join(code(method.params).split())})"
 
 
-def first_line(code: str) -> str:
-    """Enough of a statement to find it."""
-    first, *rest = code.splitlines()
-    return f"{first} ..." if rest else first
+def one_line(node: cst.CSTNode) -> str:
+    """Enough of a statement to find it: all of a simple one, the first line of a block."""
+    text = code(bare(node)).strip()
+    if isinstance(node, cst.BaseCompoundStatement):
+        return f"{text.splitlines()[0]} ..."
+    return " ".join(text.split())

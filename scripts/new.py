@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .modular_converter.diagnostics import nearest
 from .modular_converter.names import ModelNames, read_model_names
-from .modular_converter.resolve import installed_folder
+from .modular_converter.places import installed_folder
 from .modular_converter.shard import exports
 from .modular_converter.source import read_source
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from .modular_converter.diagnostics import Diagnostic
-from .modular_converter.resolve import home_of
+from .modular_converter.places import home_of
 from .modular_converter.run import Run
 
 

@@ -1,12 +1,16 @@
 """What the bases of a class offer, as far as their files say: followed through imports, nothing is executed."""
 
-import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import libcst as cst
+
 from .diagnostics import ShardError
-from .resolve import home_of, installed_folder, module_file
-from .source import SourceFile, read_source
+from .imported import aliases
+from .places import home_of, installed_folder
+from .resolve import module_file
+from .source import SourceFile, imports_in, read_source
+from .tree import walk
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,9 @@ def _offer(name: str, source: SourceFile, seen: frozenset[str]) -> Offer:
     if f"{source.path}:{name}" in seen:
         return Offer()
     if found and found.kind == "class":
-        node = ast.parse(found.text).body[0]
+        assert isinstance(found.node, cst.ClassDef)
         above = offer_of(found.bases, source, seen | {f"{source.path}:{name}"})
-        return Offer(above.names | _names_in(node), above.complete and not getattr(node, "decorator_list", ()))
+        return Offer(above.names | _names_in(found.node), above.complete and not found.node.decorators)
     if name == "nn.Module":
         folder = installed_folder("torch")
         return _offer("Module", read_source(folder / "nn/modules/module.py"), seen) if folder else Offer()
@@ -40,23 +44,27 @@ def _offer(name: str, source: SourceFile, seen: frozenset[str]) -> Offer:
 
 def _imported_offer(name: str, source: SourceFile, seen: frozenset[str]) -> Offer:
     for statement in source.of_kind("import", "guard"):
-        for node in ast.walk(statement.node) if statement.node else ():
-            for alias in node.names if isinstance(node, ast.ImportFrom) else ():
-                if (alias.asname or alias.name) == name:
-                    assert isinstance(node, ast.ImportFrom)
-                    return _offer_elsewhere(alias.name, node, source, seen)
+        for node in imports_in(statement.node):
+            for alias in aliases(node) if isinstance(node, cst.ImportFrom) else ():
+                if (alias.evaluated_alias or alias.evaluated_name) == name:
+                    assert isinstance(node, cst.ImportFrom)
+                    return _offer_elsewhere(alias.evaluated_name, node, source, seen)
     return Offer()
 
 
-def _offer_elsewhere(name: str, node: ast.ImportFrom, source: SourceFile, seen: frozenset[str]) -> Offer:
+def _offer_elsewhere(name: str, node: cst.ImportFrom, source: SourceFile, seen: frozenset[str]) -> Offer:
     try:
         return _offer(name, read_source(module_file(node, home_of(source.path))), seen)
-    except ShardError:  # a package, or what is not installed
+    except (LookupError, ShardError):  # a package, or what is not installed
         return Offer()
 
 
-def _names_in(node: ast.AST) -> frozenset[str]:
+def _names_in(node: cst.ClassDef) -> frozenset[str]:
     """Names that the body of a class may bind (and some more)."""
-    functions = (child.name for child in ast.walk(node) if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
-    stored = (child for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store))
-    return frozenset([*functions, *(child.id for child in stored)])
+    found: set[str] = set()
+    for each in walk(node):
+        if isinstance(each, cst.FunctionDef):
+            found.add(each.name.value)
+        elif isinstance(each, cst.AssignTarget | cst.AnnAssign) and isinstance(each.target, cst.Name):
+            found.add(each.target.value)
+    return frozenset(found)

@@ -16,10 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .diagnostics import ShardError
-from .resolve import installed_folder
-from .shard import Parent, Shard
+from .places import installed_folder
 from .siblings import Siblings
-from .source import SourceFile, read_source
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,12 @@ class Dependency:
         path = Path(self.path)
         if not path.is_file():
             return False
-        return file_digest(path) == self.content or (
-            bool(self.names) and used_digest(read_source(path), self.names) == self.used
-        )
+        return file_digest(path) == self.content or (bool(self.names) and self._uses_the_same(path))
+
+    def _uses_the_same(self, path: Path) -> bool:
+        from .record import used_digest  # only now has something to be parsed
+
+        return used_digest(path, self.names) == self.used
 
 
 @dataclass(frozen=True)
@@ -76,76 +77,27 @@ def recall(shard: Path, siblings: Siblings) -> Remembered | None:
         return None
 
 
-def remember(shard: Shard, remembered: Remembered) -> None:
+Record = dict[str, object]
+
+
+def remember(shard: Path, record: Record, remembered: Remembered) -> None:
     """Keep an expansion. A folder that cannot be written to is no reason to fail: the next run expands again."""
-    record = {
-        "generator": generator_digest(),
-        "packages": found_packages(parent_packages(shard)),
-        "siblings": {each.source.path.stem: shard.siblings.digest(each.source.path.stem) for each in siblings(shard)},
-        "dependencies": [asdict(each) for each in dependencies_of(shard)],
-        **asdict(remembered),
-    }
-    target = record_path(shard.path)
+    target = record_path(shard)
     with suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             whole = Path(folder) / target.name
-            whole.write_text(json.dumps(record), encoding="utf-8")
+            whole.write_text(json.dumps(record | asdict(remembered)), encoding="utf-8")
             os.replace(whole, target)
-
-
-def siblings(shard: Shard) -> list[Parent]:
-    """The parents that other shards of the same folder expand to."""
-    return [parent for parent in shard.parents if parent.is_sibling]
 
 
 def record_path(shard: Path) -> Path:
     return cache_folder() / f"{hashlib.sha256(str(shard).encode()).hexdigest()[:32]}.json"
 
 
-def dependencies_of(shard: Shard) -> list[Dependency]:
-    """Everything an expansion read: whole files of our own, of parents what was used."""
-    names: dict[int, list[str]] = {index: [] for index in range(len(shard.parents))}
-    for index, name in shard.used:
-        names[index].append(name)
-    parents = [
-        dependency(shard.parents[index].source.path, sorted(found))
-        for index, found in names.items()
-        if not shard.parents[index].is_sibling
-    ]
-    own = [
-        dependency(path, [])
-        for path in (shard.path, *(helper.path for helper in shard.helpers), *package_files(shard))
-    ]
-    return own + parents
-
-
-def package_files(shard: Shard) -> list[Path]:
-    """The files that say which models there are, and the parents' versions."""
-    root = shard.home.root or installed_folder("transformers")
-    mappings = (
-        []
-        if root is None
-        else [root / "models" / "auto" / name for name in ("auto_mappings.py", "configuration_auto.py")]
-    )
-    folders = [folder for package in parent_packages(shard) if (folder := installed_folder(package))]
-    return [path for path in (*mappings, *(folder / "__init__.py" for folder in folders)) if path.is_file()]
-
-
-def parent_packages(shard: Shard) -> list[str]:
-    """The top-level packages that the parents are imported from."""
-    modules = {parent.module for parent in shard.parents if not parent.module.startswith(".")}
-    return sorted({"transformers", *(module.partition(".")[0] for module in modules)})
-
-
 def found_packages(names: Iterable[str]) -> dict[str, str]:
     """Where packages are imported from now: another environment may have another release."""
     return {name: str(installed_folder(name)) for name in names}
-
-
-def dependency(path: Path, names: list[str]) -> Dependency:
-    used = used_digest(read_source(path), names) if names else ""
-    return Dependency(str(path), file_digest(path), used, tuple(names))
 
 
 def file_digest(path: Path) -> str:
@@ -159,23 +111,10 @@ def _digest(path: Path, modified: int, size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def used_digest(source: SourceFile, names: Iterable[str]) -> str:
-    """Digest of the used definitions with the comments above them, of header and imports, and of the names that there
-    are: what a definition brings along depends on these."""
-    digest = hashlib.sha256(source.header.encode())
-    for statement in source.statements:
-        text = statement.text if statement.kind in ("import", "guard") else ""
-        digest.update(f"{statement.kind}:{statement.name}:{text}\n".encode())
-    for name in names:
-        statement = source.definitions[name]
-        digest.update(f"{statement.lead}{statement.text}\n".encode())
-    return digest.hexdigest()
-
-
 @cache
 def generator_digest() -> str:
     """Digest of the generator's own code and of the formatter's version."""
-    digest = hashlib.sha256(version("ruff").encode())
+    digest = hashlib.sha256(f"{version('ruff')} {version('libcst')}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

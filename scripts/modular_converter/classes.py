@@ -1,92 +1,94 @@
 """Merging a child class with its (renamed) parent: header, docstring, attributes and methods."""
 
-import ast
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from .blocks import Class, is_docstring, join, read_class, read_method
+import libcst as cst
+from libcst import matchers as m
+
+from .decorators import merged_decorators
 from .diagnostics import nearest
-from .methods import merge_method, merged_decorators, new_method
+from .docstrings import is_docstring
+from .methods import body_of, merge_method, new_method
 from .names import ModelNames
 from .rename import Renaming
-from .source import Chunk
+from .source import LITERAL_STATEMENT
+from .tree import block, code, comments, small
 from .unroll import Scope
 
 
 MethodKey = tuple[str, str]  # name, and which half of a property
-Methods = dict[MethodKey, Chunk]
+Methods = dict[MethodKey, cst.FunctionDef]
+INDENT = "    "
+_DELETION = m.Call(func=m.Name("AttributeError"))
+_ACCESSOR = m.Decorator(decorator=m.Attribute(attr=m.Name("setter") | m.Name("deleter")))
 
 
 @dataclass(frozen=True)
 class Members:
     """The body of a class, sorted by what its statements are."""
 
-    docstrings: list[Chunk]
-    attributes: dict[str, Chunk]
-    others: dict[str, Chunk]
-    methods: Methods
+    docstrings: list[cst.BaseStatement] = field(default_factory=list)
+    attributes: dict[str, cst.BaseStatement] = field(default_factory=dict)
+    others: dict[str, cst.BaseStatement] = field(default_factory=dict)
+    methods: Methods = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Source:
-    """A class statement as it stands in a file: the comments above it, its text, and its line."""
-
-    lead: str
-    text: str
-    line: int = 1
-
-
-def merge_class(child_source: Source, parent_source: Source, base: str, names: ModelNames, scope: Scope) -> str:
-    """The source of the merged class.
+def merge_class(
+    child: cst.ClassDef, original: cst.ClassDef, base: str, names: ModelNames, scope: Scope
+) -> cst.ClassDef:
+    """The merged class.
 
     The parent is already renamed; `base` is how the child's header writes its original name, and `names`
     spells model names.
     """
-    child = read_class(child_source.lead, child_source.text, child_source.line)
-    original = read_class(parent_source.lead, parent_source.text, parent_source.line)
-    if _is_indented_otherwise(child) or _is_indented_otherwise(original):
-        message = f"{child.name} and its parent must both be indented by four spaces a level, as they become one class"
-        scope.report(child.line, 1, message)
-        return f"class {child.name}:\n    pass\n"
-    bases = merged_bases(original.bases, [name for name in child.bases if name != base])
-    parent = _fix_words(original, child.name, names)
+    name = child.name.value
+    extra = [text for text in base_names(child) if text != base]
+    bases = merged_bases(base_names(original), extra)
+    parent = _fix_words(original, name, names)
     if scope.exact:
-        _warn_of_lost_comment(child_source, parent.lead, scope)
-    elif "#" in child.lead:
-        parent = replace(parent, lead=child.lead)
+        _warn_of_lost_comment(child, parent, scope)
+    elif comments(child.leading_lines):
+        parent = parent.with_changes(leading_lines=child.leading_lines)
     members = _merge_members(child, parent, replace(scope, bases=tuple(bases)))
-    return _render(child, parent, bases, members)
+    return _assembled(child, parent, bases, members)
 
 
-def _warn_of_lost_comment(child: Source, kept: str, scope: Scope) -> None:
+def base_names(node: cst.ClassDef) -> list[str]:
+    """The bases of a class, as they are written."""
+    return [code(arg.value) for arg in node.bases]
+
+
+def _warn_of_lost_comment(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> None:
     """Transformers' own shards lose the comment above an inheriting class: the parent's takes its place."""
-    lines = child.lead.splitlines()
-    for number, line in enumerate(lines, child.line - len(lines)):
-        if line.startswith("#") and line not in kept.splitlines():
+    kept = comments(parent.leading_lines)
+    for line in child.leading_lines:
+        if line.comment and not line.whitespace.value and line.comment.value not in kept:
             message = "this comment is lost: the comment above a class that inherits comes from the parent"
-            return scope.report(number, 1, f"{message}; move it into the class", warning=True)
+            return scope.report(line.comment, f"{message}; move it into the class", warning=True)
 
 
-def _is_indented_otherwise(parsed: Class) -> bool:
-    """Whether the statements of the class, or those of its methods, do not stand at four spaces a level."""
-    methods = [read_method(chunk) for chunk in parsed.body if isinstance(chunk.node, ast.FunctionDef)]
-    inner = [chunk.text for method in methods for chunk in method.body[:1]]
-    return any(_indent(chunk.text) != 4 for chunk in parsed.body) or any(_indent(text) != 8 for text in inner)
+def is_indented_otherwise(node: cst.ClassDef, indent: str) -> bool:
+    """Whether the statements of the class, or those of its methods, do not stand at four spaces a level.
+
+    `indent` is what is usual in its file.
+    """
+    methods = [each for each in block(node.body).body if isinstance(each, cst.FunctionDef)]
+    suites = [each.body for each in (node, *methods) if isinstance(each.body, cst.IndentedBlock)]
+    return any((suite.indent if suite.indent is not None else indent) != INDENT for suite in suites)
 
 
-def _indent(text: str) -> int:
-    return len(text) - len(text.lstrip(" "))
-
-
-def _fix_words(parent: Class, name: str, names: ModelNames) -> Class:
+def _fix_words(parent: cst.ClassDef, name: str, names: ModelNames) -> cst.ClassDef:
     """Where the child is not called like the renamed parent, its strings and comments are renamed once more."""
-    if parent.name == name:
+    if parent.name.value == name:
         return parent
-    old, new = _without_common_ending(parent.name, name)
+    old, new = _without_common_ending(parent.name.value, name)
     renaming = Renaming(names.spelling(old), names.spelling(new))
-    body = tuple(replace(part, lead=renaming.words(part.lead), text=renaming.words(part.text)) for part in parent.body)
-    decorators = replace(parent.decorators, lines=tuple(map(renaming.words, parent.decorators.lines)))
-    return replace(parent, body=body, decorators=decorators)
+    body = block(parent.body)
+    return parent.with_changes(
+        body=body.with_changes(body=[renaming.words(each) for each in body.body]),
+        decorators=[renaming.words(each) for each in parent.decorators],
+    )
 
 
 def _without_common_ending(first: str, second: str) -> tuple[str, str]:
@@ -128,119 +130,116 @@ def specialises(name: str, base: str) -> bool:
     return name.endswith(base) or bool(common_suffix(name, base))
 
 
-def _members(body: Iterable[Chunk]) -> Members:
-    members = Members([], {}, {}, {})
-    for chunk in body:
-        _sort_member(chunk, members)
+def _members(node: cst.ClassDef) -> Members:
+    members = Members()
+    for statement in block(node.body).body:
+        _sort_member(statement, members)
     return members
 
 
-def _sort_member(chunk: Chunk, members: Members) -> None:
-    node = chunk.node
-    if is_docstring(chunk):
-        members.docstrings.append(chunk)
-    elif isinstance(node, ast.Assign | ast.AnnAssign):
-        members.attributes[_target(node)] = chunk
-    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        members.methods[node.name, _accessor(node)] = chunk
-    elif not _is_filler(node):
-        members.others[getattr(node, "name", chunk.text)] = chunk
+def _sort_member(statement: cst.BaseStatement, members: Members) -> None:
+    node = small(statement)
+    if is_docstring(statement):
+        members.docstrings.append(statement)
+    elif isinstance(node, cst.Assign | cst.AnnAssign):
+        members.attributes[_target(node)] = statement
+    elif isinstance(node, cst.FunctionDef):
+        members.methods[node.name.value, _accessor(node)] = node
+    elif not (isinstance(node, cst.Pass) or m.matches(node, LITERAL_STATEMENT)):
+        members.others[node.name.value if isinstance(node, cst.ClassDef) else code(statement)] = statement
 
 
-def _target(node: ast.Assign | ast.AnnAssign) -> str:
-    return ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+def _target(node: cst.Assign | cst.AnnAssign) -> str:
+    return code(node.targets[0].target if isinstance(node, cst.Assign) else node.target)
 
 
-def _is_filler(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-
-
-def _accessor(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def _accessor(node: cst.FunctionDef) -> str:
     """Which half of a property a method is: `setter`, `deleter`, or nothing for a getter and plain methods."""
-    for decorator in node.decorator_list:
-        if isinstance(decorator, ast.Attribute) and decorator.attr in ("setter", "deleter"):
-            return decorator.attr
-    return ""
+    found = [each.decorator for each in node.decorators if m.matches(each, _ACCESSOR)]
+    return found[0].attr.value if found else ""  # type: ignore[attr-defined]  # as the matcher says
 
 
-def _merge_members(child: Class, parent: Class, scope: Scope) -> Members:
-    mine, theirs = _members(child.body), _members(parent.body)
+def _merge_members(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> Members:
+    mine, theirs = _members(child), _members(parent)
     scope = replace(scope, parent_methods=frozenset(name for name, _ in theirs.methods))
     methods = _merge_methods(mine, theirs, scope)
     attributes = _merge_attributes(mine, theirs, scope)
     return Members(mine.docstrings or theirs.docstrings, attributes, theirs.others | mine.others, methods)
 
 
-def _merge_attributes(mine: Members, theirs: Members, scope: Scope) -> dict[str, Chunk]:
+def _merge_attributes(mine: Members, theirs: Members, scope: Scope) -> dict[str, cst.BaseStatement]:
     merged = dict(theirs.attributes)
-    for name, chunk in mine.attributes.items():
-        if not _is_deletion(chunk.node):
-            merged[name] = chunk
+    for name, statement in mine.attributes.items():
+        if not _is_deletion(small(statement)):
+            merged[name] = statement
         elif merged.pop(name, None) is None:
             hint = nearest(name, theirs.attributes)
             message = f"`{name} = AttributeError()` deletes nothing: the parent has no such attribute{hint}"
-            scope.report(chunk.line, chunk.node.col_offset + 1, message)
+            scope.report(statement, message)
     overridden = set() if scope.exact else {name for name, _ in mine.methods}
-    return {name: chunk for name, chunk in merged.items() if name not in overridden}
+    return {name: statement for name, statement in merged.items() if name not in overridden}
 
 
-def _is_deletion(node: ast.stmt) -> bool:
-    match node:
-        case ast.Assign(value=value) | ast.AnnAssign(value=value):
-            return isinstance(value, ast.Call) and ast.unparse(value.func) == "AttributeError"
-    return False
+def _is_deletion(node: cst.CSTNode) -> bool:
+    return m.matches(node, m.Assign(value=_DELETION) | m.AnnAssign(value=_DELETION))
 
 
 def _merge_methods(mine: Members, theirs: Members, scope: Scope) -> Methods:
-    kept = {key: chunk for key, chunk in theirs.methods.items() if key[0] not in mine.attributes}
-    for key, chunk in mine.methods.items():
-        deleted = _deleted(key, chunk, kept, scope)
+    kept = {key: method for key, method in theirs.methods.items() if key[0] not in mine.attributes}
+    for key, method in mine.methods.items():
+        deleted = _deleted(key, method, kept, scope)
         for name in deleted:
             del kept[name]
         if not deleted:
-            kept[key] = _merge_one(chunk, theirs.methods.get(key), scope)
+            parent = theirs.methods.get(key)
+            kept[key] = merge_method(method, parent, scope) if parent else new_method(method, scope)
     return kept
 
 
-def _merge_one(chunk: Chunk, parent: Chunk | None, scope: Scope) -> Chunk:
-    child = read_method(chunk)
-    merged = merge_method(child, read_method(parent), scope) if parent else new_method(child, scope)
-    return replace(chunk, lead="", text=merged.render())
-
-
-def _deleted(key: MethodKey, chunk: Chunk, kept: Methods, scope: Scope) -> list[MethodKey]:
+def _deleted(key: MethodKey, method: cst.FunctionDef, kept: Methods, scope: Scope) -> list[MethodKey]:
     """The parent's methods that a child's method takes away instead of overriding them.
 
     Transformers' own shards recognise a deletion by its layout only: one blank line, a signature of one line, no
     docstring.
     """
-    error = _raised_error(chunk.node)
+    error = _raised_error(method)
     if not error:
         return []
     if scope.exact:
-        laid_out = chunk.lead == "\n" and chunk.node.body[0].lineno == chunk.node.lineno + 1  # type: ignore[attr-defined]
-        return [key] if laid_out and key in kept else []
+        return [key] if key in kept and _is_laid_out_as_deletion(method) else []
     found = [name for name in kept if name[0] == key[0]]
     if not found and error == "AttributeError":
         hint = nearest(key[0], (name for name, _ in kept))
         message = f"`raise AttributeError` deletes nothing: the parent has no method {key[0]}{hint}"
-        scope.report(chunk.line, chunk.node.col_offset + 1, message)
+        scope.report(method, message)
     return found
 
 
-def _raised_error(node: ast.stmt) -> str:
+def _is_laid_out_as_deletion(method: cst.FunctionDef) -> bool:
+    lines = [code(line) for line in method.leading_lines]
+    head = code(method.with_changes(leading_lines=(), body=cst.SimpleStatementSuite([cst.Pass()])))
+    return lines == ["\n"] and head.count("\n") == 1 and not getattr(body_of(method)[0], "leading_lines", ())
+
+
+def _raised_error(method: cst.FunctionDef) -> str:
     """The error that is all a method does, if it is one that deletes; empty otherwise."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        match node.body[0]:
-            case ast.Raise(exc=ast.Call(func=ast.Name(id=name))) if name.endswith("Error") and not node.decorator_list:
-                return name
+    match body_of(method)[0]:
+        case cst.SimpleStatementLine(body=[cst.Raise(exc=cst.Call(func=cst.Name(value=name))), *_]):
+            return name if name.endswith("Error") and not method.decorators else ""
     return ""
 
 
-def _render(child: Class, parent: Class, bases: Sequence[str], members: Members) -> str:
-    decorators = merged_decorators(child.decorators, parent.decorators)
-    arguments = ", ".join([*bases, *parent.keywords])
-    head = f"class {child.name}" + (f"({arguments})" if arguments else "") + f":{parent.trailing}"
-    methods = join(members.methods.values())
-    body = join(members.docstrings) + join(members.attributes.values()) + join(members.others.values()) + methods
-    return parent.lead + decorators.text + parent.between + head + (body or "    pass\n")
+def _assembled(child: cst.ClassDef, parent: cst.ClassDef, bases: Sequence[str], members: Members) -> cst.ClassDef:
+    """The parent's header with the child's name, around the merged body."""
+    written = {code(arg.value): arg.value for arg in (*parent.bases, *child.bases)}
+    body = [*members.docstrings, *members.attributes.values(), *members.others.values(), *members.methods.values()]
+    return parent.with_changes(
+        name=child.name,
+        type_parameters=child.type_parameters or parent.type_parameters,
+        decorators=merged_decorators(child.decorators, parent.decorators),
+        bases=[cst.Arg(written[name]) for name in bases],
+        keywords=[arg.with_changes(comma=cst.MaybeSentinel.DEFAULT) for arg in parent.keywords],
+        lpar=cst.MaybeSentinel.DEFAULT,
+        rpar=cst.MaybeSentinel.DEFAULT,
+        body=block(parent.body).with_changes(body=body or [cst.SimpleStatementLine([cst.Pass()])], footer=()),
+    )

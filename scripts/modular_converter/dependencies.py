@@ -3,11 +3,15 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from libcst import matchers as m
+
 from .shard import Entry, Shard
+from .tree import small
 
 
 Graph = dict[str, Entry]
 Key = Callable[[Entry], tuple[int, ...]]
+_NONE = m.Assign(value=m.Name("None")) | m.AnnAssign(value=m.Name("None"))
 _SHARD_CONSTANT = re.compile(r"_CHECKPOINT|_EXPECTED|_FOR_DOC|_HIDDEN_STATES_START_POSITION")
 
 
@@ -39,7 +43,7 @@ class Dependencies:
     def _constant_wins(self, entry: Entry) -> bool:
         """Whether a constant of the shard replaces the parent's; in transformers' own shards only some do."""
         if "_DOCSTRING" in entry.name:
-            return not entry.text.rstrip().endswith("= None")
+            return not m.matches(small(entry.statement.node), _NONE)
         return not self.shard.home.inside or _SHARD_CONSTANT.search(entry.name) is not None
 
     def order(self, parent: int | None, needed: Iterable[str]) -> Key:

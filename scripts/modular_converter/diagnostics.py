@@ -1,10 +1,10 @@
 """What went wrong, where, and what to write instead."""
 
 import difflib
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 
 @dataclass(frozen=True, order=True)
@@ -25,13 +25,6 @@ class Diagnostic:
         return f"{self.path}:{self.line}:{self.column}: {kind}{self.message}"
 
 
-class Report(Protocol):
-    """How a step tells of a problem in the shard at hand."""
-
-    def __call__(self, line: int, column: int, message: str, warning: bool = False) -> None:
-        """Remember the problem; the run goes on to find the others."""
-
-
 class ShardError(Exception):
     """A shard cannot be expanded; carries every problem found, not only the first."""
 
@@ -44,3 +37,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A closing hint that names the closest known spelling, or nothing when none is close."""
     found = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def compile_error(text: str) -> SyntaxError | None:
+    """Why Python refuses to compile a text, None when it does not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, "<text>", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        return error
+    except ValueError as error:  # a null byte
+        return SyntaxError(str(error))
+    return None

@@ -4,17 +4,20 @@ A class of the shard brings along what it mentions: functions, constants and, fr
 already emitted are not repeated; a class that lives in another output of the same shard is imported from there.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import libcst as cst
+
 from .ancestry import Offer, offer_of
-from .classes import Source, merge_class
+from .classes import is_indented_otherwise, merge_class
 from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
 from .filetypes import file_type
-from .scan import identifiers
-from .shard import Entry, Parent, Shard
+from .outside import from_outside
+from .shard import Entry, Shard
+from .source import Line
+from .tree import identifiers
 from .unroll import Scope
 
 
@@ -26,15 +29,15 @@ class Output:
     """One file to be: its statements by name, in order, and the sibling files it needs classes from."""
 
     type: str
-    body: dict[str, str] = field(default_factory=dict)
+    body: dict[str, tuple[Line, ...]] = field(default_factory=dict)
     siblings: dict[str, list[str]] = field(default_factory=dict)
     used: set[tuple[int, str]] = field(default_factory=set)
-    ending: str = ""
+    ending: tuple[Line, ...] = ()
 
-    def emit(self, name: str, text: str) -> None:
+    def emit(self, name: str, nodes: tuple[Line, ...]) -> None:
         """Add a statement at the end; a name that is emitted again moves there."""
         self.body.pop(name, None)
-        self.body[name] = text
+        self.body[name] = nodes
 
 
 def lay_out(shard: Shard) -> dict[str, Output]:
@@ -81,30 +84,36 @@ class Layout:
         output = self.outputs.setdefault(kind, Output(kind))
         index, base = self.shard.parent_of(name) or (None, "")
         if index is None:
-            text = entry.lead + entry.text
+            nodes = entry.nodes
         else:
-            text = self._merge(entry, index, base)
+            nodes = (self._merge(entry, index, base),)
             output.used.add((index, base))
         graph = self.dependencies.graph(index)
-        self._place_dependencies(output, (identifiers(text) & graph.keys()) - {name}, index)
-        output.emit(name, text)
+        self._place_dependencies(output, (identifiers(*nodes) & graph.keys()) - {name}, index)
+        output.emit(name, nodes)
 
-    def _merge(self, entry: Entry, index: int, base: str) -> str:
+    def _merge(self, entry: Entry, index: int, base: str) -> cst.ClassDef:
         shard = self.shard
         parent = self.dependencies.views[index][shard.parents[index].renaming.name(base)]
-
-        def report(line: int, column: int, message: str, warning: bool = False) -> None:
-            shard.problems.append(Diagnostic(shard.path, line, column, message, warning))
-
         exact = shard.home.inside
+
+        def report(node: cst.CSTNode, message: str, warning: bool = False) -> None:
+            shard.problems.append(Diagnostic(shard.path, *shard.source.position(node), message, warning))
 
         def inherited() -> Offer:
             return offer_of(shard.bases[entry.name], shard.source)
 
         scope = Scope(report, exact, remembered=[] if exact else None, inherited=inherited)
-        child = Source(entry.lead, entry.text, entry.statement.line)
-        text = from_outside(shard, shard.parents[index], parent.text)
-        return merge_class(child, Source(parent.lead, text), base, shard.names, scope)
+        child, original = entry.statement.node, from_outside(shard, shard.parents[index], parent.nodes[0])
+        assert isinstance(child, cst.ClassDef) and isinstance(original, cst.ClassDef)
+        pairs = ((child, entry.statement.indent), (original, parent.statement.indent))
+        if any(is_indented_otherwise(node, indent) for node, indent in pairs):
+            report(
+                child,
+                f"{entry.name} and its parent must both be indented by four spaces a level, as they become one class",
+            )
+            return cst.ClassDef(child.name, cst.IndentedBlock([cst.SimpleStatementLine([cst.Pass()])]))
+        return merge_class(child, original, base, shard.names, scope)
 
     def _place_dependencies(self, output: Output, mentioned: Iterable[str], parent: int | None) -> None:
         graph = self.dependencies.graph(parent)
@@ -155,11 +164,11 @@ class Layout:
     def _emit(self, output: Output, entries: Iterable[Entry]) -> None:
         for entry in entries:
             if entry.name not in output.body:
-                text = entry.lead + entry.text
+                nodes = entry.nodes
                 if entry.file >= 0:
                     output.used.add((entry.file, entry.statement.name))
-                    text = from_outside(self.shard, self.shard.parents[entry.file], text)
-                output.emit(entry.name, text)
+                    nodes = tuple(from_outside(self.shard, self.shard.parents[entry.file], node) for node in nodes)
+                output.emit(entry.name, nodes)
 
 
 def class_types(shard: Shard) -> dict[str, str]:
@@ -185,35 +194,19 @@ def _share_image_processing(outputs: dict[str, Output]) -> None:
     wanted = source.body.keys() & target.siblings.pop("image_processing", ())
     queue = sorted(wanted)
     while queue:
-        mentioned = identifiers(source.body[queue.pop()]) & source.body.keys() - target.body.keys() - wanted
+        mentioned = identifiers(*source.body[queue.pop()]) & source.body.keys() - target.body.keys() - wanted
         wanted |= mentioned
         queue += sorted(mentioned)
-    places = [(index, 2 * _is_block(text), name, text) for index, (name, text) in enumerate(_placed(target))]
-    places += [(index, 1, name, text) for index, (name, text) in enumerate(_placed(source)) if name in wanted]
+    places = [(index, 2 * _is_block(nodes), name, nodes) for index, (name, nodes) in enumerate(_placed(target))]
+    places += [(index, 1, name, nodes) for index, (name, nodes) in enumerate(_placed(source)) if name in wanted]
     first = {name: target.body[name] for name in FIRST if name in target.body}
-    target.body = first | {name: text for _, _, name, text in sorted(places, key=lambda place: place[:2])}
+    target.body = first | {name: nodes for _, _, name, nodes in sorted(places, key=lambda place: place[:2])}
 
 
-def _placed(output: Output) -> list[tuple[str, str]]:
-    return [(name, text) for name, text in output.body.items() if name not in FIRST]
+def _placed(output: Output) -> list[tuple[str, tuple[Line, ...]]]:
+    return [(name, nodes) for name, nodes in output.body.items() if name not in FIRST]
 
 
-def _is_block(text: str) -> bool:
+def _is_block(nodes: tuple[Line, ...]) -> bool:
     """Whether a top-level statement is a class or a function."""
-    return re.search(r"^(?:class|def|async def) ", text, re.MULTILINE) is not None
-
-
-def from_outside(shard: Shard, parent: Parent, text: str) -> str:
-    """Relative imports of a parent's code, as a file outside its package writes them; renamed files stay siblings."""
-    if shard.home.inside or parent.is_sibling:
-        return text
-    package = parent.module.split(".")[:-1]
-
-    def replace(match: re.Match[str]) -> str:
-        level, module = len(match[1]), match[2]
-        if level == 1 and module.endswith(f"_{shard.model}"):
-            return match[0]
-        base = package[: len(package) - level + 1]
-        return f"from {'.'.join([*base, module] if module else base)} import"
-
-    return re.sub(r"\bfrom (\.+)([\w.]*) import", replace, text)
+    return isinstance(nodes[0], cst.ClassDef | cst.FunctionDef)

@@ -5,7 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import libcst as cst
+from libcst import matchers as m
+
 from .source import read_source
+from .tree import identifiers, small, walk
+
+
+MAPPING = "CONFIG_MAPPING_NAMES"
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,9 @@ class ModelNames:
         return Spelling(lower, self.cased(lower))
 
 
-_PAIR = re.compile(r"[\"']([^\"']+)[\"']\s*[,:]\s*[\"'](\w*Config)[\"']")
-_IN_FRONT = re.compile(r"^CONFIG_MAPPING_NAMES\b[^=]*=.*\bCONFIG_MAPPING_NAMES\b", re.DOTALL)
+_STRING = m.SaveMatchedNode(m.SimpleString(), "type")
+_CONFIG = m.SaveMatchedNode(m.SimpleString(), "config")
+_PAIR = m.Tuple([m.Element(_STRING), m.Element(_CONFIG)]) | m.DictElement(_STRING, _CONFIG)
 
 
 def read_model_names(auto_folder: Path) -> ModelNames:
@@ -56,14 +64,26 @@ def read_model_names(auto_folder: Path) -> ModelNames:
     """
     mapping: dict[str, str] = {}
     for path in (auto_folder / "auto_mappings.py", auto_folder / "configuration_auto.py"):
-        for text in _mapping_statements(path):
-            pairs = dict(_PAIR.findall(text))
-            mapping = {**pairs, **mapping} if _IN_FRONT.match(text) else {**mapping, **pairs}
+        for node in _mapping_statements(path):
+            pairs = dict(_pairs(node))
+            rebuilds = isinstance(node, cst.Assign) and MAPPING in identifiers(node.value)
+            mapping = {**pairs, **mapping} if rebuilds else {**mapping, **pairs}
     return ModelNames(mapping)
 
 
-def _mapping_statements(path: Path) -> Iterator[str]:
+def _mapping_statements(path: Path) -> Iterator[cst.CSTNode]:
     if path.exists():
         for statement in read_source(path).of_kind("constant", "other"):
-            if re.match(r"CONFIG_MAPPING_NAMES\b", statement.text):
-                yield statement.text
+            first = next((each for each in walk(small(statement.node)) if isinstance(each, cst.Name)), None)
+            if first is not None and first.value == MAPPING:
+                yield small(statement.node)
+
+
+def _pairs(node: cst.CSTNode) -> Iterator[tuple[str, str]]:
+    """(model type, config class) of each pair of strings whose second names a config."""
+    for each in walk(node):
+        if isinstance(each, cst.Tuple | cst.DictElement) and (found := m.extract(each, _PAIR)):
+            model_type, config = found["type"], found["config"]
+            assert isinstance(model_type, cst.SimpleString) and isinstance(config, cst.SimpleString)
+            if config.raw_value.endswith("Config"):
+                yield model_type.raw_value, config.raw_value

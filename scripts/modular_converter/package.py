@@ -3,16 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from .filetypes import file_type
-from .resolve import installed_folder, installed_version
-from .shard import Shard, exports
+from .places import installed_folder, installed_version
 
 
-_FAMILY_CONFIG = re.compile(r"^class \w*PreTrainedModel\b.*:\n(?:    .*\n|\n)*?    config: \"?(\w+)", re.MULTILINE)
-_AUTO_CLASS = re.compile(r"^class (AutoModel\w*)\(", re.MULTILINE)
-
+_AUTO_CLASS = "class AutoModel"
 _QUANTIZER_MAPPING = "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING\n"
 _TEMPLATE = '''\
 # Generated from the shards in {folder}/ by `hetero generate`. Do not edit.
@@ -65,17 +60,6 @@ class Family:
         return tuple(name for names in self.modules.values() for name in names)
 
 
-def family(shard: Shard, texts: Mapping[Path, str]) -> Family:
-    """The public names of a shard by module, and the config that its models are registered for."""
-    modules: dict[str, list[str]] = {}
-    for name in exports(shard.source) or ():
-        modules.setdefault(f"{file_type(name, shard.cased)}_{shard.model}", []).append(name)
-    modeling = texts.get(Path(f"modeling_{shard.model}.py"), "")
-    match = _FAMILY_CONFIG.search(modeling)
-    config = match[1] if match else f"{shard.cased}Config"
-    return Family({module: tuple(names) for module, names in sorted(modules.items())}, config)
-
-
 def render_package(families: Iterable[Family], folder: str) -> str:
     """The unformatted `__init__.py`."""
     families = list(families)
@@ -119,7 +103,10 @@ def auto_class(name: str) -> str:
 
 
 def auto_classes() -> frozenset[str]:
-    """The Auto classes for models that the installed transformers has."""
+    """The Auto classes for models that the installed transformers has: looked for line by line, as an unchanged run
+    parses nothing."""
     folder = installed_folder("transformers")
     path = folder / "models" / "auto" / "modeling_auto.py" if folder else None
-    return frozenset(_AUTO_CLASS.findall(path.read_text(encoding="utf-8"))) if path else frozenset()
+    lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    found = (line.removeprefix("class ").partition("(") for line in lines if line.startswith(_AUTO_CLASS))
+    return frozenset(name for name, bracket, _ in found if bracket)

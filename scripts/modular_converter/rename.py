@@ -4,8 +4,10 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import libcst as cst
+
 from .names import ModelNames, Spelling
-from .scan import OPAQUE, map_code
+from .tree import Edits, Node, descend, rewrite
 
 
 # Names of other projects' kernels, which contain a model's name without meaning the model.
@@ -23,11 +25,7 @@ KEPT = frozenset(
         "mamba2_chunk_scan",
     }
 )
-_ABSOLUTE_IMPORT = re.compile(
-    rf"{OPAQUE}|(?P<absolute>^[ \t]*from[ \t]+[^\W\d][\w.]*[ \t]+import\b[ \t]*(?:\([^)]*\)|[^\n]*))",
-    re.DOTALL | re.MULTILINE,
-)
-_FRAGILE = re.compile(r"[fF][rR]?[\"']|(?m:^[ \t]*from[ \t]+\w)|# Copied from|mamba")
+COPIED = "# Copied from"  # a comment with these words is about the parent, and goes
 
 
 @dataclass(eq=False)
@@ -46,32 +44,43 @@ class Renaming:
             self._names[name] = name if name in KEPT else self._plain(name)
         return self._names[name]
 
-    def text(self, text: str) -> str:
-        """The new text of a piece of source: identifiers, strings and comments, but not the words of f-strings."""
-        if self._pattern is None or not (self._pattern.search(text) or "# Copied from" in text):
-            return text
-        if not _FRAGILE.search(text):
-            return self._plain(text)
-        pieces, cursor = [], 0
-        for match in _ABSOLUTE_IMPORT.finditer(text):
-            if not match["absolute"]:
-                continue
-            pieces += [map_code(text[cursor : match.start()], self._token), match[0]]
-            cursor = match.end()
-        return "".join([*pieces, map_code(text[cursor:], self._token)])
+    def node(self, node: Node) -> Node:
+        """The renamed tree: identifiers, strings and comments, but not the words of f-strings."""
+        return node if self._pattern is None else rewrite(node, self._edits)
 
-    def words(self, text: str) -> str:
+    def words(self, node: Node) -> Node:
         """Rename in strings and comments only."""
-        if self._pattern is None or not self._pattern.search(text):
-            return text
-        return map_code(text, lambda kind, token: token if kind == "name" else self._token(kind, token))
+        return node if self._pattern is None else rewrite(node, self._word_edits)
 
-    def _token(self, kind: str, token: str) -> str:
-        if token.strip("\"'") in KEPT:
-            return token
-        if "# Copied from" in token:
-            return ""
-        return self._plain(token)
+    @cached_property
+    def _word_edits(self) -> Edits:
+        return {cst.SimpleString: self._string, cst.Comment: self._comment}
+
+    @cached_property
+    def _edits(self) -> Edits:
+        return {**self._word_edits, cst.Name: self._identifier, cst.ImportFrom: self._import}
+
+    def _identifier(self, node: cst.Name) -> cst.Name:
+        node = descend(node, self._edits) if node.lpar else node
+        new = self.name(node.value)
+        return node if new == node.value else node.with_changes(value=new)
+
+    def _string(self, node: cst.SimpleString) -> cst.SimpleString:
+        node = descend(node, self._edits) if node.lpar else node
+        if node.value.strip("\"'") in KEPT:
+            return node
+        new = '""' if COPIED in node.value else self._plain(node.value)
+        return node if new == node.value else node.with_changes(value=new)
+
+    def _comment(self, node: cst.Comment) -> cst.Comment | None:
+        if COPIED in node.value:
+            return None
+        new = self._plain(node.value)
+        return node if new == node.value else node.with_changes(value=new)
+
+    def _import(self, node: cst.ImportFrom) -> cst.ImportFrom:
+        """An absolute `from x import y` names what other packages call so."""
+        return descend(node, self._edits) if node.relative else node
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:

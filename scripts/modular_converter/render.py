@@ -1,73 +1,102 @@
 """The text of an output, before the formatter: banner, header, imports, body, `__all__`."""
 
-import ast
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
+import libcst as cst
+
+from .families import family
 from .filetypes import file_type
-from .imports import render_imports
+from .imports import output_imports
 from .layout import FIRST, Output, lay_out
-from .resolve import installed_version
+from .package import Family
+from .places import installed_version
 from .shard import Shard
 from .shard_checks import check_shard
+from .source import Line
+from .tree import small
 
 
 _SIREN_LINE = "#" + " " * 16 + "\N{POLICE CARS REVOLVING LIGHT}" * 48
 _COPYRIGHT = re.compile(r"(?m)^#\s*(Copyright .*)$")
 
 
-def expand_shard(shard: Shard) -> dict[Path, str]:
-    """The unformatted files of a shard, as path relative to the output folder -> text."""
+@dataclass(frozen=True)
+class Expansion:
+    """The unformatted files of a shard by name, and what the package has to know of them."""
+
+    texts: dict[str, str]
+    family: Family
+
+
+def expand_shard(shard: Shard) -> Expansion | None:
+    """What a shard expands to; None for a helper shard, which is copied from and has no files."""
     exported = shard.exported
     if exported is None:
-        return {}
+        return None
     outputs = lay_out(shard)
     shard.used.update(pair for output in outputs.values() for pair in output.used)
     shard.problems.extend(check_shard(shard, outputs))
     banner = _inside_banner(shard) if shard.home.inside else _outside_banner(shard, outputs)
-    found = {}
+    texts = {}
     for kind, output in sorted(outputs.items()):
         names = [name for name in exported if file_type(name, shard.cased) == kind]
-        found[Path(f"{kind}_{shard.model}.py")] = banner + render_output(shard, output, names)
-    return found
+        texts[f"{kind}_{shard.model}.py"] = banner + render_output(shard, output, names)
+    return Expansion(texts, family(shard, outputs))
 
 
 def render_output(shard: Shard, output: Output, names: Iterable[str]) -> str:
     """Everything below the banner."""
     first = [output.body[name] for name in FIRST if name in output.body]
-    rest = [text for name, text in output.body.items() if name not in FIRST]
-    body = "".join([*first, *rest])
-    listed = ", ".join(f'"{name}"' for name in names)
+    rest = [nodes for name, nodes in output.body.items() if name not in FIRST]
     output.ending = deprecations(shard, output.type)
-    spacing = "".join(re.findall(r"(?m)^\n", next(shard.source.of_kind("__all__")).lead))
-    exported = f"{spacing}__all__ = [{listed}]\n" if listed else ""
-    return shard.source.header + render_imports(shard, output) + body + output.ending + exported
-
-
-def deprecations(shard: Shard, kind: str) -> str:
-    """The part of `__getattr__ = deprecate_attr(...)` whose names belong to this type of file."""
-    for statement in shard.source.of_kind("__getattr__"):
-        node = ast.parse(statement.text).body[0]
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            keywords = [keyword for each in node.value.keywords if (keyword := _of_type(each, shard, kind))]
-            if keywords:
-                node.value.keywords = keywords
-                return statement.lead + ast.unparse(node) + "\n"
-    return ""
-
-
-def _of_type(keyword: ast.keyword, shard: Shard, kind: str) -> ast.keyword | None:
-    if not isinstance(keyword.value, ast.Dict):
-        return keyword
-    pairs = [
-        (key, value)
-        for key, value in zip(keyword.value.keys, keyword.value.values, strict=True)
-        if isinstance(key, ast.Constant) and file_type(str(key.value), shard.cased) == kind
+    body = [
+        *output_imports(shard, output),
+        *(node for nodes in (*first, *rest) for node in nodes),
+        *output.ending,
+        *_exports(shard, names),
     ]
-    kept = ast.Dict([key for key, _ in pairs], [value for _, value in pairs])
-    return ast.keyword(keyword.arg, kept) if pairs else None
+    return cst.Module(body, header=shard.source.module.header).code
+
+
+def _exports(shard: Shard, names: Iterable[str]) -> Iterator[Line]:
+    """`__all__` on one line, with the empty lines above it."""
+    lead = next(shard.source.of_kind("__all__")).node.leading_lines
+    strings = [cst.Element(cst.SimpleString(f'"{name}"')) for name in names]
+    if strings:
+        node = cst.Assign([cst.AssignTarget(cst.Name("__all__"))], cst.List(strings))
+        yield cst.SimpleStatementLine([node], leading_lines=[line for line in lead if line.comment is None])
+
+
+def deprecations(shard: Shard, kind: str) -> tuple[Line, ...]:
+    """The part of `__getattr__ = deprecate_attr(...)` whose names belong to this type of file (R22)."""
+    for statement in shard.source.of_kind("__getattr__"):
+        node = small(statement.node)
+        if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
+            positional = [
+                arg.with_changes(comma=cst.MaybeSentinel.DEFAULT) for arg in node.value.args if not arg.keyword
+            ]
+            keywords = [kept for arg in node.value.args if arg.keyword and (kept := _of_type(arg, shard, kind))]
+            if keywords:
+                call = cst.Call(node.value.func, [*positional, *keywords])
+                line = cst.SimpleStatementLine([node.with_changes(value=call)])
+                return (line.with_changes(leading_lines=statement.node.leading_lines),)
+    return ()
+
+
+def _of_type(arg: cst.Arg, shard: Shard, kind: str) -> cst.Arg | None:
+    if not isinstance(arg.value, cst.Dict):
+        return cst.Arg(arg.value, arg.keyword)
+    kept = [
+        cst.DictElement(each.key, each.value)
+        for each in arg.value.elements
+        if isinstance(each, cst.DictElement)
+        and isinstance(each.key, cst.SimpleString)
+        and file_type(each.key.raw_value, shard.cased) == kind
+    ]
+    return cst.Arg(cst.Dict(kept), arg.keyword) if kept else None
 
 
 def _inside_banner(shard: Shard) -> str:
@@ -118,5 +147,5 @@ def parent_hash(shard: Shard, outputs: Mapping[str, Output]) -> str:
     digest = hashlib.sha256()
     for index, name in used:
         parent = shard.parents[index]
-        digest.update(f"{parent.module}:{name}\n".encode() + parent.source.definitions[name].text.encode())
+        digest.update(f"{parent.module}:{name}\n".encode() + parent.source.definitions[name].code.encode())
     return digest.hexdigest()[:16]

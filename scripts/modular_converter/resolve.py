@@ -1,125 +1,86 @@
-"""Which imports name a parent, and which file that parent is: found by path arithmetic, nothing is imported."""
+"""Which imports name a parent, and which file that parent is."""
 
-import ast
-import importlib.util
-import re
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .diagnostics import Diagnostic, ShardError, nearest
+import libcst as cst
+
+from .diagnostics import nearest
+from .imported import aliases, module_of, names_of, written_module
+from .places import FILE_TYPES, Home, package_folder, parent_model
+from .siblings import Siblings
+from .source import SourceFile, parse_source
 
 
-FILE_TYPES = (
-    "modeling",
-    "configuration",
-    "tokenization",
-    "processing",
-    "image_processing",
-    "image_processing_pil",
-    "video_processing",
-    "feature_extraction",
-)
-_VERSION = re.compile(r"^__version__\s*=\s*[\"']([^\"']+)", re.MULTILINE)
-_PARENT_MODULE = re.compile(
-    r"^(image_processing_pil|image_processing|video_processing|feature_extraction"
-    r"|modeling|configuration|tokenization|processing)_(\w+)$"
-)
-
-
-@dataclass(frozen=True)
-class Home:
-    """Where a shard lies: the package root it belongs to, when that is transformers itself, decides the import style."""
-
-    shard: Path
-    root: Path | None
-
-    @property
-    def inside(self) -> bool:
-        """Whether the shard lies in the tree of the transformers package."""
-        return self.root is not None
-
-
-def home_of(shard: Path) -> Home:
-    """A shard at `.../transformers/models/<model>/modular_<name>.py` belongs to that transformers tree."""
-    folders = shard.parents
-    for depth, folder in enumerate(folders[:-1]):
-        if folder.name == "models" and depth >= 1 and folders[depth + 1].name == "transformers":
-            return Home(shard, folders[depth + 1])
-    return Home(shard, None)
-
-
-def parent_model(module: str) -> tuple[str, str] | None:
-    """(file type, model name) when the last part of a dotted module looks like a parent's, else None."""
-    match = _PARENT_MODULE.match(module.rpartition(".")[2])
-    if match is None or match[2] == "auto":
-        return None
-    return match[1], match[2]
-
-
-def is_parent_import(node: ast.ImportFrom) -> bool:
+def is_parent_import(node: cst.ImportFrom) -> bool:
     """Whether classes imported here may be inherited from; a sibling's `.configuration_x` is an ordinary import."""
-    module = node.module or ""
-    if node.level == 1 or parent_model(module) is None:
+    module = module_of(node)
+    level = len(node.relative)
+    if level == 1 or parent_model(module) is None:
         return False
-    in_models = "models." in module or (node.level == 2 and module.count(".") == 1)
-    return in_models or (node.level == 0 and not module.startswith("transformers."))
+    in_models = "models." in module or (level == 2 and module.count(".") == 1)
+    return in_models or (level == 0 and not module.startswith("transformers."))
 
 
-def is_helper_import(node: ast.ImportFrom) -> bool:
+def is_helper_import(node: cst.ImportFrom) -> bool:
     """`from .modular_x import name`: a helper shard of the same folder."""
-    return node.level == 1 and (node.module or "").startswith("modular_")
+    return len(node.relative) == 1 and module_of(node).startswith("modular_")
 
 
-def module_file(node: ast.ImportFrom, home: Home) -> Path:
-    """The file an import names. Raises ShardError when there is none, with the nearest name."""
-    module = node.module or ""
-    if node.level:
-        base = home.shard.parents[node.level - 1]
+def module_file(node: cst.ImportFrom, home: Home) -> Path:
+    """The file an import names. Raises LookupError when there is none, with the nearest name."""
+    module = module_of(node)
+    if node.relative:
+        base = home.shard.parents[len(node.relative) - 1]
         parts = module.split(".")
     else:
         package, *parts = module.split(".")
-        base = home.root if home.root and package == "transformers" else package_folder(package, node, home.shard)
+        base = home.root if home.root and package == "transformers" else package_folder(package)
     path = base.joinpath(*parts).with_suffix(".py")
     if not path.exists():
-        raise ShardError([_missing(node, home.shard, path)])
+        raise LookupError(_missing(node, path))
     return path
 
 
-def package_folder(package: str, node: ast.stmt, shard: Path) -> Path:
-    """The folder of an installed top-level package, without executing any of it."""
-    folder = installed_folder(package)
-    if folder is None:
-        message = f"the package {package} is not installed: install it, or inherit from one that is"
-        raise ShardError([Diagnostic(shard, node.lineno, node.col_offset + 1, message)])
-    return folder
-
-
-@cache
-def installed_folder(package: str) -> Path | None:
-    """The folder of an installed top-level package, or None."""
-    spec = importlib.util.find_spec(package)
-    locations = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(locations[0]) if locations else None
-
-
-def installed_version(package: str) -> str:
-    """The version a package states, read from its files."""
-    folder = installed_folder(package)
-    if folder is None:
-        return "unknown"
-    match = _VERSION.search((folder / "__init__.py").read_text(encoding="utf-8"))
-    if match:
-        return match[1]
-    found = sorted(folder.parent.glob(f"{package}-*.dist-info"))
-    return found[0].name.removeprefix(f"{package}-").removesuffix(".dist-info") if found else "unknown"
-
-
-def _missing(node: ast.ImportFrom, shard: Path, path: Path) -> Diagnostic:
+def _missing(node: cst.ImportFrom, path: Path) -> str:
     folder, wanted = path.parent, path.stem
     if not folder.exists():
         folder, wanted = folder.parent, path.parent.name
     known = [entry.stem for entry in folder.iterdir()] if folder.exists() else []
-    dotted = "." * node.level + (node.module or "")
-    message = f"the parent module {dotted} does not exist (no file {path}){nearest(wanted, known)}"
-    return Diagnostic(shard, node.lineno, node.col_offset + 1, message)
+    return f"the parent module {written_module(node)} does not exist (no file {path}){nearest(wanted, known)}"
+
+
+def inherits_here(node: cst.ImportFrom, inherited: Iterable[str]) -> bool:
+    """Whether an import from the same folder names a class that a class of the shard inherits from."""
+    return len(node.relative) == 1 and not set(names_of(node)).isdisjoint(inherited)
+
+
+def sibling_source(module: str, siblings: Siblings) -> SourceFile | None:
+    """The generated file `<module>.py`, None when there is none."""
+    found = siblings.find(module)
+    return parse_source(*found) if found else None
+
+
+def resolve_sibling(node: cst.ImportFrom, siblings: Siblings) -> Iterator[cst.ImportFrom]:
+    """`from .modular_x import ...` as imports of the files that hold the names; others stay as they are.
+
+    Raises LookupError when the sibling was never generated.
+    """
+    written = module_of(node)
+    model = written.removeprefix("modular_")
+    modules = [f"{kind}_{model}" for kind in FILE_TYPES] if model != written else [written]
+    sources = {module: source for module in modules if (source := sibling_source(module, siblings))}
+    if not sources:
+        shard = f"modular_{_model_of(written)}.py"
+        raise LookupError(f"there is no {modules[0]}.py in {siblings.folders[0]}: generate {shard} first")
+    owners: dict[str, list[cst.ImportAlias]] = {}
+    for alias in aliases(node):
+        holding = (name for name, source in sources.items() if alias.evaluated_name in source.definitions)
+        owners.setdefault(next(holding, next(iter(sources))), []).append(alias)
+    for module, names in owners.items():
+        yield cst.ImportFrom(cst.Name(module), names, relative=[cst.Dot()])
+
+
+def _model_of(module: str) -> str:
+    kind = parent_model(module)
+    return kind[1] if kind else module.removeprefix("modular_")

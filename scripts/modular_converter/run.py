@@ -1,19 +1,18 @@
 """One run of the generator: shards in, checked and formatted files out, with every problem on the way."""
 
+import gc
 import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .cache import Remembered, recall, remember
-from .diagnostics import Diagnostic, ShardError
+from .cache import Record, Remembered, recall, remember
+from .diagnostics import Diagnostic, ShardError, compile_error
 from .formatting import FATAL_RULES, Finding, format_files
-from .package import Family, family, render_package
-from .render import expand_shard
-from .shard import Shard, read_shard
+from .package import Family, render_package
 from .siblings import Siblings, in_order, siblings_of
-from .source import compile_error
 
 
 FATAL = (*FATAL_RULES, "syntax", "invalid-syntax")
@@ -44,13 +43,23 @@ class Run:
         return [*sorted(set(self.problems)), *self.crashes]
 
 
+@dataclass(frozen=True)
+class _Done:
+    """What is left of a shard that was expanded: no trees, which are big."""
+
+    path: Path
+    files: tuple[Path, ...]
+    family: Family
+    warnings: tuple[Diagnostic, ...]
+    record: Record
+
+
 @dataclass
 class _Draft:
     """What a run has to format, the shards that it comes from, and the families of each folder."""
 
     texts: dict[Path, str] = field(default_factory=dict)
-    origin: dict[Path, Shard] = field(default_factory=dict)
-    shards: list[Shard] = field(default_factory=list)
+    done: list[_Done] = field(default_factory=list)
     families: dict[Path, list[Family]] = field(default_factory=dict)
     fresh: dict[Path, str] = field(default_factory=dict)
 
@@ -63,6 +72,34 @@ def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool 
     run, draft = Run(), _Draft()
     ordered, needed, circles = in_order(shards)
     run.problems += circles
+    with _without_collector():
+        _expand_all(ordered, needed, place, run, draft)
+    for folder, families in draft.families.items() if package else ():
+        draft.texts[folder / "__init__.py"] = render_package(families, shards[0].parent.name)
+        run.files[folder / "py.typed"] = ""
+    formatted, findings = format_files(draft.texts)
+    run.files |= formatted
+    undefined = list(_undefined(findings, run.origin)) or list(_uncompilable(formatted, run.origin))
+    run.problems += [*undefined, *_missing_siblings(run)]
+    _remember(draft, formatted, {problem.path for problem in undefined})
+    return run
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Trees have no cycles: looking for some again and again while they grow costs a quarter of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _expand_all(
+    ordered: Iterable[Path], needed: set[Path], place: Callable[[Path], Path], run: Run, draft: _Draft
+) -> None:
     for path in ordered:
         siblings = siblings_of(path, place, draft.fresh)
         if known := recall(path, siblings):
@@ -71,15 +108,6 @@ def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool 
             _add(path, place(path), siblings, run, draft)
         if path in needed:
             draft.fresh |= _finished(path, run, draft)
-    for folder, families in draft.families.items() if package else ():
-        draft.texts[folder / "__init__.py"] = render_package(families, shards[0].parent.name)
-        run.files[folder / "py.typed"] = ""
-    formatted, findings = format_files(draft.texts)
-    run.files |= formatted
-    undefined = list(_undefined(findings, draft.origin)) or list(_uncompilable(formatted, draft.origin))
-    run.problems += [*undefined, *_missing_siblings(run)]
-    _remember(draft, formatted, {problem.path for problem in undefined})
-    return run
 
 
 def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft: _Draft) -> None:
@@ -96,9 +124,13 @@ def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft
 
 def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) -> None:
     """Expand one shard; whatever is wrong with it, the others still have their turn."""
+    from . import record, render  # LibCST takes a while to load, and an unchanged run needs none of it
+    from . import shard as shards
+
     try:
-        shard = read_shard(path, siblings)
-        texts = expand_shard(shard)
+        shard = shards.read_shard(path, siblings)
+        expansion = render.expand_shard(shard)
+        recorded = record.record_of(shard)
     except ShardError as error:
         run.problems += error.diagnostics
         return
@@ -106,14 +138,16 @@ def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) 
         message = f"the generator crashed here; please report it\n{traceback.format_exc()}"
         run.crashes.append(Diagnostic(path, 1, 1, message))
         return
-    run.shards += bool(texts)
     run.problems += shard.problems
-    run.origin |= {folder / name: path for name in texts}
-    draft.texts |= {folder / name: text for name, text in texts.items()}
-    draft.origin |= {folder / name: shard for name in texts}
-    draft.shards.append(shard)
-    if texts:
-        draft.families.setdefault(folder, []).append(family(shard, texts))
+    files = {folder / name: text for name, text in expansion.texts.items()} if expansion else {}
+    run.shards += bool(files)
+    run.origin |= dict.fromkeys(files, path)
+    draft.texts |= files
+    found = expansion.family if expansion else Family({}, "")
+    if files:
+        draft.families.setdefault(folder, []).append(found)
+    if all(problem.warning for problem in shard.problems):
+        draft.done.append(_Done(path, tuple(files), found, tuple(shard.problems), recorded))
 
 
 def _finished(path: Path, run: Run, draft: _Draft) -> dict[Path, str]:
@@ -125,35 +159,32 @@ def _finished(path: Path, run: Run, draft: _Draft) -> dict[Path, str]:
 
 def _remember(draft: _Draft, formatted: Mapping[Path, str], failed: set[Path]) -> None:
     """Keep the expansions in which nothing is wrong, warnings aside."""
-    for shard in draft.shards:
-        if shard.path in failed or any(not problem.warning for problem in shard.problems):
-            continue
-        files = {path.name: formatted[path] for path, origin in draft.origin.items() if origin is shard}
-        texts = {Path(name): text for name, text in files.items()}
-        found = family(shard, texts)
-        warnings = tuple((str(each.path), each.line, each.column, each.message) for each in shard.problems)
-        remember(shard, Remembered(files, found.modules, found.config, warnings))
+    for done in draft.done:
+        if done.path not in failed:
+            files = {path.name: formatted[path] for path in done.files}
+            warnings = tuple((str(each.path), each.line, each.column, each.message) for each in done.warnings)
+            remember(done.path, done.record, Remembered(files, done.family.modules, done.family.config, warnings))
 
 
-def _undefined(findings: Iterable[Finding], origin: dict[Path, Shard]) -> Iterator[Diagnostic]:
+def _undefined(findings: Iterable[Finding], origin: Mapping[Path, Path]) -> Iterator[Diagnostic]:
     """Findings in the outputs, told at the place in the shard that most likely causes them."""
     for finding in findings:
         shard = origin.get(finding.key)
         if shard and finding.code in FATAL:
             quoted = re.search(r"`(\w+)`", finding.message)
-            line, column = _locate(quoted[1], shard.source.text) if quoted else (1, 1)
+            line, column = _locate(quoted[1], shard.read_text(encoding="utf-8")) if quoted else (1, 1)
             remedy = "define it in the shard, or import it from the module that defines it"
             message = f"{finding.message} in the output {finding.key.name} (line {finding.line})"
             message += f": {remedy}" if finding.code == "F821" else ""
-            yield Diagnostic(shard.path, line, column, message)
+            yield Diagnostic(shard, line, column, message)
 
 
-def _uncompilable(texts: Mapping[Path, str], origin: Mapping[Path, Shard]) -> Iterator[Diagnostic]:
+def _uncompilable(texts: Mapping[Path, str], origin: Mapping[Path, Path]) -> Iterator[Diagnostic]:
     """Outputs that Python refuses although the formatter read them."""
     for path, shard in origin.items():
-        if error := compile_error(texts[path]):
+        if path in texts and (error := compile_error(texts[path])):
             message = f"the output {path.name} (line {error.lineno}) is not valid Python: {error.msg}"
-            yield Diagnostic(shard.path, 1, 1, message)
+            yield Diagnostic(shard, 1, 1, message)
 
 
 def _locate(name: str, text: str) -> tuple[int, int]:

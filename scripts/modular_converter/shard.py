@@ -1,18 +1,22 @@
 """A shard as the generator sees it: its own statements, its parents, and what it takes from helper shards."""
 
-import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from .diagnostics import Diagnostic, ShardError, nearest
+import libcst as cst
+
+from .diagnostics import Diagnostic, ShardError, compile_error, nearest
+from .imported import aliases, bound_name, module_of, names_of, written_module
 from .names import ModelNames, read_model_names
+from .places import Home, home_of, installed_folder, parent_model
 from .prefix import infer_prefix
 from .rename import Renaming, model_renaming
-from .resolve import Home, home_of, installed_folder, is_helper_import, is_parent_import, module_file, parent_model
-from .siblings import Siblings, inherits_here, is_shard, resolve_sibling
-from .source import SourceFile, Statement, compile_error, read_source
+from .resolve import inherits_here, is_helper_import, is_parent_import, module_file, resolve_sibling, sibling_source
+from .siblings import Siblings, is_shard
+from .source import Line, SourceFile, Statement, imports_in, read_source
+from .tree import small
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,10 @@ class Entry:
     def kind(self) -> str:
         return self.statement.kind
 
-    @property
-    def lead(self) -> str:
-        return self.renaming.text(self.statement.lead)
-
-    @property
-    def text(self) -> str:
-        return self.renaming.text(self.statement.text)
+    @cached_property
+    def nodes(self) -> tuple[Line, ...]:
+        """The renamed statement, with what completes it."""
+        return tuple(map(self.renaming.node, self.statement.nodes))
 
     @cached_property
     def identifiers(self) -> frozenset[str]:
@@ -83,7 +84,7 @@ class Shard:
     problems: list[Diagnostic] = field(default_factory=list)
     used: set[tuple[int, str]] = field(default_factory=set)
     siblings: Siblings = field(default_factory=Siblings)
-    siblings_at: Mapping[int, list[ast.ImportFrom]] = field(default_factory=dict)
+    siblings_at: Mapping[cst.ImportFrom, list[cst.ImportFrom]] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -111,13 +112,12 @@ class Shard:
 def exports(source: SourceFile) -> list[str] | None:
     """The names in a shard's `__all__`; None for a helper shard, which has none."""
     for statement in source.of_kind("__all__"):
-        node = ast.parse(statement.text).body[0]
-        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
-        names = [element.value for element in getattr(value, "elts", ()) if isinstance(element, ast.Constant)]
-        if not isinstance(value, ast.List | ast.Tuple) or len(names) != len(value.elts):
+        value = getattr(small(statement.node), "value", None)
+        listed = [element.value for element in value.elements] if isinstance(value, cst.List | cst.Tuple) else None
+        if listed is None or not all(isinstance(each, cst.SimpleString) for each in listed):
             message = "`__all__` must be a list of string literals, each of which goes to the file of its kind"
-            raise ShardError([Diagnostic(source.path, statement.line, 1, message)])
-        return [str(name) for name in names]
+            raise ShardError([Diagnostic(source.path, source.line(statement.node), 1, message)])
+        return [str(each.evaluated_value) for each in listed if isinstance(each, cst.SimpleString)]
     return None
 
 
@@ -135,11 +135,11 @@ def read_shard(path: Path, siblings: Siblings | None = None) -> Shard:
     names = model_names(home)
     model = model_of(path)
     bases = {s.name: s.bases for s in source.of_kind("class")}
-    resolved = _resolve_siblings(_from_imports(source), home, bases, siblings)
-    imports = [each for node in _from_imports(source) for each in resolved.get(node.lineno, [node])]
-    _refuse_imports(path, imports)
-    parents = _parents(imports, home, names, names.cased(model), bases, siblings)
-    helpers, borrowed = _helpers(imports, home)
+    resolved = _resolve_siblings(source, home, bases, siblings)
+    imports = [(node, each) for node in _from_imports(source) for each in resolved.get(node, [node])]
+    _refuse_imports(source, imports)
+    parents = _parents(source, imports, home, names, names.cased(model), bases, siblings)
+    helpers, borrowed = _helpers(source, [each for _, each in imports], home)
     entries = _entries([*borrowed, *((s, False) for s in source.definitions.values())])
     shard = Shard(
         source,
@@ -158,18 +158,25 @@ def read_shard(path: Path, siblings: Siblings | None = None) -> Shard:
     return shard
 
 
+def _problem(source: SourceFile, node: cst.CSTNode, message: object) -> Diagnostic:
+    return Diagnostic(source.path, *source.position(node), str(message))
+
+
 def _resolve_siblings(
-    nodes: Iterable[ast.ImportFrom], home: Home, bases: Mapping[str, tuple[str, ...]], siblings: Siblings
-) -> dict[int, list[ast.ImportFrom]]:
-    """The imports that name a sibling shard, by line, as imports of the files that it expands to."""
+    source: SourceFile, home: Home, bases: Mapping[str, tuple[str, ...]], siblings: Siblings
+) -> dict[cst.ImportFrom, list[cst.ImportFrom]]:
+    """The imports that name a sibling shard, as imports of the files that it expands to."""
     inherited = {base for its in bases.values() for base in its}
-    found: dict[int, list[ast.ImportFrom]] = {}
-    for node in nodes:
+    found: dict[cst.ImportFrom, list[cst.ImportFrom]] = {}
+    for node in _from_imports(source):
         helper = is_helper_import(node)
-        shard = helper and is_shard(home.shard.with_name(f"{node.module}.py"))
-        file = not helper and parent_model(node.module or "") is not None and inherits_here(node, inherited)
+        shard = helper and is_shard(home.shard.with_name(f"{module_of(node)}.py"))
+        file = not helper and parent_model(module_of(node)) is not None and inherits_here(node, inherited)
         if not home.inside and (shard or file):
-            found[node.lineno] = list(resolve_sibling(node, home.shard, siblings))
+            try:
+                found[node] = list(resolve_sibling(node, siblings))
+            except LookupError as error:
+                raise ShardError([_problem(source, node, error.args[0])]) from error
     return found
 
 
@@ -201,51 +208,60 @@ def _names_cache(root: Path) -> ModelNames:
     return _read_names[root]
 
 
-def _refuse_imports(path: Path, nodes: Iterable[ast.ImportFrom]) -> None:
-    found = [(node, message) for node in nodes for message in _refusals(node)]
+Imports = Sequence[tuple[cst.ImportFrom, cst.ImportFrom]]  # as written, and as resolved
+
+
+def _refuse_imports(source: SourceFile, imports: Imports) -> None:
+    found = [_problem(source, written, message) for written, node in imports for message in _refusals(node)]
     if found:
-        raise ShardError(Diagnostic(path, node.lineno, node.col_offset + 1, message) for node, message in found)
+        raise ShardError(found)
 
 
-def _refusals(node: ast.ImportFrom) -> Iterator[str]:
+def _refusals(node: cst.ImportFrom) -> Iterator[str]:
     """What is wrong with an import, whatever file it leads to."""
-    if node.level == 0 and node.module == "transformers":
+    if written_module(node) == "transformers":
         yield "`from transformers import` hides the file: name the module that defines it"
-    kind = parent_model(node.module or "")
+    kind = parent_model(module_of(node))
     if kind is None or not is_parent_import(node):
         return
-    for alias in node.names:
-        if kind[0] == "modeling" and alias.name.endswith("Config"):
-            yield f"{alias.name} is a config: import it from configuration_{kind[1]}, not from the modeling file"
-        if alias.asname:
-            yield f"`{alias.name} as {alias.asname}`: parents keep their names, drop the alias"
-        if alias.name == "*":
-            yield "`import *` hides what is inherited: name the classes and functions"
+    for alias in aliases(node):
+        name, other = alias.evaluated_name, alias.evaluated_alias
+        if kind[0] == "modeling" and name.endswith("Config"):
+            yield f"{name} is a config: import it from configuration_{kind[1]}, not from the modeling file"
+        if other:
+            yield f"`{name} as {other}`: parents keep their names, drop the alias"
+    if isinstance(node.names, cst.ImportStar):
+        yield "`import *` hides what is inherited: name the classes and functions"
 
 
 def _parents(
-    nodes: Iterable[ast.ImportFrom],
+    source: SourceFile,
+    imports: Imports,
     home: Home,
     names: ModelNames,
     default: str,
     bases: Mapping[str, tuple[str, ...]],
     siblings: Siblings,
 ) -> Iterator[Parent]:
-    imported: dict[Path, tuple[ast.ImportFrom, SourceFile, list[str]]] = {}
+    imported: dict[Path, tuple[cst.ImportFrom, SourceFile, list[str]]] = {}
     problems: list[Diagnostic] = []
     inherited = {base for its in bases.values() for base in its}
-    for node in nodes:
-        sibling = not home.inside and parent_model(node.module or "") is not None and inherits_here(node, inherited)
+    for written, node in imports:
+        module = module_of(node)
+        sibling = not home.inside and parent_model(module) is not None and inherits_here(node, inherited)
         if not (sibling or is_parent_import(node)):
             continue
         try:
-            file = (siblings.source(node.module or "") if sibling else None) or read_source(module_file(node, home))
+            file = (sibling_source(module, siblings) if sibling else None) or read_source(module_file(node, home))
+        except LookupError as error:
+            problems.append(_problem(source, written, error.args[0]))
+            continue
         except ShardError as error:
             problems += error.diagnostics
             continue
-        wanted = [alias.name for alias in node.names]
+        wanted = names_of(node)
         checked = [name for name in wanted if name in inherited or not home.inside]
-        problems += _unknown_names(node, file, checked, home.shard)
+        problems += (_problem(source, written, message) for message in _unknown_names(node, file, checked))
         imported.setdefault(file.path, (node, file, []))[2].extend(wanted)
     if problems:
         raise ShardError(problems)
@@ -253,34 +269,27 @@ def _parents(
         yield _parent(file, node, wanted, names, default, bases)
 
 
-def _unknown_names(
-    node: ast.ImportFrom, source: SourceFile, wanted: Iterable[str], shard: Path
-) -> Iterator[Diagnostic]:
+def _unknown_names(node: cst.ImportFrom, source: SourceFile, wanted: Iterable[str]) -> Iterator[str]:
     imported = {bound for statement in source.of_kind("import", "guard") for bound in bound_names(statement.node)}
     for name in wanted:
         if name not in source.definitions and name not in imported:
-            message = f"{node.module or ''} defines no {name}{nearest(name, source.definitions)}"
-            yield Diagnostic(shard, node.lineno, node.col_offset + 1, message)
+            yield f"{module_of(node)} defines no {name}{nearest(name, source.definitions)}"
 
 
-def bound_names(node: ast.AST | None) -> list[str]:
+def bound_names(node: cst.CSTNode) -> list[str]:
     """The names that import statements inside `node` bind."""
-    found = []
-    for child in ast.walk(node) if node else ():
-        if isinstance(child, ast.Import | ast.ImportFrom):
-            found += [alias.asname or alias.name.partition(".")[0] for alias in child.names]
-    return found
+    return [bound_name(alias) for each in imports_in(node) for alias in aliases(each)]
 
 
 def _parent(
     source: SourceFile,
-    node: ast.ImportFrom,
+    node: cst.ImportFrom,
     wanted: list[str],
     names: ModelNames,
     default: str,
     bases: Mapping[str, tuple[str, ...]],
 ) -> Parent:
-    module = "." * node.level + (node.module or "")
+    module = written_module(node)
     kind = parent_model(module)
     assert kind is not None
     pairs = [(child, base) for child, its in bases.items() for base in its if base in wanted]
@@ -293,32 +302,37 @@ Helpers = dict[Path, SourceFile]
 Borrowed = list[tuple[Statement, bool]]
 
 
-def _helpers(imports: Iterable[ast.ImportFrom], home: Home, path: tuple[Path, ...] = ()) -> tuple[Helpers, Borrowed]:
+def _helpers(
+    source: SourceFile, imports: Iterable[cst.ImportFrom], home: Home, trail: tuple[Path, ...] = ()
+) -> tuple[Helpers, Borrowed]:
     """The helper shards that are imported, directly or by one another, and the statements taken from them."""
     helpers: Helpers = {}
     taken: Borrowed = []
-    for node in imports:
-        if is_helper_import(node):
+    for node in filter(is_helper_import, imports):
+        try:
             helper = read_source(module_file(node, home))
-            _refuse_cycle(node, helper.path, (*path, home.shard))
-            deeper, statements = _helpers(_from_imports(helper), home_of(helper.path), (*path, home.shard))
-            helpers |= deeper | {helper.path: helper}
-            taken += [*statements, *((statement, True) for statement in helper.definitions.values())]
-            problems = list(_unknown_names(node, helper, [alias.name for alias in node.names], home.shard))
-            if problems:
-                raise ShardError(problems)
+        except LookupError as error:
+            raise ShardError([_problem(source, node, error.args[0])]) from error
+        _refuse_cycle(source, node, helper.path, (*trail, home.shard))
+        deeper, statements = _helpers(helper, _from_imports(helper), home_of(helper.path), (*trail, home.shard))
+        helpers |= deeper | {helper.path: helper}
+        taken += [*statements, *((statement, True) for statement in helper.definitions.values())]
+        problems = [_problem(source, node, message) for message in _unknown_names(node, helper, names_of(node))]
+        if problems:
+            raise ShardError(problems)
     return helpers, taken
 
 
-def _refuse_cycle(node: ast.ImportFrom, helper: Path, path: tuple[Path, ...]) -> None:
+def _refuse_cycle(source: SourceFile, node: cst.ImportFrom, helper: Path, path: tuple[Path, ...]) -> None:
     if helper in path:
         cycle = " -> ".join(file.name for file in [*path[path.index(helper) :], helper])
         message = f"shards import one another in a circle: {cycle}; move what they share into a third one"
-        raise ShardError([Diagnostic(path[-1], node.lineno, node.col_offset + 1, message)])
+        raise ShardError([_problem(source, node, message)])
 
 
-def _from_imports(source: SourceFile) -> list[ast.ImportFrom]:
-    return [statement.node for statement in source.of_kind("import") if isinstance(statement.node, ast.ImportFrom)]
+def _from_imports(source: SourceFile) -> list[cst.ImportFrom]:
+    found = (small(statement.node) for statement in source.of_kind("import"))
+    return [node for node in found if isinstance(node, cst.ImportFrom)]
 
 
 def _entries(statements: Iterable[tuple[Statement, bool]]) -> dict[str, Entry]:
@@ -335,7 +349,7 @@ def _refuse_two_parents(shard: Shard) -> None:
     for name, bases in shard.bases.items():
         parents = [base for base in bases if base in known]
         if len(parents) > 1:
-            line = shard.source.definitions[name].line
+            line = shard.source.line(shard.source.definitions[name].node)
             message = f"{name} has {len(parents)} parents from other models ({', '.join(parents)}): keep one"
             found.append(Diagnostic(shard.path, line, 1, message))
     if found:

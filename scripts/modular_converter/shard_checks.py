@@ -34,14 +34,14 @@ def _dropped_statements(source: SourceFile, warning: bool) -> Iterator[Diagnosti
                 f"this top-level statement {'is' if warning else 'would be'} left out: only imports, classes, functions and `NAME = value` "
                 "are carried over; move it into a function or a class"
             )
-            yield Diagnostic(source.path, statement.line, 1, message, warning)
+            yield Diagnostic(source.path, source.line(statement.node), 1, message, warning)
 
 
 def _dropped_docstrings(source: SourceFile) -> Iterator[Diagnostic]:
     """Docstrings of a module: an output has none."""
     for statement in source.of_kind("docstring"):
         message = "this docstring reaches no output: write it as a comment above the first statement, or into a class"
-        yield Diagnostic(source.path, statement.line, 1, message, warning=True)
+        yield Diagnostic(source.path, source.line(statement.node), 1, message, warning=True)
 
 
 def _other_prefixes(shard: Shard) -> Iterator[Diagnostic]:
@@ -63,7 +63,7 @@ def _other_prefix(shard: Shard, parent: Parent, child: str, vote: str) -> Diagno
         f"{child} asks for the prefix {vote}, but what comes from {parent.source.path.name} is called "
         f"{_prefix(shard, parent)}: one parent file has one prefix; name the class after it, or define what it needs"
     )
-    return Diagnostic(shard.path, shard.source.definitions[child].line, 1, message, warning=True)
+    return Diagnostic(shard.path, shard.source.line(shard.source.definitions[child].node), 1, message, warning=True)
 
 
 def _unused(shard: Shard, outputs: Mapping[str, Output]) -> Iterator[Diagnostic]:
@@ -72,13 +72,13 @@ def _unused(shard: Shard, outputs: Mapping[str, Output]) -> Iterator[Diagnostic]
     for name, entry in shard.entries.items():
         if not entry.helper and name not in emitted and name not in FIRST:
             message = f"{name} would be left out: no class of the shard uses it; delete it, or list it in `__all__`"
-            yield Diagnostic(shard.path, entry.statement.line, 1, message)
+            yield Diagnostic(shard.path, shard.source.line(entry.statement.node), 1, message)
 
 
 def _unknown_exports(shard: Shard, outputs: Mapping[str, Output]) -> Iterator[Diagnostic]:
     """Names in `__all__` that no output defines."""
     emitted = {name for output in outputs.values() for name in output.body}
-    line = next(shard.source.of_kind("__all__")).line
+    line = shard.source.line(next(shard.source.of_kind("__all__")).node)
     for name in shard.exported or ():
         if name not in emitted:
             yield Diagnostic(
@@ -91,6 +91,6 @@ def _module_bases(shard: Shard) -> Iterator[Diagnostic]:
     for name, bases in shard.bases.items():
         for base in bases:
             if re.match(r"(?:\w+\.)*(?:modeling|configuration|processing|tokenization)_\w+\.", base):
-                line = shard.source.definitions[name].line
+                line = shard.source.line(shard.source.definitions[name].node)
                 message = f"the base {base} is not recognised as a parent: import {base.rpartition('.')[2]} by name"
                 yield Diagnostic(shard.path, line, 1, message)

@@ -3,16 +3,14 @@
 The text inherited from is the formatted one, fresh from the same run or else from disk: both are the same bytes.
 """
 
-import ast
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .diagnostics import Diagnostic, ShardError
-from .resolve import FILE_TYPES, parent_model
-from .source import SourceFile, parse_source
+from .diagnostics import Diagnostic
+from .places import FILE_TYPES
 
 
 _SIBLING_IMPORT = re.compile(
@@ -28,54 +26,22 @@ class Siblings:
     folders: tuple[Path, ...] = ()
     fresh: Mapping[Path, str] = field(default_factory=dict)
 
-    def source(self, module: str) -> SourceFile | None:
-        """The generated file `<module>.py`, None when there is none."""
+    def find(self, module: str) -> tuple[Path, str] | None:
+        """Path and text of the generated file `<module>.py`, None when there is none."""
         for path in (folder / f"{module}.py" for folder in self.folders):
             if path in self.fresh or path.is_file():
-                text = self.fresh[path] if path in self.fresh else path.read_text(encoding="utf-8")
-                return parse_source(path, text)
+                return path, self.fresh[path] if path in self.fresh else path.read_text(encoding="utf-8")
         return None
 
     def digest(self, module: str) -> str:
         """Digest of a generated file, empty when there is none."""
-        found = self.source(module)
-        return hashlib.sha256(found.text.encode()).hexdigest() if found else ""
+        found = self.find(module)
+        return hashlib.sha256(found[1].encode()).hexdigest() if found else ""
 
 
 def is_shard(path: Path) -> bool:
     """Whether a file is a shard with outputs of its own, not one that others copy from."""
     return path.is_file() and _EXPORTS.search(path.read_text(encoding="utf-8", errors="replace")) is not None
-
-
-def inherits_here(node: ast.ImportFrom, inherited: Iterable[str]) -> bool:
-    """Whether an import from the same folder names a class that a class of the shard inherits from."""
-    return node.level == 1 and not {alias.name for alias in node.names}.isdisjoint(inherited)
-
-
-def resolve_sibling(node: ast.ImportFrom, shard: Path, siblings: Siblings) -> Iterator[ast.ImportFrom]:
-    """`from .modular_x import ...` as imports of the files that hold the names; others stay as they are.
-
-    Raises ShardError when the sibling was never generated.
-    """
-    model = (node.module or "").removeprefix("modular_")
-    modules = [f"{kind}_{model}" for kind in FILE_TYPES] if model != node.module else [node.module or ""]
-    sources = {module: source for module in modules if (source := siblings.source(module))}
-    if not sources:
-        message = f"there is no {modules[0]}.py in {siblings.folders[0]}: generate modular_{_model_of(node)}.py first"
-        raise ShardError([Diagnostic(shard, node.lineno, node.col_offset + 1, message)])
-    owners: dict[str, list[ast.alias]] = {}
-    for alias in node.names:
-        module = next(
-            (name for name, source in sources.items() if alias.name in source.definitions), next(iter(sources))
-        )
-        owners.setdefault(module, []).append(alias)
-    for module, aliases in owners.items():
-        yield ast.copy_location(ast.ImportFrom(module, aliases, 1), node)
-
-
-def _model_of(node: ast.ImportFrom) -> str:
-    kind = parent_model(node.module or "")
-    return kind[1] if kind else (node.module or "").removeprefix("modular_")
 
 
 def in_order(shards: Sequence[Path]) -> tuple[list[Path], set[Path], list[Diagnostic]]:

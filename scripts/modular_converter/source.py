@@ -1,74 +1,104 @@
-"""Source files as sequences of top-level statements.
+"""Source files as LibCST modules, and what the language makes of their top-level statements."""
 
-The syntax tree is used to find where statements begin and end, then dropped: everything later works on the text of the
-few statements that are needed, so comments and layout survive and most of a parent is never looked at again.
-"""
-
-import ast
-import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
-from .diagnostics import Diagnostic, ShardError
-from .scan import identifiers
+import libcst as cst
+from libcst import matchers as m
+from libcst.metadata import MetadataWrapper, PositionProvider
+
+from .diagnostics import Diagnostic, ShardError, compile_error
+from .tree import bare, code, identifiers, small, walk
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """A statement of some block: the comment and blank lines above it, its own lines, and its node."""
-
-    lead: str
-    text: str
-    line: int
-    node: ast.stmt
+FILES_KEPT = 24  # trees are big: the parents that many shards share stay, the others are parsed again
+Line = cst.SimpleStatementLine | cst.BaseCompoundStatement
+Import = cst.Import | cst.ImportFrom
 
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """A top-level statement; `kind` says what the language makes of it, `name` what it binds (if one plain name)."""
+    """A top-level statement; `kind` says what the language makes of it, `name` what it binds (if one plain name).
+
+    A constant has several nodes when assignments to its items and attributes complete it.
+    """
 
     kind: str
     name: str
-    lead: str
-    text: str
-    line: int
-    node: ast.stmt | None = None
-    bases: tuple[str, ...] = ()
+    nodes: tuple[Line, ...]
+    indent: str = "    "
+
+    @property
+    def node(self) -> Line:
+        return self.nodes[0]
 
     @cached_property
     def identifiers(self) -> frozenset[str]:
-        """Names used or mentioned by the code, as tokens."""
-        return identifiers(self.text)
+        """Names used or mentioned by the code."""
+        return identifiers(*self.nodes)
+
+    @cached_property
+    def bases(self) -> tuple[str, ...]:
+        """The bases of a class, as they are written."""
+        return tuple(code(arg.value) for arg in self.node.bases) if isinstance(self.node, cst.ClassDef) else ()
+
+    @cached_property
+    def code(self) -> str:
+        """The source without the comments above it."""
+        return code(bare(self.node)) + "".join(map(code, self.nodes[1:]))
 
 
 @dataclass(frozen=True, eq=False)
 class SourceFile:
-    """A file that was read: its header comments and its top-level statements, in order."""
+    """A file that was read: its tree and its top-level statements, in order."""
 
     path: Path
-    header: str
-    statements: tuple[Statement, ...]
     text: str
+    module: cst.Module
+    statements: tuple[Statement, ...]
 
     def of_kind(self, *kinds: str) -> Iterator[Statement]:
         """The statements of the given kinds, in order."""
         return (statement for statement in self.statements if statement.kind in kinds)
 
     @cached_property
+    def header(self) -> str:
+        """The comments before the first statement."""
+        return "".join(map(code, self.module.header))
+
+    @cached_property
     def definitions(self) -> dict[str, Statement]:
         """Classes, functions and constants by name; a name bound twice keeps its last statement."""
-        found: dict[str, Statement] = {}
-        for statement in self.of_kind("class", "function", "constant"):
-            found[statement.name] = statement
-        return _with_attachments(found, self.of_kind("attachment"))
+        found = {statement.name: statement for statement in self.of_kind("class", "function", "constant")}
+        for extra in self.of_kind("attachment"):  # `Name[...] = value` and `Name.attribute = value`
+            if owner := found.get(extra.name):
+                found[extra.name] = Statement(owner.kind, owner.name, owner.nodes + extra.nodes, owner.indent)
+        return found
+
+    def position(self, node: cst.CSTNode) -> tuple[int, int]:
+        """Line and column (from 1) of a node of this file; of a definition, where its decorators begin."""
+        decorators: Sequence[cst.Decorator] = getattr(node, "decorators", ())
+        start = self._positions[decorators[0] if decorators else node].start
+        return start.line, start.column + 1
+
+    def line(self, node: cst.CSTNode) -> int:
+        return self.position(node)[0]
+
+    def lines(self, node: cst.CSTNode) -> tuple[int, int]:
+        """First and last line of a node, decorators aside."""
+        place = self._positions[node]
+        return place.start.line, place.end.line
+
+    @cached_property
+    def _positions(self):  # type: ignore[no-untyped-def]  # a private mapping of libcst
+        return MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(PositionProvider)
 
 
-@cache
+@lru_cache(maxsize=FILES_KEPT)
 def read_source(path: Path) -> SourceFile:
-    """Read and split a file; each file is read once in a process."""
+    """Read and parse a file; the files read last are remembered."""
     try:
         text = path.read_text(encoding="utf-8").rstrip("\n") + "\n"
     except (OSError, UnicodeDecodeError) as error:
@@ -77,121 +107,65 @@ def read_source(path: Path) -> SourceFile:
 
 
 def parse_source(path: Path, text: str) -> SourceFile:
-    """Split `text` into top-level statements; `path` is where errors point to."""
+    """Parse `text`; `path` is where errors point to."""
     try:
-        tree = ast.parse(text)
-    except SyntaxError as error:
-        raise ShardError(
-            [Diagnostic(path, error.lineno or 1, error.offset or 1, f"invalid syntax: {error.msg}")]
-        ) from error
-    lines = lines_of(text)
-    chunks = list(split_block(lines, tree.body, 0, len(lines), 0))
-    if not chunks:
-        return SourceFile(path, text, (), text)
-    header = chunks[0].lead
-    chunks[0] = Chunk("", chunks[0].text, chunks[0].line, chunks[0].node)
-    return SourceFile(path, header, tuple(_statement(chunk) for chunk in chunks), text)
+        module = cst.parse_module(text)
+    except Exception as error:  # besides its own error, the native parser lets a few others through
+        raise ShardError([_syntax_problem(path, text, error)]) from error
+    statements = tuple(_statement(node, module.default_indent) for node in module.body)
+    return SourceFile(path, text, module, statements)
 
 
-def compile_error(text: str) -> SyntaxError | None:
-    """Why Python refuses to compile a text, None when it does not."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(text, "<text>", "exec", dont_inherit=True)
-    except SyntaxError as error:
-        return error
-    return None
+def _syntax_problem(path: Path, text: str, error: Exception) -> Diagnostic:
+    """Where a text cannot be parsed: in Python's own words, or else in LibCST's."""
+    if refused := compile_error(text):
+        return Diagnostic(path, refused.lineno or 1, refused.offset or 1, f"invalid syntax: {refused.msg}")
+    line, column = (error.raw_line, error.raw_column + 1) if isinstance(error, cst.ParserSyntaxError) else (1, 1)
+    return Diagnostic(path, max(line, 1), max(column, 1), f"libcst cannot parse this: {error}")
 
 
-def lines_of(text: str) -> list[str]:
-    """Lines with their ends, cut only where Python's own parser counts a new line."""
-    return re.findall(r"[^\n]*\n|[^\n]+", text)
+def _statement(node: cst.BaseStatement, indent: str) -> Statement:
+    assert isinstance(node, cst.SimpleStatementLine | cst.BaseCompoundStatement)
+    kind, name = _classify(small(node))
+    return Statement(kind, name, (node,), indent)
 
 
-def first_line(node: ast.stmt) -> int:
-    """Line (from 1) on which a statement begins, its decorators included."""
-    decorators: Sequence[ast.expr] = getattr(node, "decorator_list", ())
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+_LITERAL = m.SimpleString() | m.ConcatenatedString() | m.Integer() | m.Float() | m.Imaginary() | m.Ellipsis()
+LITERAL_STATEMENT = m.Expr(_LITERAL | m.Name("None") | m.Name("True") | m.Name("False"))
 
 
-def split_block(lines: list[str], nodes: Sequence[ast.stmt], start: int, end: int, indent: int) -> Iterator[Chunk]:
-    """Cut `lines[start:end]` at the statements `nodes` of one block.
-
-    Comments between two statements belong to the second, unless they are indented deeper than the block and the first
-    has a block of its own.
-    """
-    cursor = start
-    for node, following in zip(nodes, [*nodes[1:], None], strict=True):
-        first, last = first_line(node) - 1, node.end_lineno or node.lineno
-        limit = first_line(following) - 1 if following else end
-        if following and limit < last:  # two statements on one line: keep them together with the second
-            continue
-        first = max(first, cursor)
-        stop = _footer_end(lines, last, limit, indent) if hasattr(node, "body") else last
-        yield Chunk("".join(lines[cursor:first]), "".join(lines[first:stop]), first + 1, node)
-        cursor = stop
-
-
-def _footer_end(lines: list[str], start: int, limit: int, indent: int) -> int:
-    stop = start
-    for number in range(start, limit):
-        line = lines[number]
-        if not line.strip():
-            continue
-        if len(line) - len(line.lstrip()) <= indent:
-            break
-        stop = number + 1
-    return stop
-
-
-def _statement(chunk: Chunk) -> Statement:
-    kind, name = _classify(chunk.node)
-    node = chunk.node if kind in ("import", "guard") else None
-    bases = tuple(map(ast.unparse, chunk.node.bases)) if isinstance(chunk.node, ast.ClassDef) else ()
-    return Statement(kind, name, chunk.lead, chunk.text, chunk.line, node, bases)
-
-
-def _classify(node: ast.stmt) -> tuple[str, str]:
+def _classify(node: cst.CSTNode) -> tuple[str, str]:
     match node:
-        case ast.ClassDef():
-            return "class", node.name
-        case ast.FunctionDef() | ast.AsyncFunctionDef():
-            return "function", node.name
-        case ast.Import() | ast.ImportFrom():
+        case cst.ClassDef(name=cst.Name(value=name)):
+            return "class", name
+        case cst.FunctionDef(name=cst.Name(value=name)):
+            return "function", name
+        case cst.Import() | cst.ImportFrom():
             return "import", ""
-        case ast.Assign(targets=[target]):
+        case cst.Assign(targets=[cst.AssignTarget(target=target)]):
             return _classify_assignment(target)
-        case ast.If() if _holds_imports(node):
+        case cst.If() if any(imports_in(node)):
             return "guard", ""
-        case ast.Expr(value=ast.Constant()):
+        case cst.Expr() if m.matches(node, LITERAL_STATEMENT):
             return "docstring", ""
-        case ast.AnnAssign(target=ast.Name() as target, value=value) if value is not None:
+        case cst.AnnAssign(target=cst.Name() as target, value=value) if value is not None:
             return _classify_assignment(target)
         case _:
             return "other", ""
 
 
-def _classify_assignment(target: ast.expr) -> tuple[str, str]:
+def _classify_assignment(target: cst.BaseExpression) -> tuple[str, str]:
     match target:
-        case ast.Name(id=("__all__" | "__getattr__") as name):
+        case cst.Name(value=("__all__" | "__getattr__") as name):
             return name, name
-        case ast.Name(id=name):
+        case cst.Name(value=name):
             return "constant", name
-        case ast.Subscript(value=ast.Name(id=name)) | ast.Attribute(value=ast.Name(id=name)):
+        case cst.Subscript(value=cst.Name(value=name)) | cst.Attribute(value=cst.Name(value=name)):
             return "attachment", name
         case _:
             return "other", ""
 
 
-def _holds_imports(node: ast.If) -> bool:
-    return any(isinstance(child, ast.Import | ast.ImportFrom) for child in ast.walk(node))
-
-
-def _with_attachments(found: dict[str, Statement], attachments: Iterator[Statement]) -> dict[str, Statement]:
-    """`Name[...] = value` and `Name.attribute = value` travel with the constant they complete."""
-    for extra in attachments:
-        if owner := found.get(extra.name):
-            text = owner.text + extra.lead + extra.text
-            found[extra.name] = Statement(owner.kind, owner.name, owner.lead, text, owner.line)
-    return found
+def imports_in(node: cst.CSTNode) -> Iterator[Import]:
+    """Every import statement inside a node."""
+    return (each for each in walk(node) if isinstance(each, cst.Import | cst.ImportFrom))

@@ -1,13 +1,25 @@
 """Replacing a `super().method(...)` statement by the body of the parent's method."""
 
-import ast
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Protocol
+
+import libcst as cst
+from libcst import matchers as m
 
 from .ancestry import Offer
-from .diagnostics import Report, nearest
-from .scan import without_comments
-from .source import Chunk
+from .diagnostics import nearest
+from .tree import code, small, without_comments
+
+
+_SUPER_METHOD = m.Call(func=m.Attribute(value=m.Call(func=m.Name("super"), args=[])))
+
+
+class Report(Protocol):
+    """How a step tells of a problem at a node of the shard at hand."""
+
+    def __call__(self, node: cst.CSTNode, message: str, warning: bool = False) -> None:
+        """Remember the problem; the run goes on to find the others."""
 
 
 @dataclass(frozen=True)
@@ -23,92 +35,103 @@ class Scope:
     exact: bool
     bases: tuple[str, ...] = ()
     parent_methods: frozenset[str] = frozenset()
-    remembered: list[Chunk] | None = None
+    remembered: list[cst.BaseStatement] | None = None
     inherited: Callable[[], Offer] = Offer
 
 
-def super_position(statements: Sequence[Chunk], method: str) -> int | None:
+def super_position(statements: Sequence[cst.BaseStatement], method: str) -> int | None:
     """Index of the first statement that is exactly `super().method(...)`, returned or not."""
-    for index, chunk in enumerate(statements):
-        if super_method(chunk.node) == method:
-            return index
+    return next((index for index, each in enumerate(statements) if super_method(each) == method), None)
+
+
+def super_call(statement: cst.BaseStatement) -> cst.Call | None:
+    """The call on `super()`, if that is all a statement does."""
+    node = small(statement)
+    if isinstance(node, cst.Expr | cst.Return) and node.value and m.matches(node.value, _SUPER_METHOD):
+        assert isinstance(node.value, cst.Call)
+        return node.value
     return None
 
 
-def super_method(node: ast.stmt) -> str | None:
+def super_method(statement: cst.BaseStatement) -> str | None:
     """The method that a statement calls on `super()`, if that call is all it does."""
-    if not isinstance(node, ast.Expr | ast.Return):
-        return None
-    match node.value:
-        case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="super"), args=[], keywords=[]), attr=name)):
-            return name
-    return None
+    call = super_call(statement)
+    return call.func.attr.value if call else None  # type: ignore[attr-defined]  # as the matcher says
 
 
-def unroll(before: list[Chunk], call: Chunk, after: list[Chunk], pasted: list[Chunk], scope: Scope) -> list[Chunk]:
+def unroll(
+    before: list[cst.BaseStatement],
+    call: cst.BaseStatement,
+    after: list[cst.BaseStatement],
+    pasted: list[cst.BaseStatement],
+    scope: Scope,
+) -> list[cst.BaseStatement]:
     """Put the parent's statements in the place of the call, and merge the child's later statements into them.
 
     The parent's own `super().__init__(...)` goes to the top when it comes first there, as torch wants it before
     anything is assigned.
     """
-    first = pasted[:1] if pasted and super_method(pasted[0].node) == "__init__" else []
+    first = pasted[:1] if pasted and super_method(pasted[0]) == "__init__" else []
     earlier = list(scope.remembered or ())
     if scope.remembered is not None:
         scope.remembered.extend(after)
     pasted = _delete_targets(pasted[len(first) :], earlier)
     _check_deletions(pasted, after, scope)
     pasted = _delete_targets(pasted, after)
-    after = [chunk for chunk in after if not isinstance(chunk.node, ast.Delete)]
+    after = [each for each in after if not isinstance(small(each), cst.Del)]
     merged = merge_statements(pasted, earlier, after)
     if not [*first, *before, *merged]:
-        merged = [replace(call, text=_indent_of(call.text) + "pass\n")]
+        merged = [cst.SimpleStatementLine([cst.Pass()])]
     return _post_init_last([*first, *before, *merged])
 
 
-def merge_statements(pasted: list[Chunk], earlier: Sequence[Chunk], after: Sequence[Chunk]) -> list[Chunk]:
+def merge_statements(
+    pasted: list[cst.BaseStatement], earlier: Sequence[cst.BaseStatement], after: Sequence[cst.BaseStatement]
+) -> list[cst.BaseStatement]:
     """The parent's statements with the child's assignments in place, then what is left of the child's."""
-    overrides = {target: chunk for chunk in [*earlier, *after] if (target := assigned_target(chunk.node)) is not None}
-    merged = [overrides.get(assigned_target(chunk.node) or "", chunk) for chunk in pasted]
-    present = {without_comments(chunk.text) for chunk in merged}
-    return merged + [chunk for chunk in after if without_comments(chunk.text) not in present]
+    overrides = {target: each for each in [*earlier, *after] if (target := assigned_target(each)) is not None}
+    merged = [overrides.get(assigned_target(each) or "", each) for each in pasted]
+    present = {without_comments(each) for each in merged}
+    return merged + [each for each in after if without_comments(each) not in present]
 
 
-def assigned_target(node: ast.stmt) -> str | None:
+def assigned_target(statement: cst.BaseStatement) -> str | None:
     """The text of the (first) target of an assignment."""
-    match node:
-        case ast.Assign(targets=[target, *_]) | ast.AnnAssign(target=target):
-            return ast.unparse(target)
+    match small(statement):
+        case cst.Assign(targets=[cst.AssignTarget(target=target), *_]) | cst.AnnAssign(target=target):
+            return code(target)
     return None
 
 
-def _delete_targets(pasted: Iterable[Chunk], after: Iterable[Chunk]) -> list[Chunk]:
+def _delete_targets(
+    pasted: Iterable[cst.BaseStatement], after: Iterable[cst.BaseStatement]
+) -> list[cst.BaseStatement]:
     """Drop the parent's assignments to what the child deletes."""
-    deleted = {name for _, _, name in _deletions(after)}
-    return [chunk for chunk in pasted if assigned_target(chunk.node) not in deleted]
+    deleted = {name for _, name in _deletions(after)}
+    return [each for each in pasted if assigned_target(each) not in deleted]
 
 
-def _check_deletions(pasted: Iterable[Chunk], after: Iterable[Chunk], scope: Scope) -> None:
-    assigned = {assigned_target(chunk.node) or "" for chunk in pasted}
-    for line, column, name in _deletions(after):
+def _check_deletions(pasted: Iterable[cst.BaseStatement], after: Iterable[cst.BaseStatement], scope: Scope) -> None:
+    assigned = {assigned_target(each) or "" for each in pasted}
+    for target, name in _deletions(after):
         if name not in assigned:
             hint = nearest(name, assigned)
             message = f"`del {name}` deletes nothing: the parent's method never assigns it{hint}"
-            scope.report(line, column, message, warning=scope.exact)
+            scope.report(target, message, warning=scope.exact)
 
 
-def _deletions(after: Iterable[Chunk]) -> Iterator[tuple[int, int, str]]:
-    """Line, column and text of what `del` statements name."""
-    for chunk in after:
-        for target in chunk.node.targets if isinstance(chunk.node, ast.Delete) else ():
-            yield chunk.line, target.col_offset + 1, ast.unparse(target)
+def _deletions(after: Iterable[cst.BaseStatement]) -> Iterator[tuple[cst.CSTNode, str]]:
+    """What `del` statements name, and its text."""
+    for each in after:
+        node = small(each)
+        if isinstance(node, cst.Del):
+            several = isinstance(node.target, cst.Tuple) and not node.target.lpar
+            targets = [each.value for each in node.target.elements] if several else [node.target]  # type: ignore[attr-defined]
+            yield from ((target, code(target)) for target in targets)
 
 
-def _indent_of(text: str) -> str:
-    return text[: len(text) - len(text.lstrip())]
-
-
-def _post_init_last(statements: list[Chunk]) -> list[Chunk]:
-    calls = [chunk for chunk in statements if without_comments(chunk.text) == "self.post_init()"]
+def _post_init_last(statements: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
+    calls = [each for each in statements if without_comments(each) == "self.post_init()"]
     if not calls or statements[-1] in calls:
         return statements
-    return [*(chunk for chunk in statements if chunk not in calls), calls[0]]
+    return [*(each for each in statements if each not in calls), calls[0]]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from toybox import Toy
 
-from transformers_heterogeneous.scripts.modular_converter import resolve, source
+from transformers_heterogeneous.scripts.modular_converter import places, source
 
 
 @pytest.fixture(autouse=True)
@@ -19,5 +19,5 @@ def no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """An empty toy workplace whose package can be found."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    resolve.installed_folder.cache_clear()
+    places.installed_folder.cache_clear()
     return Toy(tmp_path)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from toybox import Toy
 
-from transformers_heterogeneous.scripts.modular_converter import cache, resolve, run, source
+from transformers_heterogeneous.scripts.modular_converter import cache, places, run, source
+from transformers_heterogeneous.scripts.modular_converter import shard as shard_module
 
 
 PARENT = """\
@@ -44,8 +45,10 @@ def expand(shard: Path) -> tuple[str, bool]:
     source.read_source.cache_clear()
     reads: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
-        read_shard = run.read_shard
-        patch.setattr(run, "read_shard", lambda path, siblings: (reads.append(path), read_shard(path, siblings))[1])
+        read_shard = shard_module.read_shard
+        patch.setattr(
+            shard_module, "read_shard", lambda path, siblings: (reads.append(path), read_shard(path, siblings))[1]
+        )
         done = run.expand([shard], lambda path: path.parent)
     assert not done.failed, done.messages()
     return "".join(done.files.values()), bool(reads)
@@ -94,7 +97,7 @@ def test_a_parent_from_another_place_is_seen(shard, toy, tmp_path, monkeypatch):
     shutil.copytree(toy.root / "toy", tmp_path / "first" / "toy")
     edit(tmp_path / "first/toy/modeling_zz.py", "size = 1", "size = 100")
     monkeypatch.syspath_prepend(str(tmp_path / "first"))
-    resolve.installed_folder.cache_clear()
+    places.installed_folder.cache_clear()
     text, expanded = expand(shard)
     assert expanded and "size = 100" in text
 

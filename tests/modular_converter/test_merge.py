@@ -2,12 +2,16 @@
 
 import re
 import textwrap
+from pathlib import Path
 
+import libcst as cst
 import pytest
 from toybox import clean
 
-from transformers_heterogeneous.scripts.modular_converter.classes import Source, merge_class
+from transformers_heterogeneous.scripts.modular_converter.classes import merge_class
 from transformers_heterogeneous.scripts.modular_converter.names import ModelNames
+from transformers_heterogeneous.scripts.modular_converter.source import parse_source
+from transformers_heterogeneous.scripts.modular_converter.tree import code
 from transformers_heterogeneous.scripts.modular_converter.unroll import Scope
 
 
@@ -47,16 +51,15 @@ INIT = """
 def merge(parent: str, child: str, exact: bool = False) -> tuple[str, list[str]]:
     """The merged class and the problems, for a child whose header says `ZzLayer`."""
     problems: list[str] = []
+    source = parse_source(Path("child.py"), clean(child))
 
-    def report(line: int, column: int, message: str, warning: bool = False) -> None:
+    def report(node: cst.CSTNode, message: str, warning: bool = False) -> None:
+        line, column = source.position(node)
         problems.append(f"{line}:{column}: {message}")
 
-    lead, _, text = clean(parent).rpartition("\n@decorated")
-    source = Source(lead + "\n", "@decorated" + text) if lead else Source("", clean(parent))
     scope = Scope(report, exact, remembered=[] if exact else None)
-    return merge_class(
-        Source("", clean(child).rstrip("\n") + "\n"), source, "ZzLayer", ModelNames({}), scope
-    ), problems
+    original = cst.parse_module(f"first = 0\n{clean(parent)}").body[-1]
+    return code(merge_class(source.module.body[0], original, "ZzLayer", ModelNames({}), scope)), problems
 
 
 @pytest.mark.parametrize(
@@ -293,3 +296,11 @@ def test_deprecated_keywords_stand_beside_the_parents_decorators(child: str, mer
     text, _ = merge(parent, "class NewLayer(ZzLayer):\n" + textwrap.indent(method, "    "))
     above = [line.strip() for line in text.split("def forward")[0].splitlines()[1:]]
     assert [re.sub(r'deprecate_kwarg\("(\w)".*', r"deprecated(\1)", line) for line in above if line] == merged
+
+
+def test_type_parameters_are_kept() -> None:
+    parent = "class NewLayer[T: int](Base[T]):\n    def first[S](self, x: S) -> S:\n        return x\n"
+    child = "class NewLayer(ZzLayer):\n    def first[R](self, x: R) -> R:\n        return x\n"
+    text, problems = merge(parent, child)
+    assert problems == []
+    assert text == "class NewLayer[T: int](Base[T]):\n    def first[R](self, x: R) -> R:\n        return x\n"

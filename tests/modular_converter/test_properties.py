@@ -53,6 +53,7 @@ SHARD = """
     import math
     from collections.abc import Callable
 
+    import torch
     from torch import nn
 
     from toy.modeling_zz import ZzModel, ZzPart, leaf
@@ -88,7 +89,13 @@ SHARD = """
 
 
     class NewHead(nn.Module):
-        def forward(self, x):
+        @torch.compile(mode="default", fullgraph=False)
+        async def forward(self, x):
+            match x:
+                case {"size": int() as size, **rest} if (total := size + len(rest)):
+                    return total
+                case [nn.Module(), *_] | None:
+                    return await x
             return f"{x!r:>{10}} zz"
 
 
@@ -132,6 +139,17 @@ STATEMENTS = (
     "\0",
     "é = 1; ö = 2",
     "match x:",
+    "case [1, *rest] if rest: pass",
+    "if (n := len(x)) > 1: return n",
+    "async with x as y: pass",
+    "await x",
+    "@decorated(1, *x, key=[2])",
+    "except* ValueError: pass",
+    "class Generic[T: int](ZzPart): pass",
+    "def generic[T, *Ts, **P](x: T) -> T: return x",
+    'f"{x["key"]} {f"{y}"}"',
+    "x = *y, z",
+    "lambda *, a: a",
     '__all__ += ["NewPart"]',
     "NewPart.size = 3",
     "type X = int",

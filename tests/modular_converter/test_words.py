@@ -1,13 +1,15 @@
 """Names, tokens and prefixes: the rules that work on words."""
 
+import libcst as cst
 import pytest
 
 from transformers_heterogeneous.scripts.modular_converter.classes import merged_bases
 from transformers_heterogeneous.scripts.modular_converter.filetypes import file_type
 from transformers_heterogeneous.scripts.modular_converter.names import ModelNames, Spelling
+from transformers_heterogeneous.scripts.modular_converter.parameters import merged_parameters
 from transformers_heterogeneous.scripts.modular_converter.prefix import infer_prefix
 from transformers_heterogeneous.scripts.modular_converter.rename import Renaming
-from transformers_heterogeneous.scripts.modular_converter.scan import identifiers, split_commas, without_comments
+from transformers_heterogeneous.scripts.modular_converter.tree import code, identifiers, without_comments
 
 
 NAMES = ModelNames({"gpt_neox": "GPTNeoXConfig", "gpt-sw3": "GPT2Config", "gpt2": "GPT2Config", "clip": "CLIPConfig"})
@@ -26,19 +28,20 @@ NAMES = ModelNames({"gpt_neox": "GPTNeoXConfig", "gpt-sw3": "GPT2Config", "gpt2"
     ],
 )
 def test_identifiers(text: str, expected: set[str]) -> None:
-    assert identifiers(text) == expected
+    assert identifiers(cst.parse_module(text)) == expected
 
 
-def test_split_commas_keeps_comments_with_the_parameter() -> None:
-    assert split_commas("self, a: dict[str, int],  # why\n b=(1, 2)") == [
-        "self,",
-        " a: dict[str, int],  # why\n",
-        " b=(1, 2)",
-    ]
+def test_merged_parameters_keep_their_comments() -> None:
+    child = cst.ensure_type(cst.parse_statement("def f(self, b=2, c=3, **super_kwargs): pass"), cst.FunctionDef)
+    parent = "def f(self, a: dict[str, int],  # why\n b=(1, 2), *args, d, **kwargs): pass"
+    theirs = cst.ensure_type(cst.parse_statement(parent), cst.FunctionDef)
+    text = code(merged_parameters(child.params, theirs.params))
+    assert text == "self, a: dict[str, int],  # why\n b=2, *args, d, c=3, **kwargs"
 
 
 def test_statements_compare_without_comments_and_layout() -> None:
-    assert without_comments("a = (  # b\n    1)") == without_comments("a = ( 1)")
+    first, second = map(cst.parse_statement, ("a = (  # b\n    1)", "a = ( 1)"))
+    assert without_comments(first) == without_comments(second)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +75,9 @@ CLIP = Renaming(Spelling("clip", "CLIP"), Spelling("alt_clip", "AltCLIP"))
 @pytest.mark.parametrize(
     ("renaming", "text", "expected"),
     [
-        pytest.param(ZZ, "ZzPdModel zz_pd_x ZZ_PD_Y", "NewOneModel new_one_x NEW_ONE_Y", id="three spellings"),
-        pytest.param(ZZ, "Zz_Pd zzpd", "NewOne NewOne", id="any other casing"),
-        pytest.param(ZZ, "my_zz_pd xzz_pd 3zz_pd", "my_new_one xzz_pd 3zz_pd", id="not after a letter or digit"),
+        pytest.param(ZZ, "# ZzPdModel zz_pd_x ZZ_PD_Y", "# NewOneModel new_one_x NEW_ONE_Y", id="three spellings"),
+        pytest.param(ZZ, "# Zz_Pd zzpd", "# NewOne NewOne", id="any other casing"),
+        pytest.param(ZZ, "# my_zz_pd xzz_pd 3zz_pd", "# my_new_one xzz_pd 3zz_pd", id="not after a letter or digit"),
         pytest.param(ZZ, "zz-pd", "zz-pd", id="dashes in text stay"),
         pytest.param(ZZ, "f'zz_pd {zz_pd}'", "f'zz_pd {new_one}'", id="words of f-strings stay"),
         pytest.param(ZZ, "# Copied from a.ZzPd\nx = 1", "\nx = 1", id="copied-from comments go"),
@@ -84,7 +87,7 @@ CLIP = Renaming(Spelling("clip", "CLIP"), Spelling("alt_clip", "AltCLIP"))
         pytest.param(
             ZZ, '"""\n  from zz_pd import x\n"""', '"""\n  from new_one import x\n"""', id="docs are no imports"
         ),
-        pytest.param(CLIP, "CLIP_X CLIPMLP", "ALT_CLIP_X AltCLIPMLP", id="cased equals upper"),
+        pytest.param(CLIP, "# CLIP_X CLIPMLP", "# ALT_CLIP_X AltCLIPMLP", id="cased equals upper"),
         pytest.param(
             Renaming(Spelling("mamba", "Mamba"), Spelling("new", "New")),
             "mamba_ssm = 'mamba-ssm', mamba_x",
@@ -94,7 +97,7 @@ CLIP = Renaming(Spelling("clip", "CLIP"), Spelling("alt_clip", "AltCLIP"))
     ],
 )
 def test_renaming(renaming: Renaming, text: str, expected: str) -> None:
-    assert renaming.text(text) == expected
+    assert renaming.node(cst.parse_module(text)).code == expected
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """`hetero explain` on a shard and a parent small enough to count the lines."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -83,8 +86,31 @@ def test_an_unknown_method_gets_the_nearest_name(shard):
     assert result.exit_code == 2 and "did you mean NewLayer.forward?" in result.stderr
 
 
-def test_without_the_formatter_the_command_says_what_to_install(shard, monkeypatch):
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
-    for command in (["generate", str(shard)], ["check"], ["explain", "NewLayer.forward", str(shard)], ["drift"]):
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (("ruff",), "ruff is missing"),
+        (("libcst",), "libcst is missing"),
+        (("libcst", "ruff"), "libcst and ruff are missing"),
+    ],
+)
+def test_without_the_extra_the_command_says_what_to_install(shard, monkeypatch, missing, said):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None if name in missing else name)
+    explain = ["explain", "NewLayer.forward", str(shard)]
+    for command in (["generate", str(shard)], ["check"], explain, ["drift"], ["new", "mine", "--parent", "qwen3"]):
         result = CliRunner().invoke(app, command)
-        assert result.exit_code == 2 and "transformers-heterogeneous[generator]" in result.stderr
+        assert result.exit_code == 2
+        assert result.stderr == f"hetero: {said}: pip install 'transformers-heterogeneous[generator]'\n"
+
+
+def test_other_commands_do_not_need_libcst():
+    code = (
+        "import sys, hetero\nsys.argv = ['hetero', 'convert', '--help']\ntry: hetero.main()\nexcept SystemExit: pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}assert 'libcst' not in sys.modules"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

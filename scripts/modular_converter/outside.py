@@ -1,0 +1,23 @@
+"""Relative imports of a parent's code, as a file outside its package writes them."""
+
+import libcst as cst
+
+from .imported import module_of
+from .shard import Parent, Shard
+from .tree import Node, dotted, rewrite
+
+
+def from_outside(shard: Shard, parent: Parent, node: Node) -> Node:
+    """The node with absolute imports; files that are renamed along stay siblings."""
+    if shard.home.inside or parent.is_sibling:
+        return node
+    package = parent.module.split(".")[:-1]
+
+    def absolute(found: cst.ImportFrom) -> cst.ImportFrom:
+        level, module = len(found.relative), module_of(found)
+        if level == 0 or (level == 1 and module.endswith(f"_{shard.model}")):
+            return found
+        base = package[: len(package) - level + 1]
+        return found.with_changes(relative=(), module=dotted(".".join([*base, module] if module else base)))
+
+    return rewrite(node, {cst.ImportFrom: absolute})

@@ -1,0 +1,80 @@
+"""Everything that an expansion depended on, by content."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from .cache import Dependency, Record, file_digest, found_packages, generator_digest
+from .places import installed_folder
+from .shard import Parent, Shard
+from .source import read_source
+from .tree import code
+
+
+def record_of(shard: Shard) -> Record:
+    """Everything that an expansion of the shard depends on."""
+    return {
+        "generator": generator_digest(),
+        "packages": found_packages(parent_packages(shard)),
+        "siblings": {each.source.path.stem: shard.siblings.digest(each.source.path.stem) for each in siblings(shard)},
+        "dependencies": [asdict(each) for each in dependencies_of(shard)],
+    }
+
+
+def siblings(shard: Shard) -> list[Parent]:
+    """The parents that other shards of the same folder expand to."""
+    return [parent for parent in shard.parents if parent.is_sibling]
+
+
+def dependencies_of(shard: Shard) -> list[Dependency]:
+    """Everything an expansion read: whole files of our own, of parents what was used."""
+    names: dict[int, list[str]] = {index: [] for index in range(len(shard.parents))}
+    for index, name in shard.used:
+        names[index].append(name)
+    parents = [
+        dependency(shard.parents[index].source.path, sorted(found))
+        for index, found in names.items()
+        if not shard.parents[index].is_sibling
+    ]
+    own = [
+        dependency(path, [])
+        for path in (shard.path, *(helper.path for helper in shard.helpers), *package_files(shard))
+    ]
+    return own + parents
+
+
+def package_files(shard: Shard) -> list[Path]:
+    """The files that say which models there are, and the parents' versions."""
+    root = shard.home.root or installed_folder("transformers")
+    mappings = (
+        []
+        if root is None
+        else [root / "models" / "auto" / name for name in ("auto_mappings.py", "configuration_auto.py")]
+    )
+    folders = [folder for package in parent_packages(shard) if (folder := installed_folder(package))]
+    return [path for path in (*mappings, *(folder / "__init__.py" for folder in folders)) if path.is_file()]
+
+
+def parent_packages(shard: Shard) -> list[str]:
+    """The top-level packages that the parents are imported from."""
+    modules = {parent.module for parent in shard.parents if not parent.module.startswith(".")}
+    return sorted({"transformers", *(module.partition(".")[0] for module in modules)})
+
+
+def dependency(path: Path, names: list[str]) -> Dependency:
+    used = used_digest(path, names) if names else ""
+    return Dependency(str(path), file_digest(path), used, tuple(names))
+
+
+def used_digest(path: Path, names: Iterable[str]) -> str:
+    """Digest of the used definitions with the comments above them, of header and imports, and of the names that there
+    are: what a definition brings along depends on these."""
+    source = read_source(path)
+    digest = hashlib.sha256(source.header.encode())
+    for statement in source.statements:
+        text = statement.code if statement.kind in ("import", "guard") else ""
+        digest.update(f"{statement.kind}:{statement.name}:{text}\n".encode())
+    for name in names:
+        digest.update("".join(map(code, source.definitions[name].nodes)).encode() + b"\n")
+    return digest.hexdigest()
