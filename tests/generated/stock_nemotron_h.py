@@ -75,9 +75,7 @@ class StockModel(nn.Module):
 
     def forward(self, tokens, attention_mask=None):
         x = self.model.embeddings(tokens)
-        causal = create_causal_mask(
-            config=self.config, inputs_embeds=x, attention_mask=attention_mask, cache=None
-        )
+        causal = create_causal_mask(config=self.config, inputs_embeds=x, attention_mask=attention_mask, cache=None)
         padded = attention_mask is not None and not attention_mask.all()
         masks = {"full_attention": causal, "linear_attention": attention_mask if padded else None}
         cache = DynamicCache(config=NemotronHConfig(layers_block_type=[kind or "mlp" for kind in self.kinds]))
