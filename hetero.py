@@ -11,7 +11,16 @@ import sys
 
 
 def main() -> None:
-    """Run the `hetero` command with the arguments of the process."""
+    """Run the `hetero` command with the arguments of the process; stopped at any moment, it says so in a line."""
+    try:
+        run()
+    except KeyboardInterrupt:
+        print("Stopped before anything was begun.", file=sys.stderr)
+        sys.exit(2)
+
+
+def run() -> None:
+    """Put the package in place, and run the command."""
     if "transformers_heterogeneous" not in sys.modules:
         spec = importlib.util.find_spec("transformers_heterogeneous")
         if spec is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .carried import LeftBehind
 from .checkpoint import read_checkpoint
-from .errors import CheckpointError
+from .errors import CheckpointError, reading
 from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
 from .layout import Experts, parse_size
 from .outline import Outline, Wishes, outline
@@ -180,7 +180,8 @@ def convert(
     origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
 
     def prepared(folder: Path) -> Outline:
-        planned = outline(read_checkpoint(folder, dtype, by_scales=dequantise), origin, wishes)
+        with reading(folder):
+            planned = outline(read_checkpoint(folder, dtype, by_scales=dequantise), origin, wishes)
         check_target(folder, target)
         return planned
 

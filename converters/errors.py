@@ -1,10 +1,16 @@
 """The one error that reading and converting checkpoints raises."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 
 
 MAX_PROBLEMS = 100  # more help nobody, and a damaged file may hold millions
+# Characters of a line of a message, and how many of a longer one are kept of its beginning and its end
+MAX_LINE, KEPT_FIRST, KEPT_LAST = 2000, 1200, 600
+# What Python raises at values that nobody thought of
+UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class CheckpointError(ValueError):
@@ -18,8 +24,37 @@ class CheckpointError(ValueError):
     """
 
     def __init__(self, heading: str, problems: Iterable[str] = (), remedy: str = "") -> None:
-        lines = [heading, *(f"  {problem}" for problem in problems), remedy]
-        super().__init__("\n".join(line for line in lines if line))
+        parts = [heading, *(f"  {problem}" for problem in problems), remedy]
+        lines = (line for part in parts if part for line in part.split("\n"))
+        super().__init__("\n".join(map(cut, lines)))
+
+
+def cut(line: str) -> str:
+    """A line of a message, without the middle where a name or a value in it is a whole file long."""
+    if len(line) <= MAX_LINE:
+        return line
+    return f"{line[:KEPT_FIRST]} [... {len(line) - KEPT_FIRST - KEPT_LAST:,} characters ...] {line[-KEPT_LAST:]}"
+
+
+@contextmanager
+def reading(source: object) -> Iterator[None]:
+    """
+    The boundary of what somebody else wrote: whatever goes wrong while it is read and judged is a `CheckpointError` about
+    it, also where nobody thought of such a value.
+
+    Args:
+        source: What messages call it.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except OSError as error:
+        place = error.filename if isinstance(error.filename, str | Path) else source
+        raise CheckpointError(f"{place}: {error.strerror or error}") from error
+    except UNFORESEEN as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{source}: holds something that cannot be read ({reason})") from error
 
 
 def refuse(heading: str, problems: Iterable[str], remedy: str = "") -> None:

@@ -33,7 +33,7 @@ def parse_object(content: bytes, source: str) -> dict[str, Any]:
     """
     try:
         parsed = json.loads(content.decode("utf-8"), object_pairs_hook=without_duplicates)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, TypeError) as error:
         raise CheckpointError(f"{source}: not JSON that can be read: {error}") from error
     if not isinstance(parsed, dict):
         raise CheckpointError(f"{source}: a JSON object is needed, found {type(parsed).__name__}")

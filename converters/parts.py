@@ -80,7 +80,7 @@ def activation_problems(config: Any, *names: str) -> Iterator[str]:
 def rope_problems(config: Any) -> Iterator[str]:
     """A kind of rotary embedding that transformers does not have."""
     rope_type, known = config.rope_parameters["rope_type"], {"default", *ROPE_INIT_FUNCTIONS}
-    if rope_type not in known:
+    if not isinstance(rope_type, str) or rope_type not in known:
         yield f"rope_scaling has the type {rope_type!r}, known are {sorted(known)}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from .errors import reading
 from .family import Family, LayerFacts, Shape
 from .formats import config_file, family_config, read_config
 from .hub import local_config
@@ -90,8 +91,9 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
         CheckpointError: where the config is of no known format, or names layers that are wrong, or cannot be had.
     """
     local = local_config(path, revision)
-    published, config_dict = read_config(local)
-    config = family_config(published, config_dict, str(config_file(local)))
+    with reading(local):
+        published, config_dict = read_config(local)
+        config = family_config(published, config_dict, str(config_file(local)))
     cache_dtype = config.dtype or torch.bfloat16
     layers = tuple(layer_summaries(published.family, config, cache_dtype.itemsize))
     unbounded = (layer for layer in layers if layer.sliding_window is None)

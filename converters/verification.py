@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import Checkpoint, read_checkpoint
-from .errors import CheckpointError
+from .errors import CheckpointError, reading
 from .expression import without
 from .headers import DTYPE_BITS
 from .hub import local_folder
@@ -99,7 +99,7 @@ def verify(
         CheckpointError: where one of them cannot be read.
     """
     folders = [local_folder(*each) for each in zip((first, second), revisions, strict=True)]
-    sides = [read_checkpoint(folder, by_scales=True) for folder in folders]
+    sides = [read_side(folder) for folder in folders]
     if len({side.config.num_hidden_layers for side in sides}) > 1:
         sides = [without_empty_layers(side) for side in sides]
     sides = [replace(side, tensors=single_tensors(side)) for side in sides]
@@ -128,6 +128,12 @@ def verify(
         digest=model_digest(tensors[0], digests[0]),
         differences=found,
     )
+
+
+def read_side(folder: Path) -> Checkpoint:
+    """A checkpoint to compare."""
+    with reading(folder):
+        return read_checkpoint(folder, by_scales=True)
 
 
 def is_quantised(side: Checkpoint) -> bool:
