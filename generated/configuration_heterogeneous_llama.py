@@ -228,6 +228,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
         window."""
         name = self.attribute_map.get(name, name)
+        if "_for_upstream" in self.__dict__:
+            self.__dict__[name] = value
+            return
         if "_model_config" in self.__dict__ and not name.startswith("_"):
             self._set_of_layer(name, value)
             return
@@ -437,7 +440,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def with_fields(self, **fields) -> PreTrainedConfig:
         """This config as functions of upstream read it that know one size for all layers."""
         config = object.__new__(type(self))
-        config.__dict__.update(self.__dict__, _model_config=self, **fields)
+        config.__dict__.update(self.__dict__, _model_config=self, _for_upstream=True, **fields)
         return config
 
     def with_one_number_of_heads(self) -> PreTrainedConfig:

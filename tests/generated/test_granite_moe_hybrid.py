@@ -124,13 +124,18 @@ def test_layer_types_that_are_set_mean_what_they_mean_to_the_parent():
         assert config.mixer_types == ["attention", "mamba", "mamba", "attention"]
 
 
-@pytest.mark.parametrize("sliding_window", [4, 4096, [4] * 4])
+@pytest.mark.parametrize("sliding_window", [4, 4096])
 def test_a_window_is_no_field_of_this_family(tmp_path, tokens, sliding_window):
     model, other = build(UNIFORM), build({**UNIFORM, "sliding_window": sliding_window})
     assert other.config.layer_types == model.config.layer_types
     assert torch.equal(other(tokens).logits, model(tokens).logits)
     other.save_pretrained(tmp_path)
     assert CONFIG.from_pretrained(tmp_path).mixer_types == model.config.mixer_types
+
+
+def test_windows_layer_by_layer_are_refused():
+    with pytest.raises(ValueError, match="sliding_window = .* nothing reads it"):
+        CONFIG(**UNIFORM, sliding_window=[4] * 4)
 
 
 def test_view_has_scalars_everywhere():
