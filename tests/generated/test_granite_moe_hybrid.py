@@ -134,7 +134,7 @@ def test_a_window_is_no_field_of_this_family(tmp_path, tokens, sliding_window):
 
 
 def test_windows_layer_by_layer_are_refused():
-    with pytest.raises(ValueError, match="sliding_window = .* nothing reads it"):
+    with pytest.raises(ValueError, match=r"sliding_window = .* nothing reads it"):
         CONFIG(**UNIFORM, sliding_window=[4] * 4)
 
 
