@@ -1376,7 +1376,10 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
 
     def simplify_sizes(self):
         if self.tie_word_embeddings:
-            logger.warning("tie_word_embeddings is True and taken for False: a Nemotron-H has a head of its own.")
+            logger.warning(
+                "tie_word_embeddings is True and taken for False: a Nemotron-H has a head of its own. A checkpoint without "
+                "lm_head.weight was saved tied, by 0.1.0 of this package: put a copy of model.embeddings.weight there."
+            )
             self.tie_word_embeddings = False  # what the models do, which have no such tie in transformers either
         super().simplify_sizes()
 
