@@ -16,7 +16,7 @@ BLOCKS = {
     "norm_mlp": ("mlp", "MLP", "NormMLP", "CompiledNormMLP"),
     "add_norm": ("post_attention_layernorm", "norm", "AddRMSNorm", "CompiledAddRMSNorm"),
 }
-# transformers 5.23 asks for a version of `kernels` that is not published, and takes it for absent otherwise. That has to
+# transformers 5.24 asks for a version of `kernels` that is not published, and takes it for absent otherwise. That has to
 # be told before transformers is imported, so in a process of its own.
 CHILD = """
 import importlib.metadata

@@ -1,7 +1,7 @@
 """
 Binds the kernels of tests/data/local_kernels to a mixed model of each family and prints, as JSON, what happened.
 
-A program of its own, run by test_kernels.py: transformers 5.23 asks for a version of `kernels` that is not published
+A program of its own, run by test_kernels.py: transformers 5.24 asks for a version of `kernels` that is not published
 (0.18.2) and takes it for absent otherwise. That is told here, before transformers is imported, and holds for the process.
 """
 
