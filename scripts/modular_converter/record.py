@@ -9,7 +9,6 @@ from .cache import Dependency, Record, file_digest, found_packages, generator_di
 from .places import installed_folder
 from .shard import Parent, Shard
 from .source import read_source
-from .tree import code
 
 
 def record_of(shard: Shard) -> Record:
@@ -73,8 +72,8 @@ def used_digest(path: Path, names: Iterable[str]) -> str:
     source = read_source(path)
     digest = hashlib.sha256(source.header.encode())
     for statement in source.statements:
-        text = statement.code if statement.kind in ("import", "guard") else ""
+        text = statement.text if statement.kind in ("import", "guard") else ""
         digest.update(f"{statement.kind}:{statement.name}:{text}\n".encode())
     for name in names:
-        digest.update("".join(map(code, source.definitions[name].nodes)).encode() + b"\n")
+        digest.update(source.definitions[name].text.encode() + b"\n")
     return digest.hexdigest()

@@ -58,7 +58,7 @@ def render_output(shard: Shard, output: Output, names: Iterable[str]) -> str:
         *output.ending,
         *_exports(shard, names),
     ]
-    return cst.Module(body, header=shard.source.module.header).code
+    return cst.Module(body, header=shard.source.header_lines).code
 
 
 def _exports(shard: Shard, names: Iterable[str]) -> Iterator[Line]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import libcst as cst
 from libcst import matchers as m
-from libcst.metadata import MetadataWrapper, PositionProvider
+from libcst.metadata import CodeRange
 
-from .diagnostics import Diagnostic, ShardError, compile_error
+from .diagnostics import Diagnostic, ShardError
+from .pieces import Piece, cut
 from .tree import bare, code, identifiers, small, walk
 
 
@@ -22,17 +23,27 @@ Import = cst.Import | cst.ImportFrom
 class Statement:
     """A top-level statement; `kind` says what the language makes of it, `name` what it binds (if one plain name).
 
-    A constant has several nodes when assignments to its items and attributes complete it.
+    A constant has several parts when assignments to its items and attributes complete it.
     """
 
     kind: str
     name: str
-    nodes: tuple[Line, ...]
-    indent: str = "    "
+    pieces: tuple[Piece, ...]
+    places: tuple[int, ...] = (0,)
+
+    @cached_property
+    def nodes(self) -> tuple[Line, ...]:
+        """The trees, which a definition has from when they are first asked for."""
+        return tuple(piece.statements[place] for piece, place in zip(self.pieces, self.places, strict=True))
 
     @property
     def node(self) -> Line:
         return self.nodes[0]
+
+    @property
+    def indent(self) -> str:
+        """What one level of its file is indented by."""
+        return self.pieces[0].module.default_indent
 
     @cached_property
     def identifiers(self) -> frozenset[str]:
@@ -49,24 +60,38 @@ class Statement:
         """The source without the comments above it."""
         return code(bare(self.node)) + "".join(map(code, self.nodes[1:]))
 
+    @cached_property
+    def text(self) -> str:
+        """The source with the comments above it."""
+        return self.pieces[0].text if self.pieces[0].kind else "".join(map(code, self.nodes))
+
+    def completed(self, extra: "Statement") -> "Statement":
+        """With an assignment to one of its items or attributes."""
+        return Statement(self.kind, self.name, self.pieces + extra.pieces, self.places + extra.places)
+
 
 @dataclass(frozen=True, eq=False)
 class SourceFile:
-    """A file that was read: its tree and its top-level statements, in order."""
+    """A file that was read: its pieces and its top-level statements, in order."""
 
     path: Path
     text: str
-    module: cst.Module
+    pieces: tuple[Piece, ...]
     statements: tuple[Statement, ...]
 
     def of_kind(self, *kinds: str) -> Iterator[Statement]:
         """The statements of the given kinds, in order."""
         return (statement for statement in self.statements if statement.kind in kinds)
 
+    @property
+    def header_lines(self) -> Sequence[cst.EmptyLine]:
+        """The comments and empty lines before the first statement."""
+        return self.pieces[0].module.header
+
     @cached_property
     def header(self) -> str:
-        """The comments before the first statement."""
-        return "".join(map(code, self.module.header))
+        """The text of these lines."""
+        return "".join(map(code, self.header_lines))
 
     @cached_property
     def definitions(self) -> dict[str, Statement]:
@@ -74,31 +99,32 @@ class SourceFile:
         found = {statement.name: statement for statement in self.of_kind("class", "function", "constant")}
         for extra in self.of_kind("attachment"):  # `Name[...] = value` and `Name.attribute = value`
             if owner := found.get(extra.name):
-                found[extra.name] = Statement(owner.kind, owner.name, owner.nodes + extra.nodes, owner.indent)
+                found[extra.name] = owner.completed(extra)
         return found
 
     def position(self, node: cst.CSTNode) -> tuple[int, int]:
         """Line and column (from 1) of a node of this file; of a definition, where its decorators begin."""
         decorators: Sequence[cst.Decorator] = getattr(node, "decorators", ())
-        start = self._positions[decorators[0] if decorators else node].start
-        return start.line, start.column + 1
+        place, above = self._range(decorators[0] if decorators else node)
+        return place.start.line + above, place.start.column + 1
 
     def line(self, node: cst.CSTNode) -> int:
         return self.position(node)[0]
 
     def lines(self, node: cst.CSTNode) -> tuple[int, int]:
         """First and last line of a node, decorators aside."""
-        place = self._positions[node]
-        return place.start.line, place.end.line
+        place, above = self._range(node)
+        return place.start.line + above, place.end.line + above
 
-    @cached_property
-    def _positions(self):  # type: ignore[no-untyped-def]  # a private mapping of libcst
-        return MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(PositionProvider)
+    def _range(self, node: cst.CSTNode) -> tuple[CodeRange, int]:
+        """Where a node is in its piece, and how many lines there are above that."""
+        piece = next(each for each in self.pieces if each.holds(node))
+        return piece.positions[node], piece.first_line - 1
 
 
 @lru_cache(maxsize=FILES_KEPT)
 def read_source(path: Path) -> SourceFile:
-    """Read and parse a file; the files read last are remembered."""
+    """Read a file; the files read last are remembered."""
     try:
         text = path.read_text(encoding="utf-8").rstrip("\n") + "\n"
     except (OSError, UnicodeDecodeError) as error:
@@ -107,27 +133,17 @@ def read_source(path: Path) -> SourceFile:
 
 
 def parse_source(path: Path, text: str) -> SourceFile:
-    """Parse `text`; `path` is where errors point to."""
-    try:
-        module = cst.parse_module(text)
-    except Exception as error:  # besides its own error, the native parser lets a few others through
-        raise ShardError([_syntax_problem(path, text, error)]) from error
-    statements = tuple(_statement(node, module.default_indent) for node in module.body)
-    return SourceFile(path, text, module, statements)
+    """The statements of `text`; `path` is where errors point to."""
+    pieces = tuple(cut(path, text))
+    return SourceFile(path, text, pieces, tuple(each for piece in pieces for each in _statements(piece)))
 
 
-def _syntax_problem(path: Path, text: str, error: Exception) -> Diagnostic:
-    """Where a text cannot be parsed: in Python's own words, or else in LibCST's."""
-    if refused := compile_error(text):
-        return Diagnostic(path, refused.lineno or 1, refused.offset or 1, f"invalid syntax: {refused.msg}")
-    line, column = (error.raw_line, error.raw_column + 1) if isinstance(error, cst.ParserSyntaxError) else (1, 1)
-    return Diagnostic(path, max(line, 1), max(column, 1), f"libcst cannot parse this: {error}")
-
-
-def _statement(node: cst.BaseStatement, indent: str) -> Statement:
-    assert isinstance(node, cst.SimpleStatementLine | cst.BaseCompoundStatement)
-    kind, name = _classify(small(node))
-    return Statement(kind, name, (node,), indent)
+def _statements(piece: Piece) -> Iterator[Statement]:
+    if piece.kind:
+        yield Statement(piece.kind, piece.name, (piece,))
+        return
+    for place, node in enumerate(piece.statements):
+        yield Statement(*_classify(small(node)), (piece,), (place,))
 
 
 _LITERAL = m.SimpleString() | m.ConcatenatedString() | m.Integer() | m.Float() | m.Imaginary() | m.Ellipsis()

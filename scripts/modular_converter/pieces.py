@@ -1,0 +1,144 @@
+"""A file cut into pieces that are parsed on demand: each class and function of its top level, and what lies between.
+
+Parsing is what an expansion spends most of its time on, and of a parent's file few definitions are used. Python's own
+symbol table says natively where definitions begin; where the cut is in doubt, the whole file is one piece.
+"""
+
+import symtable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import libcst as cst
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
+
+from .diagnostics import Diagnostic, ShardError, compile_error
+from .tree import contains
+
+
+_DEFINITION = ("class ", "def ", "async def ")
+_CLOSING = (")", "]", "}")  # such a line ends the brackets of the statement before it
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Lines of a file that are parsed together; `kind` and `name` are those of its only statement, if it is a
+    definition."""
+
+    path: Path
+    text: str
+    first_line: int = 1
+    kind: str = ""
+    name: str = ""
+
+    @cached_property
+    def module(self) -> cst.Module:
+        """The parsed lines. Raises ShardError."""
+        try:
+            return cst.parse_module(self.text)
+        except Exception as error:  # besides its own error, the native parser lets a few others through
+            raise ShardError([self._syntax_problem(error)]) from error
+
+    def _syntax_problem(self, error: Exception) -> Diagnostic:
+        """Where the lines cannot be parsed: in Python's own words, or else in LibCST's."""
+        above = self.first_line - 1
+        if refused := compile_error(self.text):
+            place = (above + (refused.lineno or 1), refused.offset or 1)
+            return Diagnostic(self.path, *place, f"invalid syntax: {refused.msg}")
+        line, column = (error.raw_line, error.raw_column + 1) if isinstance(error, cst.ParserSyntaxError) else (1, 1)
+        return Diagnostic(self.path, above + max(line, 1), max(column, 1), f"libcst cannot parse this: {error}")
+
+    @cached_property
+    def statements(self) -> Sequence[cst.SimpleStatementLine | cst.BaseCompoundStatement]:
+        """The statements, with all the lines above each; those at the top of a file are its header."""
+        header, body = self.module.header, self.module.body
+        if self.first_line == 1 or not header or not body:
+            return body
+        first = body[0].with_changes(leading_lines=(*header, *body[0].leading_lines))
+        return (first, *body[1:])
+
+    def holds(self, node: cst.CSTNode) -> bool:
+        """Whether a node is one of these lines."""
+        return "statements" in self.__dict__ and any(contains(each, node) for each in self.statements)
+
+    @cached_property
+    def positions(self) -> dict[cst.CSTNode, CodeRange]:
+        """Where each node is, counted from the first line of the piece."""
+        module = self.module.with_changes(header=(), body=self.statements) if self.first_line > 1 else self.module
+        return MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)  # type: ignore[return-value]
+
+
+def cut(path: Path, text: str) -> list[Piece]:
+    """The pieces of a file, in order; together they are its text."""
+    try:
+        table = symtable.symtable(text, "", "exec")
+    except (SyntaxError, ValueError):
+        return [Piece(path, text)]
+    lines = text.splitlines(keepends=True)
+    scopes = {child.get_lineno() - 1: child.get_name() for child in table.get_children()}
+    pieces = list(_pieces(path, lines, {at: name for at, name in scopes.items() if lines[at].startswith(_DEFINITION)}))
+    return pieces if all(map(_stands_alone, pieces)) else [Piece(path, text)]
+
+
+def _stands_alone(piece: Piece) -> bool:
+    """Whether the lines between definitions can be parsed: a string that goes on at the margin ends there."""
+    if piece.text.endswith("\\\n"):
+        return False
+    try:
+        return bool(piece.kind) or piece.module is not None
+    except ShardError:  # of the whole file, which is parsed then
+        return False
+
+
+def _pieces(path: Path, lines: Sequence[str], definitions: dict[int, str]) -> Iterator[Piece]:
+    done = 0
+    for at, name in definitions.items():
+        start = _with_lead(lines, _with_decorators(lines, at, done), done)
+        if start > done:
+            yield Piece(path, "".join(lines[done:start]), done + 1)
+        done = _end(lines, at)
+        kind = "class" if lines[at].startswith("class ") else "function"
+        yield Piece(path, "".join(lines[start:done]), start + 1, kind, name)
+    if done < len(lines) or not definitions:
+        yield Piece(path, "".join(lines[done:]), done + 1)
+
+
+def _with_decorators(lines: Sequence[str], at: int, above: int) -> int:
+    """The line of the first decorator of the definition at a line."""
+    first = at
+    for index in range(at - 1, above - 1, -1):
+        if lines[index].startswith("@"):
+            first = index
+        elif not _continues(lines[index]):
+            break
+    return first
+
+
+def _with_lead(lines: Sequence[str], at: int, above: int) -> int:
+    """The first of the empty lines and comments right above a line."""
+    while at > above and (lines[at - 1].isspace() or lines[at - 1].startswith("#")):
+        at -= 1
+    return at
+
+
+def _end(lines: Sequence[str], at: int) -> int:
+    """The line after a definition; what is said at the margin below it belongs to the next statement."""
+    end = at + 1
+    while end < len(lines) and _continues(lines[end]):
+        end += 1
+    indents = (len(line) - len(line.lstrip()) for line in lines[at + 1 : end] if line.strip())
+    least = next(indents, 0)
+    while end > at + 1 and _is_lead(lines[end - 1], least):
+        end -= 1
+    return end
+
+
+def _continues(line: str) -> bool:
+    """Whether a line goes on with the statement above, or is empty or a comment."""
+    return line[0].isspace() or line.startswith(("#", *_CLOSING))
+
+
+def _is_lead(line: str, indent: int) -> bool:
+    stripped = line.lstrip()
+    return not stripped or (stripped.startswith("#") and len(line) - len(stripped) < indent)
