@@ -1,7 +1,8 @@
 """What the bases of a class offer, as far as their files say: followed through imports, nothing is executed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import libcst as cst
 
@@ -10,7 +11,6 @@ from .imported import aliases
 from .places import home_of, installed_folder
 from .resolve import module_file
 from .source import SourceFile, imports_in, read_source
-from .tree import walk
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,18 @@ def _offer_elsewhere(name: str, node: cst.ImportFrom, source: SourceFile, seen: 
         return Offer()
 
 
+@lru_cache(maxsize=64)  # every model's base has thousands of lines
 def _names_in(node: cst.ClassDef) -> frozenset[str]:
-    """Names that the body of a class may bind (and some more)."""
-    found: set[str] = set()
-    for each in walk(node):
-        if isinstance(each, cst.FunctionDef):
-            found.add(each.name.value)
-        elif isinstance(each, cst.AssignTarget | cst.AnnAssign) and isinstance(each.target, cst.Name):
-            found.add(each.target.value)
-    return frozenset(found)
+    """Names that the body of a class may bind."""
+    return frozenset(_bound(node.body))
+
+
+def _bound(node: cst.CSTNode) -> Iterator[str]:
+    """Names that a statement binds; what happens inside functions and classes is their own."""
+    if isinstance(node, cst.FunctionDef | cst.ClassDef):
+        yield node.name.value
+    elif isinstance(node, cst.AssignTarget | cst.AnnAssign) and isinstance(node.target, cst.Name):
+        yield node.target.value
+    elif not isinstance(node, cst.BaseExpression):
+        for child in node.children:
+            yield from _bound(child)

@@ -1,17 +1,19 @@
 """The import statements of an output: candidates from the shard and its parents, kept where a name is used (R24)."""
 
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import lru_cache
 
 import libcst as cst
 
 from .imported import aliases, bound_name, module_of
 from .layout import Output
 from .outside import from_outside
+from .pieces import Line
 from .resolve import is_helper_import, is_parent_import
 from .shard import Parent, Shard
 from .soft import SOFT_TYPES, soften
-from .source import Import, Line, Statement
+from .source import Import, Statement
 from .tree import bare, block, code, identifiers, rewrite, small, walk
 
 
@@ -23,7 +25,7 @@ def output_imports(shard: Shard, output: Output) -> list[Line]:
     """The imports that `output` needs, plain ones first."""
     body = [node for nodes in output.body.values() for node in nodes]
     wanted = used_names([*body, *output.ending]) - output.body.keys()
-    candidates = _unique(_candidates(shard, output))
+    candidates = list(_unique(_from_siblings(shard, output), _candidates(shard)).values())
     wanted |= {name for each in candidates if isinstance(each, cst.If) for name in _tested(each)}
     taken = set(output.body)
     kept = [node for each in candidates if (node := _keep(each, wanted, taken))]
@@ -50,7 +52,13 @@ def used_names(nodes: Iterable[cst.CSTNode]) -> set[str]:
     return found
 
 
-def _candidates(shard: Shard, output: Output) -> Iterator[Line]:
+@lru_cache(maxsize=1)
+def _candidates(shard: Shard) -> dict[str, Line]:
+    """What the files of a shard may import, by its wording."""
+    return _unique(_written(shard), {})
+
+
+def _written(shard: Shard) -> Iterator[Line]:
     for source in (shard.source, *shard.helpers):
         for statement in source.of_kind("import", "guard"):
             node = small(statement.node)
@@ -62,6 +70,10 @@ def _candidates(shard: Shard, output: Output) -> Iterator[Line]:
     for parent in shard.parents:
         for statement in parent.source.of_kind("import", "guard"):
             yield _from_parent(shard, parent, statement)
+
+
+def _from_siblings(shard: Shard, output: Output) -> Iterator[Line]:
+    """What the file takes from the others of its shard."""
     for kind, names in output.siblings.items():
         listed = [cst.ImportAlias(cst.Name(name)) for name in names]
         module = cst.Name(f"{kind}_{shard.model}")
@@ -91,11 +103,12 @@ def _with_sibling_module(node: Line, parent: Parent, model: str) -> Line:
     return rewrite(node, {cst.ImportFrom: own_name})
 
 
-def _unique(candidates: Iterable[Line]) -> list[Line]:
-    found: dict[str, Line] = {}
+def _unique(candidates: Iterable[Line], known: Mapping[str, Line]) -> dict[str, Line]:
+    """The first of each wording, after those that are known."""
+    found = dict(known)
     for each in candidates:
         found.setdefault(code(bare(each)), each)
-    return list(found.values())
+    return found
 
 
 def _keep(candidate: Line, wanted: Set[str], taken: set[str]) -> Line | None:

@@ -15,8 +15,8 @@ from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
 from .filetypes import file_type
 from .outside import from_outside
+from .pieces import Line
 from .shard import Entry, Shard
-from .source import Line
 from .tree import identifiers
 from .unroll import Scope
 

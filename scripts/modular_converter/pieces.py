@@ -8,15 +8,16 @@ import symtable
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import dropwhile
 from pathlib import Path
 
 import libcst as cst
 from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from .diagnostics import Diagnostic, ShardError, compile_error
-from .tree import contains
 
 
+Line = cst.SimpleStatementLine | cst.BaseCompoundStatement
 _DEFINITION = ("class ", "def ", "async def ")
 _CLOSING = (")", "]", "}")  # such a line ends the brackets of the statement before it
 
@@ -50,7 +51,7 @@ class Piece:
         return Diagnostic(self.path, above + max(line, 1), max(column, 1), f"libcst cannot parse this: {error}")
 
     @cached_property
-    def statements(self) -> Sequence[cst.SimpleStatementLine | cst.BaseCompoundStatement]:
+    def statements(self) -> Sequence[Line]:
         """The statements, with all the lines above each; those at the top of a file are its header."""
         header, body = self.module.header, self.module.body
         if self.first_line == 1 or not header or not body:
@@ -58,9 +59,16 @@ class Piece:
         first = body[0].with_changes(leading_lines=(*header, *body[0].leading_lines))
         return (first, *body[1:])
 
-    def holds(self, node: cst.CSTNode) -> bool:
-        """Whether a node is one of these lines."""
-        return "statements" in self.__dict__ and any(contains(each, node) for each in self.statements)
+    @cached_property
+    def code(self) -> str:
+        """The text without the comments and empty lines above the first statement."""
+        lines = self.text.splitlines(keepends=True)
+        return "".join(dropwhile(_says_nothing, lines))
+
+    @property
+    def parsed(self) -> Sequence[Line]:
+        """The statements, if they were asked for before."""
+        return self.statements if "statements" in self.__dict__ else ()
 
     @cached_property
     def positions(self) -> dict[cst.CSTNode, CodeRange]:
@@ -116,10 +124,16 @@ def _with_decorators(lines: Sequence[str], at: int, above: int) -> int:
 
 
 def _with_lead(lines: Sequence[str], at: int, above: int) -> int:
-    """The first of the empty lines and comments right above a line."""
-    while at > above and (lines[at - 1].isspace() or lines[at - 1].startswith("#")):
+    """The first of the empty lines and comments right above a line; an indented comment may end a block above."""
+    if all(map(_says_nothing, lines[above:at])):
+        return above
+    while lines[at - 1].isspace() or lines[at - 1].startswith("#"):
         at -= 1
     return at
+
+
+def _says_nothing(line: str) -> bool:
+    return line.isspace() or line.lstrip().startswith("#")
 
 
 def _end(lines: Sequence[str], at: int) -> int:
@@ -127,18 +141,16 @@ def _end(lines: Sequence[str], at: int) -> int:
     end = at + 1
     while end < len(lines) and _continues(lines[end]):
         end += 1
-    indents = (len(line) - len(line.lstrip()) for line in lines[at + 1 : end] if line.strip())
-    least = next(indents, 0)
-    while end > at + 1 and _is_lead(lines[end - 1], least):
+    body = min((_indent(line) for line in lines[at + 1 : end] if _indent(line) and not _says_nothing(line)), default=1)
+    while _says_nothing(last := lines[end - 1]) and (last.isspace() or _indent(last) < body):
         end -= 1
     return end
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _continues(line: str) -> bool:
     """Whether a line goes on with the statement above, or is empty or a comment."""
     return line[0].isspace() or line.startswith(("#", *_CLOSING))
-
-
-def _is_lead(line: str, indent: int) -> bool:
-    stripped = line.lstrip()
-    return not stripped or (stripped.startswith("#") and len(line) - len(stripped) < indent)

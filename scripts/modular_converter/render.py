@@ -12,10 +12,10 @@ from .filetypes import file_type
 from .imports import output_imports
 from .layout import FIRST, Output, lay_out
 from .package import Family
+from .pieces import Line
 from .places import installed_version
 from .shard import Shard
 from .shard_checks import check_shard
-from .source import Line
 from .tree import small
 
 

@@ -10,12 +10,13 @@ import libcst as cst
 from .diagnostics import Diagnostic, ShardError, compile_error, nearest
 from .imported import aliases, bound_name, module_of, names_of, written_module
 from .names import ModelNames, read_model_names
+from .pieces import Line
 from .places import Home, home_of, installed_folder, parent_model
 from .prefix import infer_prefix
 from .rename import Renaming, model_renaming
 from .resolve import inherits_here, is_helper_import, is_parent_import, module_file, resolve_sibling, sibling_source
 from .siblings import Siblings, is_shard
-from .source import Line, SourceFile, Statement, imports_in, read_source
+from .source import SourceFile, Statement, imports_in, read_source
 from .tree import small
 
 
@@ -68,7 +69,7 @@ class Entry:
         return frozenset(map(self.renaming.name, self.statement.identifiers))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shard:
     """Everything that is known of a shard before its outputs are laid out."""
 

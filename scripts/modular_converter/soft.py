@@ -6,7 +6,7 @@ import libcst as cst
 from libcst import matchers as m
 
 from .imported import aliases, module_of, written_module
-from .source import Line
+from .pieces import Line
 from .tree import block, code, dotted, identifiers, small
 
 

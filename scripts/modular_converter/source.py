@@ -1,5 +1,6 @@
 """Source files as LibCST modules, and what the language makes of their top-level statements."""
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -10,12 +11,11 @@ from libcst import matchers as m
 from libcst.metadata import CodeRange
 
 from .diagnostics import Diagnostic, ShardError
-from .pieces import Piece, cut
-from .tree import bare, code, identifiers, small, walk
+from .pieces import Line, Piece, cut
+from .tree import bare, code, contains, identifiers, small, walk
 
 
 FILES_KEPT = 24  # trees are big: the parents that many shards share stay, the others are parsed again
-Line = cst.SimpleStatementLine | cst.BaseCompoundStatement
 Import = cst.Import | cst.ImportFrom
 
 
@@ -33,7 +33,7 @@ class Statement:
 
     @cached_property
     def nodes(self) -> tuple[Line, ...]:
-        """The trees, which a definition has from when they are first asked for."""
+        """The trees. Raises ShardError where a definition, parsed only now, is not one for LibCST."""
         return tuple(piece.statements[place] for piece, place in zip(self.pieces, self.places, strict=True))
 
     @property
@@ -58,12 +58,14 @@ class Statement:
     @cached_property
     def code(self) -> str:
         """The source without the comments above it."""
-        return code(bare(self.node)) + "".join(map(code, self.nodes[1:]))
+        first = self.pieces[0].code if self.pieces[0].kind else code(bare(self.node))
+        return first + "".join(map(code, self.nodes[1:]))
 
     @cached_property
     def text(self) -> str:
         """The source with the comments above it."""
-        return self.pieces[0].text if self.pieces[0].kind else "".join(map(code, self.nodes))
+        first = self.pieces[0].text if self.pieces[0].kind else code(self.node)
+        return first + "".join(map(code, self.nodes[1:]))
 
     def completed(self, extra: "Statement") -> "Statement":
         """With an assignment to one of its items or attributes."""
@@ -118,8 +120,16 @@ class SourceFile:
 
     def _range(self, node: cst.CSTNode) -> tuple[CodeRange, int]:
         """Where a node is in its piece, and how many lines there are above that."""
-        piece = next(each for each in self.pieces if each.holds(node))
+        piece = self._piece_of(node)
         return piece.positions[node], piece.first_line - 1
+
+    def _piece_of(self, node: cst.CSTNode) -> Piece:
+        """The piece that holds a node, which mostly is a statement."""
+        for holds in (operator.is_, contains):
+            for piece in self.pieces:
+                if any(holds(each, node) for each in piece.parsed):
+                    return piece
+        raise LookupError("the node is not of this file")
 
 
 @lru_cache(maxsize=FILES_KEPT)

@@ -20,6 +20,8 @@ _LAYOUT = ("leading_lines", "lines_after_decorators", "header", "footer", "comma
 
 def code(node: cst.CSTNode) -> str:
     """The source of a node, with the comments above it if it is a statement."""
+    if type(node) is cst.Name and not node.lpar:
+        return node.value
     return _EMPTY.code_for_node(node)
 
 

@@ -59,7 +59,7 @@ def merge(parent: str, child: str, exact: bool = False) -> tuple[str, list[str]]
 
     scope = Scope(report, exact, remembered=[] if exact else None)
     original = cst.parse_module(f"first = 0\n{clean(parent)}").body[-1]
-    return code(merge_class(source.module.body[0], original, "ZzLayer", ModelNames({}), scope)), problems
+    return code(merge_class(source.statements[0].node, original, "ZzLayer", ModelNames({}), scope)), problems
 
 
 @pytest.mark.parametrize(
