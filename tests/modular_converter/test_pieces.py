@@ -18,7 +18,7 @@ TEXTS = {
     "only comments": ("# a\n\n# b\n", 1),
     "header, imports, definitions": (
         "# c\n\nimport a\n\n# d\nclass A:\n    x = 1\n\n\ndef f():\n    pass\n\n\n# end\n",
-        3,
+        4,
     ),
     "definition first": ("# header\n\n# above\ndef f(): pass\nx = f()\n", 2),
     "decorators": ("import a\n@a\n# between\n@a(\n    1,\n)\n\nclass A: pass\n@a\nasync def g(): pass\n", 3),
