@@ -24,10 +24,18 @@ def merge_method(child: cst.FunctionDef, parent: cst.FunctionDef, scope: Scope) 
         decorators=merged_decorators(child.decorators, parent.decorators),
         type_parameters=child.type_parameters or parent.type_parameters,
         whitespace_before_params=child.whitespace_before_params,
-        params=merged_parameters(child.params, parent.params),
+        params=_parameters(child, parent, scope),
         returns=child.returns or parent.returns,
         body=block(child.body).with_changes(body=_merged_body(child, parent, scope)),
     )
+
+
+def _parameters(child: cst.FunctionDef, parent: cst.FunctionDef, scope: Scope) -> cst.Parameters:
+    try:
+        return merged_parameters(child.params, parent.params)
+    except cst.CSTValidationError as error:
+        scope.report(child, f"with the parent's parameters this is no signature: {error} Write out all parameters")
+        return child.params
 
 
 def new_method(child: cst.FunctionDef, scope: Scope) -> cst.FunctionDef:

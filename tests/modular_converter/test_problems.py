@@ -210,3 +210,12 @@ def test_super_call_of_an_unknown_method(toy: Toy, parent: str, called: str, pro
     shard = SHARD.replace("ZzModel", parent).replace("NewModel", name).replace("    pass", method)
     message = f"modular_new.py:6:16: `super().{called}(...)` calls what neither the parent nor its bases define"
     assert toy.problems(toy.shard("new", shard)) == ([] if problem is None else [message + problem])
+
+
+def test_signature_that_does_not_merge(toy: Toy) -> None:
+    toy.parent("modeling_zz", "class ZzModel:\n    def forward(self, x=1):\n        return x\n")
+    child = "    def forward(self, y, **super_kwargs):\n        return y"
+    assert toy.problems(toy.shard("new", SHARD.replace("    pass", child))) == [
+        "modular_new.py:5:5: with the parent's parameters this is no signature: Cannot have param without defaults "
+        "following a param with defaults. Write out all parameters"
+    ]
