@@ -36,8 +36,22 @@ def need_generator() -> None:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         message = f"{' and '.join(missing)} {verb} missing: pip install 'transformers-heterogeneous[generator]'"
-        typer.echo(f"hetero: {message}", err=True)
-        raise typer.Exit(2)
+    elif not _has_program_of_ruff():
+        message = "ruff is installed without its program: pip install --force-reinstall ruff"
+    else:
+        return
+    typer.echo(f"hetero: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def _has_program_of_ruff() -> bool:
+    from ruff.__main__ import find_ruff_bin  # type: ignore[import-untyped]
+
+    try:
+        find_ruff_bin()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def need_fitting_transformers() -> None:

@@ -5,10 +5,12 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from .modular_converter.diagnostics import Diagnostic
+from .modular_converter.formatting import format_files
 from .modular_converter.run import Run, expand
 from .problems import Format, Telling, make_strict, structured, tell
 
@@ -27,9 +29,9 @@ def generate_command(
     """Expand shards and write all their files, or none when one of them has a problem."""
     telling = Telling(strict, format, as_json)
     run = _expand(shards, out, telling)
-    tell(run, (), telling)
     if not run.failed:
-        write_files(run.files)
+        run.problems += write_files(run.files)
+    tell(run, (), telling)
     if as_json:
         print(json.dumps(written(run), indent=2))
     elif not run.failed:
@@ -47,7 +49,13 @@ def check_command(
     """Expand shards in memory and compare with what is on disk."""
     telling = Telling(strict, format, as_json)
     run = _expand(shards, out, telling)
-    differing = {path: diff_lines(path, text) for path, text in sorted(run.files.items()) if read(path) != text}
+    on_disk = {path: read(path) for path in run.files if path.is_file()}
+    differing = {
+        path: diff_lines(path, on_disk.get(path, ""), text)
+        for path, text in sorted(run.files.items())
+        if on_disk.get(path) != text
+    }
+    run.problems += _same_but_for_layout(run, {path: on_disk[path] for path in differing if path in on_disk})
     tell(run, differing, telling)
     if as_json:
         print(json.dumps(summary(run, differing), indent=2))
@@ -65,13 +73,33 @@ def _expand(shards: list[Path] | None, out: Path | None, telling: Telling) -> Ru
 
 def _expand_leniently(shards: list[Path] | None, out: Path | None) -> Run:
     if shards:
-        paths = [shard.resolve() for shard in shards]
+        paths = [Path(os.path.abspath(shard)) for shard in shards]  # a link stays one: its files come beside it
         missing = [path for path in paths if not path.is_file()]
         if missing:
             return Run(problems=[Diagnostic(path, 1, 1, "there is no such shard") for path in missing])
-        return expand(paths, lambda path: out or path.parent)
+        run = expand(paths, lambda path: out or path.parent)
+        run.problems += _without_files(run, paths)
+        return run
     folder = out or (HOUSE / "generated" if (HOUSE / "generated").exists() else HOUSE)
     return expand(sorted((HOUSE / "modular").glob("modular_*.py")), lambda path: folder, package=True)
+
+
+def _without_files(run: Run, shards: Iterable[Path]) -> list[Diagnostic]:
+    """Where nothing comes of what was asked for, though nothing is wrong with it, why."""
+    message = "no file comes from this shard: it has no `__all__`, so it is one that other shards copy from"
+    nothing = not run.files and not run.diagnostics()
+    return [Diagnostic(path, 1, 1, message, warning=True) for path in shards if nothing]
+
+
+def _same_but_for_layout(run: Run, on_disk: Mapping[Path, str]) -> Iterator[Diagnostic]:
+    """Files that only another formatter, or another system, keeps from being what their shards expand to."""
+    formatted, _ = format_files({path: text.replace("\r\n", "\n") for path, text in on_disk.items()})
+    installed = f"ruff {version('ruff')}, which is installed here"
+    for path, text in formatted.items():
+        if "\r\n" in on_disk[path] and text == run.files[path]:
+            yield Diagnostic(path, 1, 1, "this differs in its line ends: they are CRLF, and LF is written", True)
+        elif text == run.files[path]:
+            yield Diagnostic(path, 1, 1, f"this differs in its format alone: it is not as {installed}, formats", True)
 
 
 def written(run: Run) -> dict[str, object]:
@@ -92,15 +120,15 @@ def summary(run: Run, differing: Mapping[Path, list[str]]) -> dict[str, object]:
     }
 
 
-def read(path: Path) -> str | None:
-    """The text of a file, None when there is none."""
-    return path.read_text(encoding="utf-8") if path.exists() else None
+def read(path: Path) -> str:
+    """The text of a file with the line ends that it has."""
+    return path.read_bytes().decode("utf-8", errors="replace")
 
 
-def diff_lines(path: Path, text: str) -> list[str]:
+def diff_lines(path: Path, before: str, text: str) -> list[str]:
     """A unified diff from what is on disk to what the shard expands to."""
-    before = (read(path) or "").splitlines(keepends=True)
-    return list(difflib.unified_diff(before, text.splitlines(keepends=True), str(path), f"{path} (expanded)"))
+    old, new = before.splitlines(keepends=True), text.splitlines(keepends=True)
+    return list(difflib.unified_diff(old, new, str(path), f"{path} (expanded)"))
 
 
 def print_diffs(differing: Mapping[Path, Iterable[str]]) -> None:
@@ -119,19 +147,31 @@ def print_diffs(differing: Mapping[Path, Iterable[str]]) -> None:
             sys.stdout.write(text)
 
 
-def write_files(files: Mapping[Path, str]) -> None:
-    """Replace every file, after all of them were written in full beside their places."""
-    staged: list[tuple[str, Path]] = []
+def write_files(files: Mapping[Path, str]) -> list[Diagnostic]:
+    """Replace every file, after all of them were written in full beside their places. What stands in the way is told,
+    and then nothing is replaced."""
+    staged: dict[Path, Path] = {}
     try:
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            staged.append((temporary, path))
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-            os.chmod(temporary, 0o644)
-        for temporary, path in staged:
+        problems = [problem for path, text in files.items() if (problem := _stage(path, text, staged))]
+        for path, temporary in staged.items() if not problems else ():
             os.replace(temporary, path)
     finally:
-        for temporary, _ in staged:
-            Path(temporary).unlink(missing_ok=True)
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+    return problems
+
+
+def _stage(path: Path, text: str, staged: dict[Path, Path]) -> Diagnostic | None:
+    """Write a text in full beside the place that it is for; returns why that cannot be."""
+    try:
+        if path.is_dir():
+            return Diagnostic(path, 1, 1, "cannot be written: there is a folder of this name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        staged[path] = Path(temporary)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        os.chmod(temporary, 0o644)
+    except OSError as error:
+        return Diagnostic(path, 1, 1, f"cannot be written: {error.strerror}: {error.filename}")
+    return None

@@ -1,7 +1,7 @@
 """What was expanded before, remembered by content: that of the shard, and that of what was used of its parents.
 
 One file a shard in a folder that may be deleted at any time. Processes share it: a file is replaced whole or not at all,
-and one that cannot be read counts as not there.
+and one that cannot be read, or is not what was written, counts as not there.
 """
 
 import hashlib
@@ -62,7 +62,10 @@ def cache_folder() -> Path:
 def recall(shard: Path, siblings: Siblings) -> Remembered | None:
     """The expansion of a shard, if it was remembered and nothing it depends on has changed since."""
     try:
-        record = json.loads(record_path(shard).read_text(encoding="utf-8"))
+        digest, _, text = record_path(shard).read_text(encoding="utf-8").partition("\n")
+        if digest != _text_digest(text):
+            return None
+        record = json.loads(text)
         dependencies = [Dependency(**{**each, "names": tuple(each["names"])}) for each in record["dependencies"]]
         if record["generator"] != generator_digest() or record["packages"] != found_packages(record["packages"]):
             return None
@@ -87,8 +90,13 @@ def remember(shard: Path, record: Record, remembered: Remembered) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             whole = Path(folder) / target.name
-            whole.write_text(json.dumps(record | asdict(remembered)), encoding="utf-8")
+            text = json.dumps(record | asdict(remembered))
+            whole.write_text(f"{_text_digest(text)}\n{text}", encoding="utf-8")
             os.replace(whole, target)
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def record_path(shard: Path) -> Path:

@@ -68,8 +68,7 @@ def _check(folder: Path, config: Path, places: Mapping[Path, Path]) -> list[Find
 
 
 def _ruff(arguments: Sequence[str]) -> str:
-    command = [find_ruff_bin(), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run([find_ruff_bin(), *arguments], capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1) and "format" not in arguments:
         raise RuntimeError(f"ruff failed: {done.stderr.strip()}")
     return done.stdout

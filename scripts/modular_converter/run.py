@@ -172,7 +172,7 @@ def _undefined(findings: Iterable[Finding], origin: Mapping[Path, Path]) -> Iter
         shard = origin.get(finding.key)
         if shard and finding.code in FATAL:
             quoted = re.search(r"`(\w+)`", finding.message)
-            line, column = _locate(quoted[1], shard.read_text(encoding="utf-8")) if quoted else (1, 1)
+            line, column = _locate(quoted[1], shard.read_text(encoding="utf-8-sig")) if quoted else (1, 1)
             remedy = "define it in the shard, or import it from the module that defines it"
             message = f"{finding.message} in the output {finding.key.name} (line {finding.line})"
             message += f": {remedy}" if finding.code == "F821" else ""

@@ -58,7 +58,7 @@ def in_order(shards: Sequence[Path]) -> tuple[list[Path], set[Path], list[Diagno
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):  # told when it is the shard's turn
         return None
 

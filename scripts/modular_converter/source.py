@@ -136,7 +136,7 @@ class SourceFile:
 def read_source(path: Path) -> SourceFile:
     """Read a file; the files read last are remembered."""
     try:
-        text = path.read_text(encoding="utf-8").rstrip("\n") + "\n"
+        text = path.read_text(encoding="utf-8-sig").rstrip("\n") + "\n"
     except (OSError, UnicodeDecodeError) as error:
         raise ShardError([Diagnostic(path, 1, 1, f"cannot be read: {error}")]) from error
     return parse_source(path, text)

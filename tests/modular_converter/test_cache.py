@@ -136,3 +136,11 @@ def test_a_shard_with_an_error_is_not_remembered(shard):
     for _ in range(2):
         done = run.expand([shard], lambda path: path.parent)
         assert done.failed and "undefined_name" in done.messages()[0]
+
+
+def test_a_memory_edited_by_hand_is_noticed(shard: Path) -> None:
+    before = expand(shard)[0]
+    record = cache.record_path(shard)
+    record.write_text(record.read_text().replace("NewModel", "OldModel"))
+    assert expand(shard) == (before, True)
+    assert expand(shard) == (before, False)

@@ -72,6 +72,71 @@ def test_a_crash_is_reported_and_fails(
     assert "modular_new.py:1:1: the generator crashed here" in capsys.readouterr().err
 
 
+def test_what_is_in_the_way_of_a_file(
+    shard: Path, toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = toy.shard("other", SHARD.replace("New", "Other"))
+    (shard.parent / "modeling_new.py").mkdir()
+    assert generate_command([shard, other], None) == 2
+    assert "modeling_new.py:1:1: cannot be written: there is a folder of this name" in capsys.readouterr().err
+    assert sorted(path.name for path in shard.parent.iterdir()) == [
+        "modeling_new.py",
+        "modular_new.py",
+        "modular_other.py",
+    ]
+    (tmp_path / "file").write_text("")
+    assert generate_command([other], tmp_path / "file") == 2
+    assert f"cannot be written: File exists: {tmp_path / 'file'}" in capsys.readouterr().err.replace("'", "")
+    assert check_command([shard], None, as_json=False) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").is_dir(), reason="nothing is read-only here")
+def test_a_place_that_nobody_writes_to(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate_command([shard], Path("/proc/sys")) == 2
+    assert "modeling_new.py:1:1: cannot be written: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but this\n", "import torch\n"])
+def test_a_shard_that_exports_nothing(toy: Toy, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate_command([toy.shard("new", text)], None) == 0
+    assert "modular_new.py:1:1: warning: no file comes from this shard: it has no `__all__`" in capsys.readouterr().err
+
+
+def test_a_byte_order_mark_and_other_line_ends(shard: Path) -> None:
+    generate_command([shard], None)
+    output = shard.parent / "modeling_new.py"
+    expected = output.read_bytes()
+    shard.write_bytes(b"\xef\xbb\xbf" + shard.read_bytes().replace(b"\n", b"\r\n"))
+    assert generate_command([shard], None) == 0
+    assert output.read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("\n", "\r\n", "this differs in its line ends: they are CRLF, and LF is written"),
+        ("class NewModel:", "class  NewModel :", "this differs in its format alone: it is not as ruff "),
+    ],
+)
+def test_a_file_that_another_formatter_or_system_wrote(
+    shard: Path, old: str, new: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate_command([shard], None)
+    output = shard.parent / "modeling_new.py"
+    output.write_bytes(output.read_bytes().replace(old.encode(), new.encode()))
+    assert check_command([shard], None, as_json=False) == 1
+    assert f"modeling_new.py:1:1: warning: {said}" in capsys.readouterr().err
+
+
+def test_files_come_beside_a_link(shard: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / shard.name
+    link.symlink_to(shard)
+    assert generate_command([link], None) == 0
+    assert (link.parent / "modeling_new.py").exists()
+    assert not (shard.parent / "modeling_new.py").exists()
+
+
 def test_our_own_families_are_current() -> None:
     assert check_command(None, None, as_json=False) == 0
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from transformers_heterogeneous.scripts import cli
@@ -114,3 +115,13 @@ def test_other_commands_do_not_need_libcst():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_ruff_without_its_program(monkeypatch, capsys):
+    def find_ruff_bin():
+        raise FileNotFoundError
+
+    monkeypatch.setattr("ruff.__main__.find_ruff_bin", find_ruff_bin)
+    with pytest.raises(typer.Exit):
+        cli.need_generator()
+    assert "ruff is installed without its program: pip install --force-reinstall ruff" in capsys.readouterr().err
