@@ -84,13 +84,24 @@ def hetero(
 
 @app.command()
 def generate(
-    shards: Shards = None, out: Out = None, as_json: AsJson = False, strict: Strict = None, format: Format = "text"
+    shards: Shards = None,
+    out: Out = None,
+    as_json: AsJson = False,
+    strict: Strict = None,
+    format: Format = "text",
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OVERRIDE", help="An override that fits though its parent changed; more than once, or: all."
+        ),
+    ] = None,
+    locked: Annotated[bool, typer.Option("--lock/--no-lock", hidden=True)] = True,
 ) -> None:
     """Expand shards into the files that are imported."""
     need_generator()
     from .generate import generate_command
 
-    raise typer.Exit(generate_command(shards, out, as_json, strict, format))
+    raise typer.Exit(generate_command(shards, out, as_json, strict, format, accept or (), locked))
 
 
 @app.command()

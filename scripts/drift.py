@@ -97,7 +97,7 @@ def expand_into(shard: Path, out: Path, release: Path | None = None) -> str:
     environment = {**os.environ, "XDG_CACHE_HOME": str(out.parent / "cache")}
     if release is not None:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(release), environment.get("PYTHONPATH"))))
-    command = [sys.executable, "-c", LAUNCH, "generate", str(shard.resolve()), "--out", str(out)]
+    command = [sys.executable, "-c", LAUNCH, "generate", str(shard.resolve()), "--out", str(out), "--no-lock"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return done.stderr.strip() or "no reason given" if done.returncode else ""
 

@@ -5,12 +5,13 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from .modular_converter.diagnostics import Diagnostic
 from .modular_converter.formatting import format_files
+from .modular_converter.lock import NAME, BrokenLock, read_lock, render_lock, stale, updated
 from .modular_converter.run import Run, expand
 from .problems import Format, Telling, make_strict, structured, tell
 
@@ -25,12 +26,19 @@ def generate_command(
     as_json: bool = False,
     strict: bool | None = None,
     format: Format = "text",
+    accept: Sequence[str] = (),
+    locked: bool = True,
 ) -> int:
-    """Expand shards and write all their files, or none when one of them has a problem."""
+    """Expand shards and write all their files, or none when one of them has a problem.
+
+    `accept` names overrides whose parents may have changed since they were recorded; `all` is every one. Where not
+    `locked`, nothing is compared with what was recorded, and nothing is recorded.
+    """
     telling = Telling(strict, format, as_json)
     run = _expand(shards, out, telling)
+    locks = locks_of(run, accept) if locked else {}
     if not run.failed:
-        run.problems += write_files(run.files)
+        run.problems += write_files(run.files | locks)
     tell(run, (), telling)
     if as_json:
         print(json.dumps(written(run), indent=2))
@@ -49,19 +57,22 @@ def check_command(
     """Expand shards in memory and compare with what is on disk."""
     telling = Telling(strict, format, as_json)
     run = _expand(shards, out, telling)
-    on_disk = {path: read(path) for path in run.files if path.is_file()}
+    files = run.files | locks_of(run)
+    on_disk = {path: read(path) for path in files if path.is_file()}
     differing = {
         path: diff_lines(path, on_disk.get(path, ""), text)
-        for path, text in sorted(run.files.items())
+        for path, text in sorted(files.items())
         if on_disk.get(path) != text
     }
-    run.problems += _same_but_for_layout(run, {path: on_disk[path] for path in differing if path in on_disk})
+    formatted = differing.keys() & on_disk.keys() & run.files.keys()
+    run.problems += _same_but_for_layout(run, {path: on_disk[path] for path in formatted})
+    identical = len(run.files) - len(differing.keys() & run.files.keys())
     tell(run, differing, telling)
     if as_json:
-        print(json.dumps(summary(run, differing), indent=2))
+        print(json.dumps(summary(run, differing, identical), indent=2))
     else:
         print_diffs(differing)
-        print(f"{run.shards} shards, {len(run.files)} files, {len(run.files) - len(differing)} identical")
+        print(f"{run.shards} shards, {len(run.files)} files, {identical} identical")
     return 2 if run.failed else int(bool(differing))
 
 
@@ -82,6 +93,24 @@ def _expand_leniently(shards: list[Path] | None, out: Path | None) -> Run:
         return run
     folder = out or (HOUSE / "generated" if (HOUSE / "generated").exists() else HOUSE)
     return expand(sorted((HOUSE / "modular").glob("modular_*.py")), lambda path: folder, package=True)
+
+
+def locks_of(run: Run, accept: Sequence[str] = ()) -> dict[Path, str]:
+    """The locks beside the shards of a run, as they should be; overrides of what has changed become problems of the run."""
+    found: dict[Path, str] = {}
+    for folder in dict.fromkeys(shard.parent for shard in run.overrides):
+        here = {shard: overrides for shard, overrides in run.overrides.items() if shard.parent == folder}
+        try:
+            lock = read_lock(folder)
+        except BrokenLock as error:
+            run.problems.append(Diagnostic(folder / NAME, 1, 1, str(error)))
+            continue
+        for shard, overrides in here.items():
+            run.problems += stale(shard, overrides, lock.get(shard.name, {}), accept)
+        after = updated(lock, here, folder)
+        if after or lock:
+            found[folder / NAME] = render_lock(after)
+    return found
 
 
 def _without_files(run: Run, shards: Iterable[Path]) -> list[Diagnostic]:
@@ -108,12 +137,12 @@ def written(run: Run) -> dict[str, object]:
     return {"shards": run.shards, "files": len(run.files), "written": files, "errors": structured(run)}
 
 
-def summary(run: Run, differing: Mapping[Path, list[str]]) -> dict[str, object]:
+def summary(run: Run, differing: Mapping[Path, list[str]], identical: int) -> dict[str, object]:
     """The numbers of a check, and the first lines of each difference."""
     return {
         "shards": run.shards,
         "files": len(run.files),
-        "identical": len(run.files) - len(differing),
+        "identical": identical,
         "differing": [str(path) for path in differing],
         "first_lines": {str(path): "".join(lines[:FIRST_LINES]) for path, lines in differing.items()},
         "errors": structured(run),

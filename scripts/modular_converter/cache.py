@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .diagnostics import ShardError
+from .lock import Override
 from .places import installed_folder
 from .siblings import Siblings
 
@@ -44,13 +45,14 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Remembered:
-    """The formatted files of a shard by name, what the package needs to know of it, and its warnings (file, line,
-    column, text)."""
+    """The formatted files of a shard by name, what the package needs to know of it, its warnings (file, line, column,
+    text), and what it replaces."""
 
     files: Mapping[str, str]
     modules: Mapping[str, tuple[str, ...]]
     config: str
     warnings: tuple[tuple[str, int, int, str], ...] = ()
+    overrides: tuple[Override, ...] = ()
 
 
 def cache_folder() -> Path:
@@ -75,7 +77,8 @@ def recall(shard: Path, siblings: Siblings) -> Remembered | None:
             return None
         modules = {module: tuple(names) for module, names in record["modules"].items()}
         warnings = tuple((file, line, column, message) for file, line, column, message in record["warnings"])
-        return Remembered(record["files"], modules, record["config"], warnings)
+        overrides = tuple(Override(**each) for each in record["overrides"])
+        return Remembered(record["files"], modules, record["config"], warnings, overrides)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ShardError):
         return None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from .cache import Record, Remembered, recall, remember
 from .diagnostics import Diagnostic, ShardError, compile_error
 from .formatting import FATAL_RULES, Finding, format_files
+from .lock import Override
 from .package import Family, render_package
 from .siblings import Siblings, in_order, siblings_of
 
@@ -21,11 +22,12 @@ _SIBLING = re.compile(r"(?m)^\s*from \.(\w+) import")
 
 @dataclass
 class Run:
-    """The files of a run by their place, the shard that each comes from, and what went wrong."""
+    """The files of a run by their place, the shard that each comes from, what each shard replaces, and what went wrong."""
 
     shards: int = 0
     files: dict[Path, str] = field(default_factory=dict)
     origin: dict[Path, Path] = field(default_factory=dict)
+    overrides: dict[Path, list[Override]] = field(default_factory=dict)
     problems: list[Diagnostic] = field(default_factory=list)
     crashes: list[Diagnostic] = field(default_factory=list)
 
@@ -51,6 +53,7 @@ class _Done:
     files: tuple[Path, ...]
     family: Family
     warnings: tuple[Diagnostic, ...]
+    overrides: tuple[Override, ...]
     record: Record
 
 
@@ -116,6 +119,7 @@ def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft
     run.problems += [
         Diagnostic(Path(file), line, column, message, True) for file, line, column, message in known.warnings
     ]
+    run.overrides[path] = list(known.overrides)
     run.files |= {folder / name: text for name, text in known.files.items()}
     run.origin |= {folder / name: path for name in known.files}
     if known.files:
@@ -124,12 +128,13 @@ def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft
 
 def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) -> None:
     """Expand one shard; whatever is wrong with it, the others still have their turn."""
-    from . import record, render  # LibCST takes a while to load, and an unchanged run needs none of it
+    from . import overrides, record, render  # LibCST takes a while to load, and an unchanged run needs none of it
     from . import shard as shards
 
     try:
         shard = shards.read_shard(path, siblings)
         expansion = render.expand_shard(shard)
+        run.overrides[path] = overrides.overrides_of(shard)
         recorded = record.record_of(shard)
     except ShardError as error:
         run.problems += error.diagnostics
@@ -147,7 +152,8 @@ def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) 
     if files:
         draft.families.setdefault(folder, []).append(found)
     if all(problem.warning for problem in shard.problems):
-        draft.done.append(_Done(path, tuple(files), found, tuple(shard.problems), recorded))
+        replaced = tuple(run.overrides[path])
+        draft.done.append(_Done(path, tuple(files), found, tuple(shard.problems), replaced, recorded))
 
 
 def _finished(path: Path, run: Run, draft: _Draft) -> dict[Path, str]:
@@ -163,7 +169,9 @@ def _remember(draft: _Draft, formatted: Mapping[Path, str], failed: set[Path]) -
         if done.path not in failed:
             files = {path.name: formatted[path] for path in done.files}
             warnings = tuple((str(each.path), each.line, each.column, each.message) for each in done.warnings)
-            remember(done.path, done.record, Remembered(files, done.family.modules, done.family.config, warnings))
+            family = done.family
+            kept = Remembered(files, family.modules, family.config, warnings, done.overrides)
+            remember(done.path, done.record, kept)
 
 
 def _undefined(findings: Iterable[Finding], origin: Mapping[Path, Path]) -> Iterator[Diagnostic]:

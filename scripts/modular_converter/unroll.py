@@ -107,20 +107,20 @@ def _delete_targets(
     pasted: Iterable[cst.BaseStatement], after: Iterable[cst.BaseStatement]
 ) -> list[cst.BaseStatement]:
     """Drop the parent's assignments to what the child deletes."""
-    deleted = {name for _, name in _deletions(after)}
+    deleted = {name for _, name in deletions(after)}
     return [each for each in pasted if assigned_target(each) not in deleted]
 
 
 def _check_deletions(pasted: Iterable[cst.BaseStatement], after: Iterable[cst.BaseStatement], scope: Scope) -> None:
     assigned = {assigned_target(each) or "" for each in pasted}
-    for target, name in _deletions(after):
+    for target, name in deletions(after):
         if name not in assigned:
             hint = nearest(name, assigned)
             message = f"`del {name}` deletes nothing: the parent's method never assigns it{hint}"
             scope.report(target, message, warning=scope.exact)
 
 
-def _deletions(after: Iterable[cst.BaseStatement]) -> Iterator[tuple[cst.CSTNode, str]]:
+def deletions(after: Iterable[cst.BaseStatement]) -> Iterator[tuple[cst.CSTNode, str]]:
     """What `del` statements name, and its text."""
     for each in after:
         node = small(each)

@@ -1,0 +1,110 @@
+"""What of its parents a shard replaces: each override holds a copy of the parent's code as it was when it was written."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import libcst as cst
+
+from .docstrings import statements
+from .lock import Override
+from .places import installed_version
+from .rename import Renaming
+from .shard import Parent, Shard
+from .tree import bare, block, code, same_code, small, without_comments
+from .unroll import assigned_target, deletions, super_position
+
+
+Pieces = dict[str, cst.BaseStatement]
+
+
+def digest_of(text: str) -> str:
+    """Digest of a piece of code, comments and layout aside."""
+    words = without_comments(cst.parse_module(text).with_changes(header=(), footer=()))
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def overrides_of(shard: Shard) -> list[Override]:
+    """Everything that a shard replaces of the parents that are not its siblings, sorted; in transformers' own shards
+    nothing is looked for."""
+    return [] if shard.home.inside else sorted(_overrides(shard))
+
+
+def _overrides(shard: Shard) -> Iterator[Override]:
+    for name, entry in shard.entries.items():
+        index, base = shard.parent_of(name) or (None, "")
+        if entry.helper:
+            continue
+        if index is None:
+            yield from _of_definition(shard, name, entry.statement.node)
+        elif not shard.parents[index].is_sibling:
+            yield from _of_class(shard, shard.parents[index], entry.statement.node, base)
+
+
+def _of_class(shard: Shard, parent: Parent, child: cst.CSTNode, base: str) -> Iterator[Override]:
+    original = parent.source.definitions[base].node
+    assert isinstance(child, cst.ClassDef) and isinstance(original, cst.ClassDef)
+    mine = pieces_of(child)
+    for name, theirs in pieces_of(original).items():
+        if node := mine.get(parent.renaming.name(name)):
+            text = code(replaced(node, theirs, parent.renaming))
+            child_name = f"{child.name.value}.{parent.renaming.name(name)}"
+            yield _override(shard, parent, child_name, f"{base}.{name}", text, node)
+
+
+def _of_definition(shard: Shard, name: str, node: cst.CSTNode) -> Iterator[Override]:
+    """A class, function or constant of the shard that stands in the place of a parent's of that name."""
+    for index, parent in enumerate(shard.parents):
+        for original, statement in parent.source.definitions.items():
+            if parent.is_sibling or original in parent.imported or parent.renaming.name(original) != name:
+                continue
+            if not same_code(statement.node, node):
+                shard.used.add((index, original))
+                yield _override(shard, parent, name, original, statement.code, node)
+
+
+def _override(shard: Shard, parent: Parent, name: str, original: str, text: str, node: cst.CSTNode) -> Override:
+    module = f"transformers.models.{parent.module[2:]}" if parent.module.startswith("..") else parent.module
+    package = module.partition(".")[0]
+    release = f"{package} {installed_version(package)}"
+    return Override(name, f"{module}:{original}", release, digest_of(text), text, *shard.source.position(node))
+
+
+def pieces_of(node: cst.ClassDef) -> Pieces:
+    """The methods and attributes of a class by name; of properties, setters and deleters apart."""
+    found: Pieces = {}
+    for statement in block(node.body).body:
+        if name := piece_name(statement):
+            found[name] = statement
+    return found
+
+
+def piece_name(statement: cst.BaseStatement) -> str:
+    """What a statement of a class body is called: `forward`, `size.setter`, `base_model_prefix`; else nothing."""
+    match small(statement):
+        case cst.FunctionDef(name=cst.Name(value=name), decorators=decorators):
+            halves = [code(each.decorator).removeprefix(name) for each in decorators]
+            return name + next((half for half in halves if half in (".setter", ".deleter")), "")
+        case cst.Assign() | cst.AnnAssign():
+            return assigned_target(statement) or ""
+    return ""
+
+
+def replaced(child: cst.BaseStatement, parent: cst.BaseStatement, renaming: Renaming) -> cst.BaseStatement:
+    """What of a parent's piece a child's replaces: all of it, or where it is merged into, header and lines taken."""
+    if not (isinstance(child, cst.FunctionDef) and isinstance(parent, cst.FunctionDef)):
+        return bare(parent)
+    mine = statements(list(block(child.body).body))
+    position = super_position(mine, child.name.value)
+    if position is None:
+        return bare(parent)
+    taken = lines_taken(mine[position + 1 :], block(parent.body).body, renaming)
+    body = taken or [cst.SimpleStatementLine([cst.Expr(cst.Ellipsis())])]
+    return bare(parent).with_changes(body=cst.IndentedBlock([*body]))
+
+
+def lines_taken(
+    after: Sequence[cst.BaseStatement], theirs: Sequence[cst.BaseStatement], renaming: Renaming
+) -> list[cst.BaseStatement]:
+    """The parent's assignments that statements after a call on `super()` replace or delete."""
+    targets = {assigned_target(each) for each in after} | {name for _, name in deletions(after)}
+    return [each for each in theirs if assigned_target(renaming.node(each)) in targets - {None}]
