@@ -120,6 +120,22 @@ def check(
 
 
 @app.command()
+def rebase(
+    shards: Shards = None,
+    onto: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION|WHEEL|FOLDER", help="Release to follow; by default what is installed."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the changes instead of writing them.")] = False,
+) -> None:
+    """Merge what the parents have changed into the overrides of shards; exit 1 when a conflict is left in one."""
+    need_generator()
+    from .rebase import rebase_command
+
+    raise typer.Exit(rebase_command(shards, onto, dry_run))
+
+
+@app.command()
 def convert(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder in a known format, or ORG/NAME on the hub.")],
     dst: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],

@@ -108,7 +108,7 @@ def locks_of(run: Run, accept: Sequence[str] = ()) -> dict[Path, str]:
         for shard, overrides in here.items():
             run.problems += stale(shard, overrides, lock.get(shard.name, {}), accept)
         after = updated(lock, here, folder)
-        if after or lock:
+        if after or (folder / NAME).is_file():
             found[folder / NAME] = render_lock(after)
     return found
 

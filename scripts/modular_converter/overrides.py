@@ -24,9 +24,8 @@ def digest_of(text: str) -> str:
 
 
 def overrides_of(shard: Shard) -> list[Override]:
-    """Everything that a shard replaces of the parents that are not its siblings, sorted; in transformers' own shards
-    nothing is looked for."""
-    return [] if shard.home.inside else sorted(_overrides(shard))
+    """Everything that a shard replaces of the parents that are not its siblings, sorted."""
+    return sorted(_overrides(shard))
 
 
 def _overrides(shard: Shard) -> Iterator[Override]:
@@ -63,7 +62,9 @@ def _of_definition(shard: Shard, name: str, node: cst.CSTNode) -> Iterator[Overr
 
 
 def _override(shard: Shard, parent: Parent, name: str, original: str, text: str, node: cst.CSTNode) -> Override:
-    module = f"transformers.models.{parent.module[2:]}" if parent.module.startswith("..") else parent.module
+    module = parent.module
+    if module.startswith(".."):  # in transformers' own shards
+        module = f"transformers.models.{module.lstrip('.').removeprefix('models.')}"
     package = module.partition(".")[0]
     release = f"{package} {installed_version(package)}"
     return Override(name, f"{module}:{original}", release, digest_of(text), text, *shard.source.position(node))

@@ -37,10 +37,10 @@ def merged_parameters(child: cst.Parameters, parent: cst.Parameters) -> cst.Para
     merged = {name: own.get(name, node) for name, node in theirs if not name.startswith("**")}
     merged |= {name: node for name, node in own.items() if name not in merged}
     merged |= {name: node for name, node in theirs if name.startswith("**")}
-    return _as_parameters(merged)
+    return as_parameters(merged)
 
 
-def _as_parameters(named: dict[str, Parameter]) -> cst.Parameters:
+def as_parameters(named: dict[str, Parameter]) -> cst.Parameters:
     """The parameters in this order; what stands behind a star is keyword-only."""
     slash: cst.ParamSlash | None = None
     star: cst.Param | cst.ParamStar | None = None

@@ -134,7 +134,7 @@ def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) 
     try:
         shard = shards.read_shard(path, siblings)
         expansion = render.expand_shard(shard)
-        run.overrides[path] = overrides.overrides_of(shard)
+        run.overrides[path] = [] if shard.home.inside else overrides.overrides_of(shard)
         recorded = record.record_of(shard)
     except ShardError as error:
         run.problems += error.diagnostics

@@ -37,7 +37,7 @@ def _is_node(kind: type) -> bool:
 
 
 @cache
-def _code_fields(kind: type[cst.CSTNode]) -> tuple[str, ...]:
+def code_fields(kind: type[cst.CSTNode]) -> tuple[str, ...]:
     """The fields that hold code: white space and comments are left out."""
     return tuple(name for name in _fields(kind) if name not in _LAYOUT and "whitespace" not in name)
 
@@ -49,7 +49,7 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         current = stack.pop()
         yield current
         found: list[cst.CSTNode] = []
-        for name in _code_fields(type(current)):
+        for name in code_fields(type(current)):
             value = getattr(current, name)
             if _is_node(value.__class__):
                 found.append(value)
@@ -112,7 +112,12 @@ def small(node: Any) -> Any:
 
 def same_code(first: cst.CSTNode, second: cst.CSTNode) -> bool:
     """Whether two nodes are the same code, comments, layout, parentheses and quotes aside."""
-    return list(map(_essence, _bare_walk(first))) == list(map(_essence, _bare_walk(second)))
+    return essence(first) == essence(second)
+
+
+def essence(node: cst.CSTNode) -> tuple[object, ...]:
+    """The code of a node without comments, layout, parentheses and kinds of quotes."""
+    return tuple(map(_essence, _bare_walk(node)))
 
 
 def _bare_walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:

@@ -1,0 +1,259 @@
+"""`hetero rebase`: carry the overrides of shards along with what their parents have changed."""
+
+import difflib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import libcst as cst
+from libcst.codemod import CodemodContext
+from libcst.codemod.visitors import AddImportsVisitor, RemoveImportsVisitor
+
+from .drift import HOUSE, LAUNCH, NoRelease, has_outputs, release_root
+from .generate import write_files
+from .modular_converter.diagnostics import ShardError
+from .modular_converter.imported import aliases, bound_name, module_of, written_module
+from .modular_converter.lock import (
+    NAME,
+    BrokenLock,
+    Lock,
+    Override,
+    Recorded,
+    is_stale,
+    read_lock,
+    render_lock,
+    updated,
+)
+from .modular_converter.outside import from_outside
+from .modular_converter.overrides import overrides_of, piece_name
+from .modular_converter.shard import Parent, Shard, read_shard
+from .modular_converter.siblings import siblings_of
+from .modular_converter.source import imports_in
+from .modular_converter.three_way import MARK, Sides, merge
+from .modular_converter.tree import block, identifiers, small
+
+
+_MARKED = re.compile(rf"(?m)^( *){MARK.format('([0-9]+)')}\n")
+
+
+@dataclass
+class Rebased:
+    """A shard after its rebase: its text, what was merged and what could not be (by the names of the overrides)."""
+
+    shard: Shard
+    before: str
+    text: str
+    overrides: list[Override]
+    merged: list[str] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+
+
+def rebase_command(shards: list[Path] | None, onto: str | None = None, dry_run: bool = False) -> int:
+    """
+    Merge what the parents of shards have changed into their overrides.
+
+    Args:
+        shards: Shards to rebase; all of modular/ by default.
+        onto: The release to follow: a version, a wheel, or a folder that holds the package `transformers`; what is
+            installed by default.
+        dry_run: Print the changes instead of writing them.
+
+    Returns:
+        0 when everything merged, 1 when a conflict was left in a shard, 2 when nothing could be done.
+    """
+    paths = [Path(os.path.abspath(shard)) for shard in shards or sorted((HOUSE / "modular").glob("modular_*.py"))]
+    if onto is not None:
+        return _with_release(onto, paths, dry_run)
+    try:
+        rebased = [_rebased(path, read_lock(path.parent)) for path in paths if has_outputs(path)]
+    except (ShardError, BrokenLock) as error:
+        print(f"hetero rebase: {error}", file=sys.stderr)
+        return 2
+    if dry_run:
+        sys.stdout.writelines(line for each in rebased for line in _diff(each))
+    else:
+        problems = write_files(_texts(rebased))
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        if problems:
+            return 2
+    for line in (line for each in rebased for line in _report(each)):
+        print(line)
+    return int(any(each.conflicts for each in rebased))
+
+
+def _with_release(onto: str, shards: Sequence[Path], dry_run: bool) -> int:
+    """The same in a process whose first `transformers` is that of the release."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            release = release_root(onto, Path(folder))
+        except NoRelease as error:
+            print(f"hetero rebase: {error}", file=sys.stderr)
+            return 2
+        path = os.pathsep.join(filter(None, (str(release), os.environ.get("PYTHONPATH"))))
+        options = ["--dry-run"] if dry_run else []
+        command = [sys.executable, "-c", LAUNCH, "rebase", *map(str, shards), *options]
+        return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+
+
+def _rebased(path: Path, lock: Lock) -> Rebased:
+    shard = read_shard(path, siblings_of(path, lambda each: each.parent, {}))
+    overrides = overrides_of(shard)
+    return rebase(shard, overrides, lock.get(path.name, {}))
+
+
+def rebase(shard: Shard, overrides: list[Override], recorded: Mapping[str, Recorded]) -> Rebased:
+    """Merge every stale override of a shard."""
+    result = Rebased(shard, shard.source.text, shard.source.text, overrides)
+    module = before = cst.parse_module(shard.source.text)
+    sides: list[tuple[Sides, Override, Recorded]] = []
+    for override in overrides:
+        known = recorded.get(override.name)
+        if known is not None and is_stale(override, known):
+            parent = _parent_of(shard, override)
+            base, theirs = (parent.renaming.node(_statement(text)) for text in (known.text, override.text))
+            merged = merge(base, find(module, override.name), theirs, len(sides))
+            (result.conflicts if merged.conflicts else result.merged).append(override.name)
+            module = _replaced(module, override.name, merged.node)
+            sides += ((each, override, known) for each in merged.conflicts)
+    if result.merged or result.conflicts:
+        result.text = _with_conflicts(_with_imports(before, module, shard).code, sides)
+    return result
+
+
+def _parent_of(shard: Shard, override: Override) -> Parent:
+    module = override.parent.partition(":")[0]
+    return next(each for each in shard.parents if module.endswith(each.module.lstrip(".")))
+
+
+def _statement(text: str) -> Any:
+    return cst.parse_module(text).body[0]
+
+
+def find(module: cst.Module, name: str) -> Any:
+    """The statement of a shard that is called `Class.method`, or `function`."""
+    outer, _, inner = name.partition(".")
+    statement: Any = next(each for each in module.body if _name(each) == outer)
+    return next(each for each in block(statement.body).body if piece_name(each) == inner) if inner else statement
+
+
+def _name(node: Any) -> str:
+    return node.name.value if isinstance(node, cst.ClassDef) else piece_name(node)
+
+
+def _replaced(module: cst.Module, name: str, new: Any) -> Any:
+    """The module with another statement of this name; what stands above it stays."""
+    old = find(module, name)
+    return module.deep_replace(old, new.with_changes(leading_lines=old.leading_lines))
+
+
+def _with_imports(before: cst.Module, module: cst.Module, shard: Shard) -> cst.Module:
+    """The shard with the imports that its merged code needs, and without those that only its old code needed."""
+    used, was = _used(module), _used(before)
+    bound = {name for node in module.body for name in _bound(node)}
+    context = CodemodContext()
+    for parent in shard.parents:
+        for statement in parent.source.of_kind("import", "guard"):
+            for node in imports_in(statement.node):
+                if isinstance(node, cst.ImportFrom):
+                    _add(context, node, (used - was) - bound, shard, parent)
+    for node in (each for one in module.body for each in imports_in(one)):
+        if isinstance(node, cst.ImportFrom):
+            _remove(context, node, was - used)
+    return RemoveImportsVisitor(context).transform_module(AddImportsVisitor(context).transform_module(module))
+
+
+def _used(module: cst.Module) -> frozenset[str]:
+    """The names that are mentioned outside import statements."""
+    return identifiers(*(node for node in module.body if not isinstance(small(node), cst.Import | cst.ImportFrom)))
+
+
+def _bound(node: cst.CSTNode) -> Iterator[str]:
+    yield _name(node)
+    for each in imports_in(node):
+        yield from map(bound_name, aliases(each))
+
+
+def _add(context: CodemodContext, node: cst.ImportFrom, wanted: Set[str], shard: Shard, parent: Parent) -> None:
+    written = from_outside(shard, parent, node)
+    for alias in aliases(written):
+        if bound_name(alias) in wanted:
+            names = (alias.evaluated_name, alias.evaluated_alias)
+            AddImportsVisitor.add_needed_import(context, module_of(written), *names, relative=len(written.relative))
+
+
+def _remove(context: CodemodContext, node: cst.ImportFrom, unused: Set[str]) -> None:
+    for alias in aliases(node):
+        if bound_name(alias) in unused:
+            module = written_module(node)
+            RemoveImportsVisitor.remove_unused_import(context, module, alias.evaluated_name, alias.evaluated_alias)
+
+
+def _with_conflicts(text: str, sides: Sequence[tuple[Sides, Override, Recorded]]) -> str:
+    """The text with both sides of each conflict at its place."""
+
+    def both(match: re.Match[str]) -> str:
+        each, override, known = sides[int(match[2])]
+        parts = (
+            f"<<<<<<< {override.name}",
+            each.ours,
+            f"||||||| {known.release}",
+            each.base,
+            "=======",
+            each.theirs,
+            f">>>>>>> {override.release}",
+        )
+        return "".join(_indented(part, match[1]) for part in parts)
+
+    return _MARKED.sub(both, text)
+
+
+def _indented(part: str, indent: str) -> str:
+    if part.startswith(("<<<<<<<", "|||||||", "=======", ">>>>>>>")):
+        return f"{part}\n"
+    return textwrap.indent(part.strip("\n") + "\n", indent) if part.strip() else ""
+
+
+def _texts(rebased: Iterable[Rebased]) -> dict[Path, str]:
+    """The files to write: shards that changed, and the locks, in which what was merged is as the parents have it now."""
+    texts: dict[Path, str] = {}
+    locks: dict[Path, Lock] = {}
+    for each in rebased:
+        path = each.shard.path
+        if each.text != each.before:
+            texts[path] = each.text
+        lock = locks.setdefault(path.parent, read_lock(path.parent))
+        locks[path.parent] = updated(lock, {path: each.overrides}, path.parent)
+    for folder, lock in locks.items():
+        if lock != read_lock(folder):
+            texts[folder / NAME] = render_lock(lock)
+    return texts
+
+
+def _diff(rebased: Rebased) -> Iterator[str]:
+    name = str(rebased.shard.path)
+    before, after = rebased.before.splitlines(keepends=True), rebased.text.splitlines(keepends=True)
+    return difflib.unified_diff(before, after, name, f"{name} (rebased)")
+
+
+def _report(rebased: Rebased) -> Iterator[str]:
+    """What became of the overrides of a shard."""
+    path = rebased.shard.path
+    if not (rebased.merged or rebased.conflicts):
+        yield f"{path.name}: no override is stale"
+    for name in rebased.merged:
+        yield f"{path.name}: merged {name}"
+    marks = [number for number, line in enumerate(rebased.text.splitlines(), 1) if line.startswith("<<<<<<< ")]
+    for name, line in zip(_names_at(rebased.text), marks, strict=True):
+        yield f"{path}:{line}:1: conflict in {name}: keep what is right of both, and `hetero generate`"
+
+
+def _names_at(text: str) -> list[str]:
+    return [line.removeprefix("<<<<<<< ") for line in text.splitlines() if line.startswith("<<<<<<< ")]
