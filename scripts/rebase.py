@@ -45,11 +45,13 @@ _MARKED = re.compile(rf"(?m)^( *){MARK.format('([0-9]+)')}\n")
 
 @dataclass
 class Rebased:
-    """A shard after its rebase: its text, what was merged and what could not be (by the names of the overrides)."""
+    """A shard after its rebase: its text, its tree (with a mark for each conflict), what was merged and what could not be
+    (by the names of the overrides)."""
 
     shard: Shard
     before: str
     text: str
+    module: cst.Module
     overrides: list[Override]
     merged: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
@@ -111,8 +113,8 @@ def _rebased(path: Path, lock: Lock) -> Rebased:
 
 def rebase(shard: Shard, overrides: list[Override], recorded: Mapping[str, Recorded]) -> Rebased:
     """Merge every stale override of a shard."""
-    result = Rebased(shard, shard.source.text, shard.source.text, overrides)
-    module = before = cst.parse_module(shard.source.text)
+    text, before = shard.source.text, cst.parse_module(shard.source.text)
+    result, module = Rebased(shard, text, text, before, overrides), before
     sides: list[tuple[Sides, Override, Recorded]] = []
     for override in overrides:
         known = recorded.get(override.name)
@@ -124,7 +126,8 @@ def rebase(shard: Shard, overrides: list[Override], recorded: Mapping[str, Recor
             module = _replaced(module, override.name, merged.node)
             sides += ((each, override, known) for each in merged.conflicts)
     if result.merged or result.conflicts:
-        result.text = _with_conflicts(_with_imports(before, module, shard).code, sides)
+        result.module = _with_imports(before, module, shard)
+        result.text = _with_conflicts(result.module.code, sides)
     return result
 
 
@@ -148,10 +151,20 @@ def _name(node: Any) -> str:
     return node.name.value if isinstance(node, cst.ClassDef) else piece_name(node)
 
 
-def _replaced(module: cst.Module, name: str, new: Any) -> Any:
+def _replaced(module: cst.Module, name: str, new: Any) -> cst.Module:
     """The module with another statement of this name; what stands above it stays."""
     old = find(module, name)
-    return module.deep_replace(old, new.with_changes(leading_lines=old.leading_lines))
+    new = new.with_changes(leading_lines=old.leading_lines)
+
+    def exchanged(body: Sequence[Any]) -> list[Any]:
+        return [new if each is old else within(each) for each in body]
+
+    def within(node: Any) -> Any:
+        if not isinstance(node, cst.ClassDef) or node.name.value != name.partition(".")[0]:
+            return node
+        return node.with_changes(body=block(node.body).with_changes(body=exchanged(block(node.body).body)))
+
+    return module.with_changes(body=exchanged(module.body))
 
 
 def _with_imports(before: cst.Module, module: cst.Module, shard: Shard) -> cst.Module:
@@ -159,11 +172,13 @@ def _with_imports(before: cst.Module, module: cst.Module, shard: Shard) -> cst.M
     used, was = _used(module), _used(before)
     bound = {name for node in module.body for name in _bound(node)}
     context = CodemodContext()
+    if not (missing := used - was - bound) and not (was - used) & bound:
+        return module
     for parent in shard.parents:
         for statement in parent.source.of_kind("import", "guard"):
             for node in imports_in(statement.node):
                 if isinstance(node, cst.ImportFrom):
-                    _add(context, node, (used - was) - bound, shard, parent)
+                    _add(context, node, missing, shard, parent)
     for node in (each for one in module.body for each in imports_in(one)):
         if isinstance(node, cst.ImportFrom):
             _remove(context, node, was - used)

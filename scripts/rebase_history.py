@@ -71,14 +71,12 @@ def _of_shard(old: Path, mixed: Path, shipped: Path) -> Iterator[Outcome]:
     if not stale:
         return
     rebased = rebase(shard, overrides, recorded)
-    done = cst.parse_module(rebased.text) if not rebased.conflicts else None
     theirs = cst.parse_module(shipped.read_text(encoding="utf-8"))
     for each in stale:
         if each.name in rebased.conflicts:
             yield Outcome(old.stem, each.name, "conflict")
-            continue
-        alone = rebase(shard, [each], recorded)
-        yield _compared(old.stem, each.name, done or cst.parse_module(alone.text), theirs)
+        else:
+            yield _compared(old.stem, each.name, rebased.module, theirs)
 
 
 def _compared(shard: str, name: str, merged: cst.Module, shipped: cst.Module) -> Outcome:
@@ -95,8 +93,8 @@ def main(before: str, after: str, show: bool = False) -> None:
     """Print the counts, and with `show` the pieces that differ."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        roots = [release_root(each, folder / each) for each in (before, after)]
-        found = list(outcomes(*roots, folder / "mixed"))
+        older, newer = (release_root(each, folder / Path(each).name) for each in (before, after))
+        found = list(outcomes(older, newer, folder / "mixed"))
     counts = Counter(each.kind for each in found)
     print(f"{before} -> {after}: {len(found)} stale overrides in {len({each.shard for each in found})} shards")
     for kind in (*KINDS, *(counts.keys() - set(KINDS))):

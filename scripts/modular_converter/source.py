@@ -1,7 +1,6 @@
 """Source files as LibCST modules, and what the language makes of their top-level statements."""
 
-import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -125,11 +124,12 @@ class SourceFile:
 
     def _piece_of(self, node: cst.CSTNode) -> Piece:
         """The piece that holds a node, which mostly is a statement."""
-        for holds in (operator.is_, contains):
-            for piece in self.pieces:
-                if any(holds(each, node) for each in piece.parsed):
-                    return piece
-        raise LookupError("the node is not of this file")
+        holds: Sequence[Callable[[Piece], bool]] = (
+            lambda piece: any(each is node for each in piece.parsed),
+            lambda piece: node in piece.known_positions,
+            lambda piece: any(contains(each, node) for each in piece.parsed),
+        )
+        return next(piece for test in holds for piece in self.pieces if test(piece))
 
 
 @lru_cache(maxsize=FILES_KEPT)
