@@ -32,7 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON summary.")]
 
 def need_generator() -> None:
     """Stop where shards cannot be parsed or expansions not be formatted: the generator is an extra."""
-    missing = [name for name in ("libcst", "ruff") if find_spec(name) is None]
+    missing = [name for name in ("libcst", "merge3", "ruff") if find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         message = f"{' and '.join(missing)} {verb} missing: pip install 'transformers-heterogeneous[generator]'"

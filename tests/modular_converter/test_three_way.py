@@ -1,0 +1,159 @@
+"""Three versions of a piece become one: a table of (parent before, override, parent now, merged)."""
+
+import libcst as cst
+import pytest
+from toybox import clean
+
+from transformers_heterogeneous.scripts.modular_converter.three_way import merge
+from transformers_heterogeneous.scripts.modular_converter.tree import code
+
+
+def merged(base: str, ours: str, theirs: str) -> tuple[str, list[tuple[str, str, str]]]:
+    done = merge(*(cst.parse_module(clean(text)).body[0] for text in (base, ours, theirs)))
+    return code(done.node), [(each.base, each.ours, each.theirs) for each in done.conflicts]
+
+
+CASES = {
+    "parameter, keyword and variable renamed, also in the override's own lines": (
+        """
+        def forward(self, x, past=None):
+            y = self.attn(x, past=past)
+            return Out(y, past=past)
+        """,
+        """
+        def forward(self, x, past=None):
+            if self.attn is None:
+                return Out(x, past=past)
+            y = self.attn(x, past=past)
+            return Out(y, past=past)
+        """,
+        """
+        def forward(self, x, cache=None):
+            y = self.attn(x, cache=cache)
+            return Out(y, cache=cache)
+        """,
+        """
+        def forward(self, x, cache=None):
+            if self.attn is None:
+                return Out(x, cache=cache)
+            y = self.attn(x, cache=cache)
+            return Out(y, cache=cache)
+        """,
+    ),
+    "a renamed key of a dictionary": (
+        'def f(self, past):\n    return {"past": past, "other": 1}\n',
+        'def f(self, past):\n    return {"past": past, "other": 2}\n',
+        'def f(self, cache):\n    return {"cache": cache, "other": 1}\n',
+        'def f(self, cache):\n    return {"cache": cache, "other": 2}\n',
+    ),
+    "lines added on both sides": (
+        "def f(self):\n    a()\n    b()\n",
+        "def f(self):\n    mine()\n    a()\n    b()\n",
+        "def f(self):\n    a()\n    b()\n    theirs()\n",
+        "def f(self):\n    mine()\n    a()\n    b()\n    theirs()\n",
+    ),
+    "a line that goes": (
+        "def f(self):\n    a()\n    b()\n    c()\n",
+        "def f(self):\n    a()\n    b()\n    c(1)\n",
+        "def f(self):\n    b()\n    c()\n",
+        "def f(self):\n    b()\n    c(1)\n",
+    ),
+    "two changes in one call": (
+        "def f(self):\n    return g(a, key=1, other=2)\n",
+        "def f(self):\n    return g(a, key=3, other=2)\n",
+        "def f(self):\n    return g(b, key=1, other=2)\n",
+        "def f(self):\n    return g(b, key=3, other=2)\n",
+    ),
+    "inside a block": (
+        "def f(self):\n    for each in self.layers:\n        x = each(x)\n        y = x\n",
+        "def f(self):\n    for each in self.layers:\n        if each:\n            pass\n        x = each(x)\n        y = x\n",
+        "def f(self):\n    for each in self.layers[:2]:\n        x = each(x)\n        y = -x\n",
+        "def f(self):\n    for each in self.layers[:2]:\n        if each:\n            pass\n        x = each(x)\n        y = -x\n",
+    ),
+    "parameters on both sides": (
+        "def f(self, a, b=1):\n    pass\n",
+        "def f(self, a, mine=None, b=1):\n    pass\n",
+        "def f(self, a, b=2, *, new=3):\n    pass\n",
+        "def f(self, a, mine=None, b=2, *, new = 3):\n    pass\n",
+    ),
+    "decorators come along where the override has some": (
+        "@a\ndef f(self):\n    pass\n",
+        "@a\n@mine\ndef f(self):\n    return 1\n",
+        "@new\n@a\ndef f(self):\n    pass\n",
+        "@new\n@a\n@mine\ndef f(self):\n    return 1\n",
+    ),
+    "decorators, annotation and docstring that the override inherits stay inherited": (
+        '@a\ndef f(self) -> int:\n    """Says."""\n    return 1\n',
+        "def f(self):\n    return 1 + self.x\n",
+        '@b\ndef f(self) -> float:\n    """Says more."""\n    return 1\n',
+        "def f(self):\n    return 1 + self.x\n",
+    ),
+    "comments of both": (
+        "def f(self):\n    # old\n    a()\n    b()\n",
+        "def f(self):\n    # mine\n    a()\n    b(1)\n",
+        "def f(self):\n    # old\n    a()\n    # new\n    b()\n    c()\n",
+        None,
+    ),
+    "an attribute": ("size: int = 1\n", "size: int = 4\n", "size: float = 1\n", "size: float = 4\n"),
+    "a method that is taken away": (
+        "def f(self):\n    return 1\n",
+        'def f(self):\n    raise AttributeError("no")\n',
+        "def f(self):\n    return 2\n",
+        'def f(self):\n    raise AttributeError("no")\n',
+    ),
+    "a call on super with a line replaced": (
+        "def __init__(self, config, i):\n    self.a = A(config)\n",
+        "def __init__(self, config, i):\n    super().__init__(config, i)\n    self.a = A(config, i)\n    self.b = 1\n",
+        "def __init__(self, config, i, more=None):\n    self.a = B(config)\n",
+        "def __init__(self, config, i, more=None):\n    super().__init__(config, i)\n"
+        "    self.a = B(config, i)\n    self.b = 1\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[3] is not None])
+def test_merged(name: str) -> None:
+    *three, expected = CASES[name]
+    found, conflicts = merged(*three)  # type: ignore[arg-type]
+    assert not conflicts
+    assert found.replace("new = 3", "new=3") == clean(expected).replace("new = 3", "new=3")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs"),
+    [
+        ("def f(self):\n    return 1\n", "def f(self):\n    return 2\n", "def f(self):\n    return 3\n"),
+        ("x = 1\n", "x = 2\n", "x = 3\n"),
+        ("def f(self, a=1):\n    pass\n", "def f(self, a=2):\n    pass\n", "def f(self, a=3):\n    pass\n"),
+        ("def f(self, a):\n    pass\n", "def f(self, a, b=1):\n    pass\n", "def f(self):\n    pass\n"),
+        (
+            "def f(self):\n    a()\n    b()\n",
+            "def f(self):\n    c()\n",
+            "def f(self):\n    a()\n    b(1)\n",
+        ),
+        (
+            "def f(self):\n    self.a = 1\n",
+            "def f(self):\n    super().f()\n    self.a = 2\n",
+            "def f(self):\n    ...\n",
+        ),
+    ],
+)
+def test_conflict(base: str, ours: str, theirs: str) -> None:
+    """A parameter that one side keeps and the other drops is none: it only takes the parent's change."""
+    found, conflicts = merged(base, ours, theirs)
+    if "a, b=1" in ours:
+        assert found == "def f(self, b=1):\n    pass\n" and not conflicts
+    else:
+        assert len(conflicts) == 1
+        assert "__conflict_0__" in found
+
+
+def test_what_only_one_side_changed_is_taken_as_it_is() -> None:
+    """Whatever the change is: the merge is the changed side, to the byte."""
+    for *three, _ in CASES.values():
+        base, ours, theirs = (clean(each) for each in three)  # type: ignore[arg-type]
+        if "super()" in ours or "raise" in ours or ("@" in base and "@" not in ours):
+            continue
+        assert merged(base, base, theirs) == (theirs, [])
+        assert merged(base, ours, base) == (ours, [])
+        assert merged(base, ours, ours) == (ours, [])

@@ -1,0 +1,158 @@
+"""`hetero rebase` on a shard and a parent small enough to read."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from transformers_heterogeneous.scripts.generate import generate_command
+from transformers_heterogeneous.scripts.modular_converter import source
+from transformers_heterogeneous.scripts.modular_converter.lock import NAME, read_lock
+from transformers_heterogeneous.scripts.rebase import rebase_command
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "modular_converter"))
+from toybox import Toy
+
+
+PARENT = """\
+from toy.helpers import old_tool
+
+
+class ZzModel:
+    limit = 1
+
+    def forward(self, x, past=None):
+        x = old_tool(x)
+        return x, past
+
+    def backward(self, x):
+        return x
+"""
+SHARD = '''\
+"""A shard."""
+
+from toy.helpers import old_tool
+from toy.modeling_zz import ZzModel
+
+
+class NewModel(ZzModel):
+    limit = 2  # ours
+
+    # what is said above stays
+    def forward(self, x, past=None):
+        # ours
+        if past is None:
+            return x, past
+        x = old_tool(x)
+        return x, past
+
+
+__all__ = ["NewModel"]
+'''
+
+
+@pytest.fixture
+def shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    toy = Toy(tmp_path)
+    toy.write(tmp_path / "toy" / "helpers.py", "def old_tool(x): return x\n\n\ndef new_tool(x): return x\n")
+    toy.parent("modeling_zz", PARENT)
+    path = toy.shard("new", SHARD)
+    forget()
+    assert generate_command([path], None) == 0
+    return path
+
+
+def forget() -> None:
+    from transformers_heterogeneous.scripts.modular_converter import places
+
+    source.read_source.cache_clear()
+    places.installed_folder.cache_clear()
+
+
+def release(shard: Path, *edits: tuple[str, str], folder: str = "") -> Path:
+    """The parent's next release, installed, or in a folder of its own."""
+    text = PARENT
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    root = shard.parent.parent / folder
+    Toy(root).parent("modeling_zz", text)
+    forget()
+    return root
+
+
+RENAMED = [
+    ("past", "cache"),
+    ("old_tool", "new_tool"),
+    ("        return x, cache", "        x = x + 1\n        return x, cache"),
+]
+
+
+def test_merged(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release(shard, *RENAMED)
+    assert generate_command([shard], None) == 2
+    assert rebase_command([shard]) == 0
+    assert "modular_new.py: merged NewModel.forward" in capsys.readouterr().out
+    assert shard.read_text() == (
+        SHARD.replace("past", "cache")
+        .replace("old_tool", "new_tool")
+        .replace("(x)\n        return", "(x)\n        x = x + 1\n        return")
+    )
+    forget()
+    assert generate_command([shard], None) == 0
+    assert "cache" in (shard.parent / "modeling_new.py").read_text()
+    assert rebase_command([shard]) == 0
+    assert "no override is stale" in capsys.readouterr().out
+
+
+def test_conflict(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release(shard, ("limit = 1", "limit = 3"), *RENAMED)
+    assert rebase_command([shard]) == 1
+    said = capsys.readouterr().out
+    assert f"{shard}:8:1: conflict in NewModel.limit: keep what is right of both" in said
+    assert "merged NewModel.forward" in said
+    text = shard.read_text()
+    assert "cache=None" in text
+    assert (
+        "class NewModel(ZzModel):\n<<<<<<< NewModel.limit\n    limit = 2  # ours\n||||||| toy unknown\n    limit = 1\n"
+        "=======\n    limit = 3\n>>>>>>> toy unknown\n\n    # what is said above stays\n"
+    ) in text
+    forget()
+    assert generate_command([shard], None) == 2  # until somebody decides
+    assert "modular_new.py:8:1: invalid syntax" in capsys.readouterr().err
+    lines = text.splitlines(keepends=True)
+    shard.write_text("".join([*lines[:7], "    limit = 2\n", *lines[14:]]))
+    forget()
+    assert generate_command([shard], None) == 0
+
+
+def test_dry_run(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release(shard, *RENAMED)
+    lock = (shard.parent / NAME).read_text()
+    assert rebase_command([shard], dry_run=True) == 0
+    out = capsys.readouterr().out
+    assert "-    def forward(self, x, past=None):\n+    def forward(self, x, cache=None):\n" in out
+    assert (shard.read_text(), (shard.parent / NAME).read_text()) == (SHARD, lock)
+
+
+def test_onto_a_folder(shard: Path, tmp_path: Path) -> None:
+    """What is rebased onto is read from there, and recorded."""
+    root = release(shard, *RENAMED, folder="next")
+    (root / "transformers" / "models").mkdir(parents=True)
+    (root / "transformers" / "__init__.py").write_text('__version__ = "9.0"\n')
+    assert rebase_command([shard], onto=str(root)) == 0
+    assert "cache=None" in shard.read_text()
+    assert "cache=None" in read_lock(shard.parent)[shard.name]["NewModel.forward"].text
+
+
+def test_what_cannot_be_rebased(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release(shard, ("class ZzModel", "class ZzOther"))
+    assert rebase_command([shard]) == 2
+    assert "toy.modeling_zz defines no ZzModel" in capsys.readouterr().err
+    assert rebase_command([shard], onto="nonsense") == 2
+    assert "'nonsense' is no folder, no wheel and no version" in capsys.readouterr().err
+    assert rebase_command([shard.with_name("modular_none.py")]) == 2
+    assert shard.read_text() == SHARD
