@@ -5,7 +5,7 @@ symbol table says natively where definitions begin; where the cut is in doubt, t
 """
 
 import symtable
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import dropwhile
@@ -69,11 +69,6 @@ class Piece:
     def parsed(self) -> Sequence[Line]:
         """The statements, if they were asked for before."""
         return self.statements if "statements" in self.__dict__ else ()
-
-    @property
-    def known_positions(self) -> Mapping[cst.CSTNode, CodeRange]:
-        """Where each node is, if that was asked for before."""
-        return self.positions if "positions" in self.__dict__ else {}
 
     @cached_property
     def positions(self) -> dict[cst.CSTNode, CodeRange]:

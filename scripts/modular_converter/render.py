@@ -15,7 +15,7 @@ from .package import Family
 from .pieces import Line
 from .places import installed_version
 from .shard import Shard
-from .shard_checks import check_shard
+from .shard_checks import check_fit, check_shard
 from .tree import small
 
 
@@ -52,8 +52,11 @@ def render_output(shard: Shard, output: Output, names: Iterable[str]) -> str:
     first = [output.body[name] for name in FIRST if name in output.body]
     rest = [nodes for name, nodes in output.body.items() if name not in FIRST]
     output.ending = deprecations(shard, output.type)
+    imports = output_imports(shard, output)
+    if output.type == "modeling" and not shard.home.inside:
+        shard.problems.extend(check_fit(shard, output, imports))
     body = [
-        *output_imports(shard, output),
+        *imports,
         *(node for nodes in (*first, *rest) for node in nodes),
         *output.ending,
         *_exports(shard, names),

@@ -4,10 +4,15 @@ Errors are only for shards outside transformers: its own are expanded as the fil
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+
+import libcst as cst
 
 from .diagnostics import Diagnostic, nearest
+from .fit import Misfit, fields_in, misfits
 from .layout import FIRST, Output
+from .overrides import pieces_of
 from .prefix import prefix_votes
 from .shard import Parent, Shard
 from .source import SourceFile
@@ -94,3 +99,26 @@ def _module_bases(shard: Shard) -> Iterator[Diagnostic]:
                 line = shard.source.line(shard.source.definitions[name].node)
                 message = f"the base {base} is not recognised as a parent: import {base.rpartition('.')[2]} by name"
                 yield Diagnostic(shard.path, line, 1, message)
+
+
+def check_fit(shard: Shard, output: Output, imports: Iterable[cst.CSTNode]) -> Iterator[Diagnostic]:
+    """Calls, decorators and outputs in an expanded file that do not fit to what they mean, once each."""
+    nodes = [node for nodes in output.body.values() for node in nodes]
+    found = {each.message: each for each in misfits(nodes, fields_in(imports, shard.home))}
+    for each in found.values():
+        where = f"in {' and '.join(each.names)}, as expanded into the {output.type} file: "
+        remedy = "; has a parent changed what this overrides? `hetero rebase` merges that"
+        yield Diagnostic(shard.path, *_place_of(shard, each), f"{where}{each.message}{remedy}", each.doubtful)
+
+
+def _place_of(shard: Shard, misfit: Misfit) -> tuple[int, int]:
+    """The place in the shard of a misfit, or of the override that has to do with it."""
+    with suppress(LookupError):
+        return shard.source.position(misfit.node)
+    for name in misfit.names:
+        owner, _, member = name.partition(".")
+        if owner in shard.source.definitions:
+            node = shard.source.definitions[owner].node
+            members = pieces_of(node) if isinstance(node, cst.ClassDef) else {}
+            return shard.source.position(members.get(member, node))
+    return 1, 1

@@ -1,6 +1,6 @@
 """Source files as LibCST modules, and what the language makes of their top-level statements."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from libcst.metadata import CodeRange
 
 from .diagnostics import Diagnostic, ShardError
 from .pieces import Line, Piece, cut
-from .tree import bare, code, contains, identifiers, small, walk
+from .tree import bare, code, identifiers, small, walk
 
 
 FILES_KEPT = 24  # trees are big: the parents that many shards share stay, the others are parsed again
@@ -104,7 +104,7 @@ class SourceFile:
         return found
 
     def position(self, node: cst.CSTNode) -> tuple[int, int]:
-        """Line and column (from 1) of a node of this file; of a definition, where its decorators begin."""
+        """Line and column (from 1) of a node of this file; of a definition, where its decorators begin. Raises LookupError."""
         decorators: Sequence[cst.Decorator] = getattr(node, "decorators", ())
         place, above = self._range(decorators[0] if decorators else node)
         return place.start.line + above, place.start.column + 1
@@ -124,12 +124,13 @@ class SourceFile:
 
     def _piece_of(self, node: cst.CSTNode) -> Piece:
         """The piece that holds a node, which mostly is a statement."""
-        holds: Sequence[Callable[[Piece], bool]] = (
-            lambda piece: any(each is node for each in piece.parsed),
-            lambda piece: node in piece.known_positions,
-            lambda piece: any(contains(each, node) for each in piece.parsed),
-        )
-        return next(piece for test in holds for piece in self.pieces if test(piece))
+        for piece in self.pieces:
+            if any(each is node for each in piece.parsed):
+                return piece
+        for piece in self.pieces:
+            if piece.parsed and node in piece.positions:
+                return piece
+        raise LookupError("the node is not of this file")
 
 
 @lru_cache(maxsize=FILES_KEPT)

@@ -59,15 +59,6 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         stack += found
 
 
-def contains(node: cst.CSTNode, wanted: cst.CSTNode) -> bool:
-    """Whether `wanted` is this very node or one inside it, comments included."""
-    if node is wanted:
-        return True
-    values = (getattr(node, name) for name in _fields(type(node)))
-    several = (value if type(value) in (tuple, list) else (value,) for value in values)
-    return any(contains(each, wanted) for group in several for each in group if _is_node(each.__class__))
-
-
 def identifiers(*nodes: cst.CSTNode) -> frozenset[str]:
     """Every name in the code, attributes and keywords included; never a word of a string or a comment."""
     return frozenset(each.value for node in nodes for each in walk(node) if isinstance(each, cst.Name))
