@@ -142,9 +142,12 @@ ROPE_NUMBERS = (
     *("low_freq_factor", "high_freq_factor"),
 )
 ROPE_NEEDS = {
-    **dict.fromkeys(("linear", "dynamic", "yarn", "llama3"), ("factor",)),
-    **{"longrope": ("original_max_position_embeddings",), "default": (), "proportional": ()},
+    **{"default": (), "proportional": (), "linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",)},
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+    "longrope": ("original_max_position_embeddings",),
 }
+# Where upstream has a default, and none in the place of `None`
+ROPE_NOT_NONE = {"proportional": ("factor",), "yarn": ("original_max_position_embeddings",)}
 
 
 def is_number(value: Any) -> bool:
@@ -250,6 +253,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                     f"Take it away, or say it with {[*self.per_layer_sizes, 'rope_parameters']}"
                 )
         return errors
+
+    def _depth_errors(self) -> list[str]:
+        """Also where a family's parent makes a list of so many layers before anybody looks."""
+        if 0 < self.num_hidden_layers < MAX_LAYERS:
+            return []
+        return [f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"]
 
     def _early_errors(self, keywords: dict[str, Any]) -> list[str]:
         """Values that upstream computes with before it judges them."""
@@ -502,7 +511,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         return self.with_fields(num_attention_heads=max(filter(None, heads), default=1))
 
     def validate_rope(self):
-        """Part of `@strict`-powered validation."""
+        """Part of `@strict`-powered validation. Upstream computes with what it judges."""
+        if "_model_config" not in self.__dict__ and (errors := self._rope_errors()):
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         PreTrainedConfig.validate_rope(self.with_one_number_of_heads())
 
     def layers_made_of(self, kind: str) -> list[int]:
@@ -744,8 +755,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         rope_type = rope.get("rope_type", "default")
         names = ["rope_theta", *(name for name in ROPE_NUMBERS if rope.get(name) is not None)]
         names += [name for name in ROPE_NEEDS.get(rope_type, ()) if name not in names]
-        given = ("factor", "partial_rotary_factor") if rope_type == "proportional" else ("partial_rotary_factor",)
-        names += [name for name in given if name in rope and name not in names]  # None is no default there
+        given = ("partial_rotary_factor", *ROPE_NOT_NONE.get(rope_type, ()))
+        names += [name for name in given if name in rope and name not in names]
         errors = [
             f"rope_parameters: {name} is {rope.get(name)!r}, a positive number is needed"
             for name in names
