@@ -125,7 +125,6 @@ def family_config(published: PublishedFormat, config_dict: Mapping[str, Any], so
     except UNREADABLE as error:
         reason = str(error.__cause__ or error) or type(error).__name__
         raise CheckpointError(f"{source}: cannot be read as {published.name}:", reason.splitlines()) from error
-    refuse(f"{source}: holds values that no model can be built with", published.family.problems(config))
     config.architectures = [published.family.architecture]
     return config
 

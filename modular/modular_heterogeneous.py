@@ -17,6 +17,7 @@ import copy
 import math
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -105,6 +106,12 @@ def is_number(value: Any) -> bool:
 def is_list_of_factors(value: Any, num: int) -> bool:
     factors = value if isinstance(value, list | tuple) else []
     return len(factors) == num and all(is_number(factor) and 0 < factor < MAX_NUMBER for factor in factors)
+
+
+def nearest(name: Any, known: Sequence[str]) -> str:
+    """A hint at the closest known name, where one is close."""
+    found = get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def is_index(key: Any) -> bool:
@@ -741,7 +748,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
         fields = self.__dict__
         errors = [
-            f"{name} is {fields[name]!r}, allowed are {sorted(ACT2FN)}"
+            f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
             for name in ACTIVATIONS
             if name in fields and fields[name] not in ACT2FN
         ]
