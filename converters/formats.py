@@ -100,6 +100,8 @@ def config_file(path: Path) -> Path:
 
 def recognise(config_dict: Mapping[str, Any], source: str) -> PublishedFormat:
     """The first format that recognises a config; a `CheckpointError` names them all where none does."""
+    if not isinstance(model_type := config_dict.get("model_type"), str | None):
+        raise CheckpointError(f"{source}: model_type = {model_type!r}: a string is needed")
     for published in FORMATS:
         if published.recognises(config_dict):
             return published

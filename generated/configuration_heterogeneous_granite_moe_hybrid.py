@@ -341,7 +341,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @classmethod
     def without_unread_fields(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
         """A config as the models of its own type read it."""
-        unread = cls.unread_fields.get(config_dict.get("model_type"), ())
+        unread = cls.unread_fields.get(str(config_dict.get("model_type")), ())
         return {name: value for name, value in config_dict.items() if name not in unread}
 
     @classmethod
