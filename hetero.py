@@ -5,9 +5,10 @@ generator and `hetero --help` need not wait for. The command therefore puts the 
 its `__init__`, and imports from its sub-packages what each command asks for.
 """
 
-import importlib.util
-import io
 import sys
+
+
+STOPPED = 130  # what shells say of a command that Ctrl-C ended
 
 
 def main() -> None:
@@ -16,11 +17,14 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         print("Stopped before anything was begun.", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(STOPPED)
 
 
 def run() -> None:
-    """Put the package in place, and run the command."""
+    """Put the package in place, and run the command. Imports stand here, where Ctrl-C is waited for."""
+    import importlib.util
+    import io
+
     if "transformers_heterogeneous" not in sys.modules:
         spec = importlib.util.find_spec("transformers_heterogeneous")
         if spec is None:

@@ -1,7 +1,7 @@
 """What the converters know of a model family and of a published format: data, which the engine beneath reads."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -53,7 +53,6 @@ class Family:
         layer_facts: `(config, layer_idx)` -> what a reader of the model wants to know of the layer.
         model_shapes: `config` -> names and shapes of the tensors outside the layers.
         optional: `config` -> tensors that a checkpoint may hold beside these (copies of tied weights).
-        problems: `config` -> what its class accepts and the models do not know, one message each.
         stacked: `config` -> name of a tensor that may stand in the place of others -> the names of those, in the order
             in which they are stacked along a new first dimension. `layer_shapes` gives the single ones.
         fused_mlp: The module of a layer into which its norm moves where the two are fused.
@@ -66,7 +65,6 @@ class Family:
     layer_facts: Callable[[Any, int], LayerFacts]
     model_shapes: Callable[[Any], Mapping[str, Shape]]
     optional: Callable[[Any], Mapping[str, Shape]]
-    problems: Callable[[Any], Iterable[str]]
     stacked: Callable[[Any], Mapping[str, tuple[str, ...]]] = nothing
     fused_mlp: str = "mlp"
     buffers: str = ""

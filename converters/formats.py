@@ -100,6 +100,8 @@ def config_file(path: Path) -> Path:
 
 def recognise(config_dict: Mapping[str, Any], source: str) -> PublishedFormat:
     """The first format that recognises a config; a `CheckpointError` names them all where none does."""
+    if not isinstance(model_type := config_dict.get("model_type"), str | None):
+        raise CheckpointError(f"{source}: model_type = {model_type!r}: a string is needed")
     for published in FORMATS:
         if published.recognises(config_dict):
             return published
@@ -125,7 +127,6 @@ def family_config(published: PublishedFormat, config_dict: Mapping[str, Any], so
     except UNREADABLE as error:
         reason = str(error.__cause__ or error) or type(error).__name__
         raise CheckpointError(f"{source}: cannot be read as {published.name}:", reason.splitlines()) from error
-    refuse(f"{source}: holds values that no model can be built with", published.family.problems(config))
     config.architectures = [published.family.architecture]
     return config
 

@@ -5,7 +5,7 @@ from typing import Any
 from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 
 from .family import Family, LayerFacts, PublishedFormat, Shape
-from .heterogeneous_llama import model_shapes, problems, tied_shapes
+from .heterogeneous_llama import model_shapes, tied_shapes
 from .parts import attention_shapes, under
 
 
@@ -66,7 +66,6 @@ FAMILY = Family(
     layer_facts=layer_facts,
     model_shapes=model_shapes,
     optional=tied_shapes,
-    problems=problems,
 )
 FORMAT = PublishedFormat(
     name="heterogeneous_gpt_oss",

@@ -1,6 +1,5 @@
 """Our own family `heterogeneous_granite_moe_hybrid`: the names and shapes of its tensors, and its checkpoints."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_granite_moe_hybrid import (
@@ -9,7 +8,7 @@ from transformers_heterogeneous.configuration_heterogeneous_granite_moe_hybrid i
 
 from .family import Family, LayerFacts, PublishedFormat, Shape
 from .heterogeneous_llama import model_shapes, tied_shapes
-from .parts import activation_problems, attention_shapes, mamba_shapes, mamba_state, rope_problems, under
+from .parts import attention_shapes, mamba_shapes, mamba_state, under
 
 
 def layer_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
@@ -90,13 +89,6 @@ def layer_facts(config: Any, layer_idx: int) -> LayerFacts:
     )
 
 
-def problems(config: Any) -> Iterator[str]:
-    """Names of functions that transformers does not have."""
-    yield from activation_problems(config, "hidden_act")
-    if config.position_embedding_type == "rope":
-        yield from rope_problems(config)
-
-
 FAMILY = Family(
     architecture="HeterogeneousGraniteMoeHybridForCausalLM",
     config_class=HeterogeneousGraniteMoeHybridConfig,
@@ -104,7 +96,6 @@ FAMILY = Family(
     layer_facts=layer_facts,
     model_shapes=model_shapes,
     optional=tied_shapes,
-    problems=problems,
     fused_mlp="shared_mlp",
 )
 FORMAT = PublishedFormat(

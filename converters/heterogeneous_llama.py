@@ -1,12 +1,11 @@
 """Our own family `heterogeneous_llama`: the names and shapes of its tensors, and its checkpoints."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
 from .family import Family, LayerFacts, PublishedFormat, Shape
-from .parts import activation_problems, attention_shapes, linear_shapes, rope_problems, under
+from .parts import attention_shapes, linear_shapes, under
 
 
 def layer_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
@@ -68,12 +67,6 @@ def tied_shapes(config: Any) -> dict[str, Shape]:
     return {"lm_head.weight": (config.vocab_size, config.hidden_size)} if config.tie_word_embeddings else {}
 
 
-def problems(config: Any) -> Iterator[str]:
-    """Names of functions that transformers does not have."""
-    yield from activation_problems(config, "hidden_act")
-    yield from rope_problems(config)
-
-
 FAMILY = Family(
     architecture="HeterogeneousLlamaForCausalLM",
     config_class=HeterogeneousLlamaConfig,
@@ -81,7 +74,6 @@ FAMILY = Family(
     layer_facts=layer_facts,
     model_shapes=model_shapes,
     optional=tied_shapes,
-    problems=problems,
 )
 FORMAT = PublishedFormat(
     name="heterogeneous_llama",

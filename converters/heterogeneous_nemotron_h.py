@@ -1,12 +1,11 @@
 """Our own family `heterogeneous_nemotron_h`: the names and shapes of its tensors, and its checkpoints."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 
 from .family import Family, LayerFacts, PublishedFormat, Shape
-from .parts import activation_problems, attention_shapes, linear_shapes, mamba_shapes, mamba_state, under
+from .parts import attention_shapes, linear_shapes, mamba_shapes, mamba_state, under
 
 
 # Heads that predict further tokens, which no family builds
@@ -133,11 +132,6 @@ def no_optional(config: Any) -> dict[str, Shape]:
     return {}
 
 
-def problems(config: Any) -> Iterator[str]:
-    """Names of functions that transformers does not have."""
-    yield from activation_problems(config, "mlp_hidden_act", "mamba_hidden_act")
-
-
 FAMILY = Family(
     architecture="HeterogeneousNemotronHForCausalLM",
     config_class=HeterogeneousNemotronHConfig,
@@ -145,7 +139,6 @@ FAMILY = Family(
     layer_facts=layer_facts,
     model_shapes=model_shapes,
     optional=no_optional,
-    problems=problems,
     stacked=stacked,
     buffers="*.e_score_correction_bias",
 )

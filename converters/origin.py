@@ -13,7 +13,7 @@ from .checkpoint import Checkpoint
 from .errors import CheckpointError
 from .family import Family, PublishedFormat
 from .files import read_file
-from .json_objects import MAX_JSON_BYTES, parse_object, read_object
+from .json_objects import MAX_JSON_BYTES, parse_object
 from .layers import place_in
 from .layout import Experts
 from .plan import inverted, renamed
@@ -86,10 +86,18 @@ def text_of(path: Path) -> str | None:
 
 
 def read_origin(folder: Path) -> Origin | None:
-    """The file in a folder; `None` where there is none, or none that can be read."""
+    """
+    The file in a folder; `None` where there is none, or what it says is no origin.
+
+    Raises:
+        CheckpointError: where it is no regular file of the folder, or has more than is read of such a file.
+    """
+    path = folder / ORIGIN
+    if not path.exists():
+        return None
+    content = read_file(path, MAX_JSON_BYTES, folder)
     try:
-        members = read_object(folder / ORIGIN, folder)
-        origin = Origin(**members)
+        origin = Origin(**parse_object(content, str(path)))
     except (CheckpointError, TypeError):
         return None
     return origin if is_readable(origin) else None

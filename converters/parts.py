@@ -1,11 +1,6 @@
 """What the families' tables of tensors have in common."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
-from typing import Any
-
-from transformers.activations import ACT2FN
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from collections.abc import Mapping
 
 from .family import Shape
 
@@ -67,24 +62,3 @@ def mamba_state(
     """Elements that a Mamba-2 mixer keeps for a sequence: of the convolution, of the recurrence."""
     inner = num_heads * head_dim
     return (inner + 2 * num_groups * state_size) * conv_kernel, inner * state_size
-
-
-def activation_problems(config: Any, *names: str) -> Iterator[str]:
-    """Fields that name an activation which transformers does not have."""
-    for name in names:
-        value = getattr(config, name)
-        if value not in ACT2FN:
-            yield f"{name} = {value!r}: transformers has no such activation{nearest(value, ACT2FN)}"
-
-
-def rope_problems(config: Any) -> Iterator[str]:
-    """A kind of rotary embedding that transformers does not have."""
-    rope_type, known = config.rope_parameters["rope_type"], {"default", *ROPE_INIT_FUNCTIONS}
-    if not isinstance(rope_type, str) or rope_type not in known:
-        yield f"rope_scaling has the type {rope_type!r}, known are {sorted(known)}"
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """A hint at the closest known name, where one is close."""
-    found = get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""

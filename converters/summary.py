@@ -13,6 +13,7 @@ from .errors import reading
 from .family import Family, LayerFacts, Shape
 from .formats import config_file, family_config, read_config
 from .hub import local_config
+from .loading import loading_of
 
 
 FULL = "full"
@@ -56,12 +57,15 @@ class ModelSummary:
     A model. Cache sizes are in bytes for one token of one sequence, in `cache_dtype`: the config's `dtype`, or bfloat16
     where it has none. Past the windows only layers with full attention still grow. `state_bytes` is what mamba layers keep
     for a sequence, however long. `num_active_parameters` leaves out the experts that a token does not pass through, and
-    counts everything else, embedding and head included.
+    counts everything else, embedding and head included. `loads_with` is the class whose `from_pretrained` reads the
+    checkpoint as it is, `None` where it has to be converted first, and `loading_note` what else is to be known of that.
     """
 
     source: str
     format: str
     model_type: str
+    loads_with: str | None
+    loading_note: str | None
     num_hidden_layers: int
     hidden_size: int
     head_dim: int
@@ -94,6 +98,7 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
     with reading(local):
         published, config_dict = read_config(local)
         config = family_config(published, config_dict, str(config_file(local)))
+        loading = loading_of(published, config_dict, config, local)
     cache_dtype = config.dtype or torch.bfloat16
     layers = tuple(layer_summaries(published.family, config, cache_dtype.itemsize))
     unbounded = (layer for layer in layers if layer.sliding_window is None)
@@ -103,6 +108,8 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
         source=str(path),
         format=published.name,
         model_type=config.model_type,
+        loads_with=loading.loads_with,
+        loading_note=loading.loading_note,
         num_hidden_layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,

@@ -22,10 +22,12 @@ import copy
 import math
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
+from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
 from transformers.modeling_rope_utils import RopeParameters
 from transformers.utils.type_validators import interval
@@ -102,19 +104,23 @@ RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
     "is at most": (lambda size, other: size <= other, "is more than"),
 }
+# More than torch counts, than a dimension has, and than anybody lists layers
+MAX_NUMBER = 2**63
+MAX_SIZE = 2**31
+MAX_LAYERS = 2**16
 # What a model runs with, in words -> the test of it, and the fields that it holds for, in whichever family has them
 NUMBERS = {
     "a positive integer": (
-        lambda number: isinstance(number, int) and number > 0,
+        lambda number: isinstance(number, int) and 0 < number < MAX_SIZE,
         ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"),
     ),
     "a number that is not negative": (
-        lambda number: 0 <= number < math.inf,
+        lambda number: 0 <= number < MAX_NUMBER,
         ("rms_norm_eps", "layer_norm_epsilon", "initializer_range", "router_aux_loss_coef"),
     ),
-    "a positive number": (lambda number: 0 < number < math.inf, ("logits_scaling", "swiglu_limit")),
+    "a positive number": (lambda number: 0 < number < MAX_NUMBER, ("logits_scaling", "swiglu_limit")),
     "a number": (
-        math.isfinite,
+        lambda number: -MAX_NUMBER < number < MAX_NUMBER,
         (
             *("embedding_multiplier", "attention_multiplier", "residual_multiplier"),
             *("routed_scaling_factor", "swiglu_alpha"),
@@ -130,16 +136,47 @@ MIXER_NUMBERS = {
         "mamba_expand",
     ),
 }
-# Numbers in `rope_parameters`, `None` where a kind of RoPE has a default for it, and the kinds that have none for a factor
+ACTIVATIONS = ("hidden_act", "mamba_hidden_act", "mlp_hidden_act")
+# Numbers in `rope_parameters`, `None` where a kind of RoPE has a default for it, and what a kind has no default for
 ROPE_NUMBERS = (
     *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
     *("low_freq_factor", "high_freq_factor"),
 )
-SCALED_ROPE = ("linear", "dynamic", "yarn", "llama3")
+ROPE_NEEDS = {
+    **{"default": (), "proportional": (), "linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",)},
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+    "longrope": ("original_max_position_embeddings",),
+}
+# Where upstream has a default, and none in the place of `None`
+ROPE_NOT_NONE = {"proportional": ("factor",), "yarn": ("original_max_position_embeddings",)}
 
 
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_list_of_factors(value: Any, num: int) -> bool:
+    factors = value if isinstance(value, list | tuple) else []
+    return len(factors) == num and all(is_number(factor) and 0 < factor < MAX_NUMBER for factor in factors)
+
+
+def nearest(name: Any, known: Sequence[str]) -> str:
+    """A hint at the closest known name, where one is close."""
+    found = get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def is_index(key: Any) -> bool:
+    return str(key).isdecimal()
+
+
+def is_dtype(dtype: Any) -> bool:
+    """Whether it names a dtype of torch, is one, or is none, or a dict of those of a model's parts."""
+    if isinstance(dtype, str):
+        import torch
+
+        dtype = getattr(torch, dtype, dtype)
+    return dtype is None or isinstance(dtype, dict) or type(dtype).__name__ == "dtype"
 
 
 def has_state(mixer_type: str) -> bool:
@@ -193,7 +230,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
-        if errors := self._unread_errors(kwargs):
+        if errors := [*self._unread_errors(kwargs), *self._early_errors(kwargs)]:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
@@ -222,6 +259,36 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                     f"{name} = {str(value)[:100]} looks like a description of the layers, and nothing reads it. "
                     f"Take it away, or say it with {[*self.per_layer_sizes, 'rope_parameters']}"
                 )
+        return errors
+
+    def _depth_errors(self) -> list[str]:
+        """Also where a family's parent makes a list of so many layers before anybody looks."""
+        if 0 < self.num_hidden_layers < MAX_LAYERS:
+            return []
+        return [f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"]
+
+    def _early_errors(self, keywords: dict[str, Any]) -> list[str]:
+        """Values that upstream computes with before it judges them."""
+        errors = []
+        if not 0 < self.num_hidden_layers < MAX_LAYERS:
+            errors.append(
+                f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"
+            )
+        for name, dtype in (("dtype", self.dtype), ("torch_dtype", keywords.get("torch_dtype"))):
+            if not is_dtype(dtype):
+                errors.append(f"{name} is {dtype!r}: the name of a dtype of torch is needed, such as 'bfloat16'")
+        if not (self.id2label is None or isinstance(self.id2label, dict) and all(map(is_index, self.id2label))):
+            errors.append(f"id2label is {self.id2label!r}: a dict is needed, from the number of a label to its name")
+        return errors + self._rope_type_errors(keywords)
+
+    def _rope_type_errors(self, keywords: dict[str, Any]) -> list[str]:
+        errors = []
+        for name in ("rope_parameters", "rope_scaling"):
+            rope = self.__dict__.get(name) or keywords.get(name)
+            rope = rope if isinstance(rope, dict) else {}
+            rope_type = rope.get("rope_type", rope.get("type", "default"))
+            if not isinstance(rope_type, str) or rope_type not in ROPE_NEEDS:
+                errors.append(f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}")
         return errors
 
     def __setattr__(self, name: str, value: Any):
@@ -278,7 +345,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @classmethod
     def without_unread_fields(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
         """A config as the models of its own type read it."""
-        unread = cls.unread_fields.get(config_dict.get("model_type"), ())
+        unread = cls.unread_fields.get(str(config_dict.get("model_type")), ())
         return {name: value for name, value in config_dict.items() if name not in unread}
 
     @classmethod
@@ -451,7 +518,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         return self.with_fields(num_attention_heads=max(filter(None, heads), default=1))
 
     def validate_rope(self):
-        """Part of `@strict`-powered validation."""
+        """Part of `@strict`-powered validation. Upstream computes with what it judges."""
+        if "_model_config" not in self.__dict__ and (errors := self._rope_errors()):
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         PreTrainedConfig.validate_rope(self.with_one_number_of_heads())
 
     def layers_made_of(self, kind: str) -> list[int]:
@@ -594,7 +663,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
         found = (
-            *(self._type_errors, self._number_errors, self._rope_errors),
+            *(self._type_errors, self._number_errors, self._name_errors, self._rope_errors),
             *(self._size_errors, self._fusion_errors, self._relation_errors),
         )
         if errors := self._list_errors() or [error for check in found for error in check()]:
@@ -669,6 +738,20 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             if not (is_number(self.__dict__[name]) and fits(self.__dict__[name]))
         ]
 
+    def _name_errors(self) -> list[str]:
+        """Names and numbers of things that there are not: activations, a token to pad with."""
+
+        fields = self.__dict__
+        errors = [
+            f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
+            for name in ACTIVATIONS
+            if name in fields and fields[name] not in ACT2FN
+        ]
+        pad_token_id = self.pad_token_id
+        if pad_token_id is not None and not -self.vocab_size <= pad_token_id < self.vocab_size:
+            errors.append(f"pad_token_id is {pad_token_id}, and vocab_size is {self.vocab_size}")
+        return errors
+
     def _rope_errors(self) -> list[str]:
         rope = self.__dict__.get("rope_parameters")
         if not rope or self.__dict__.get("position_embedding_type", "rope") != "rope":
@@ -678,12 +761,25 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]
         rope_type = rope.get("rope_type", "default")
         names = ["rope_theta", *(name for name in ROPE_NUMBERS if rope.get(name) is not None)]
-        if rope_type in SCALED_ROPE and "factor" not in names:
-            names.append("factor")
-        return [
+        names += [name for name in ROPE_NEEDS.get(rope_type, ()) if name not in names]
+        given = ("partial_rotary_factor", *ROPE_NOT_NONE.get(rope_type, ()))
+        names += [name for name in given if name in rope and name not in names]
+        errors = [
             f"rope_parameters: {name} is {rope.get(name)!r}, a positive number is needed"
             for name in names
-            if not (is_number(rope.get(name)) and 0 < rope[name] < math.inf)
+            if not (is_number(rope.get(name)) and 0 < rope[name] < MAX_NUMBER)
+        ]
+        return errors or (self._longrope_errors(rope) if rope_type == "longrope" else [])
+
+    def _longrope_errors(self, rope: dict[str, Any]) -> list[str]:
+        """Factors that are not one for each pair of dimensions that turns."""
+        config = self.with_one_number_of_heads()
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        num = math.ceil(int(head_dim * rope.get("partial_rotary_factor", 1.0)) / 2)
+        return [
+            f"rope_parameters: {name} is {str(rope.get(name))[:100]}: {num} positive numbers are needed"
+            for name in ("short_factor", "long_factor")
+            if not is_list_of_factors(rope.get(name), num)
         ]
 
     def _size_errors(self) -> list[str]:
@@ -691,7 +787,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         for name in self.per_layer_sizes:
             optional = name in self.optional_per_layer_sizes
             for place, size in self._sizes_that_count(name):
-                if size is None and not optional or size is not None and size <= 0:
+                if size is None and not optional or size is not None and not 0 < size < MAX_SIZE:
                     allowed = "a positive integer" + " or None" * optional
                     errors.append(f"{place} is {size}: there is such a sub-block, and {allowed} is needed")
         return errors

@@ -249,6 +249,8 @@ class HeterogeneousGptOssConfig(GptOssConfig, HeterogeneousPreTrainedConfig):
     num_experts_per_tok: int | list[int | None] = 4
 
     def __post_init__(self, block_configs: list[dict[str, Any]] | None = None, **kwargs):
+        if errors := self._depth_errors():
+            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if block_configs is not None:
             for name, value in read_expert_blocks(block_configs, self).items():
                 setattr(self, name, value)

@@ -143,6 +143,12 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousP
 
     def validate_architecture(self):
         HeterogeneousPreTrainedConfig.validate_architecture(self)
+        head_dim, rest = divmod(self.mamba_expand * self.hidden_size, self.mamba_n_heads)
+        if "mamba" in self.mixer_types and not rest and self.mamba_d_head not in ("auto", head_dim):
+            raise ValueError(
+                f"{self.model_type}:\nmamba_d_head is {self.mamba_d_head!r}, and mamba_expand * hidden_size / "
+                f"mamba_n_heads is {head_dim}"
+            )
         super().validate_architecture()
 
 

@@ -203,7 +203,10 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
-        self.time_step_limit = [float(limit) for limit in self.time_step_limit]
+        limits = self.time_step_limit
+        if len(limits) != 2 or not all(isinstance(limit, int | float) for limit in limits):
+            raise ValueError(f"{self.model_type}:\ntime_step_limit is {limits!r}: two numbers are needed")
+        self.time_step_limit = [float(limit) for limit in limits]
         HeterogeneousPreTrainedConfig.__post_init__(self, **kwargs)
 
     @classmethod

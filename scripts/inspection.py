@@ -99,3 +99,4 @@ def totals(summary: ModelSummary) -> Iterator[tuple[str, str]]:
         yield "  past all windows", f"{summary.kv_cache_bytes_per_token_past_windows:,} bytes"
     if summary.state_bytes:
         yield "state per sequence", f"{summary.state_bytes:,} bytes"
+    yield "loads with", "; ".join(filter(None, (summary.loads_with or "nothing as it is", summary.loading_note)))

@@ -71,7 +71,7 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("spoil", [*CONFIGS.values(), *WEIGHTS.values()], ids=[*CONFIGS, *WEIGHTS])
-def test_is_refused(spoil, tmp_path):
+def test_is_refused(spoil, tmp_path, attempted):
     source = tmp_path / "source"
     write_checkpoint(source)
     spoil(source)
@@ -79,6 +79,8 @@ def test_is_refused(spoil, tmp_path):
     for attempt in [*attempts, *([lambda: summarise(source)] if spoil in CONFIGS.values() else [])]:
         with pytest.raises(CheckpointError) as caught:
             attempt()
+        with attempted("damaged checkpoints", CheckpointError):
+            raise caught.value
         assert len(str(caught.value)) < 5 * MAX_LINE and "source" in str(caught.value)
     assert os.listdir(tmp_path) == ["source"]
 
@@ -106,17 +108,24 @@ def test_messages_are_cut():
     assert "characters ..." in long
 
 
+# Ctrl-C while a module is looked for
 STOPPED = """
-import importlib.util, os, signal, hetero
-def stopped(name):
-    os.kill(os.getpid(), signal.SIGINT)
-    while True: pass
-importlib.util.find_spec = stopped
+import os, signal, sys
+import hetero
+class Stop:
+    def find_spec(name, path, target=None):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+            while True: pass
+sys.meta_path.insert(0, Stop)
+sys.modules.pop({name!r}, None)
 hetero.main()
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="stops with a signal")
-def test_stopped_while_it_starts():
-    done = subprocess.run([sys.executable, "-c", STOPPED, "convert", "a", "b"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "Stopped before anything was begun.\n")
+@pytest.mark.parametrize("name", ["io", "importlib.util", "transformers_heterogeneous", "typer"])
+def test_stopped_while_it_starts(name):
+    arguments = [sys.executable, "-c", STOPPED.format(name=name), "inspect", "a"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped before anything was begun.\n")

@@ -81,12 +81,20 @@ def test_only_weights_file(make, words, tmp_path):
 
 
 @every_kind
-def test_origin_is_not_waited_for(make, words, source, tmp_path):
-    """What cannot be read says nothing of the past; it is reported as left behind."""
+@pytest.mark.parametrize("to", [None, "nemotron-nas"])
+def test_origin(make, words, to, source, tmp_path):
     convert(source, tmp_path / "ours")
     replace(tmp_path / "ours/hetero_origin.json", make)
-    report = convert(tmp_path / "ours", tmp_path / "back", to="nemotron-nas")
-    assert not report.restored
+    with pytest.raises(CheckpointError, match=f"hetero_origin.json: is {words}, a regular file is needed"):
+        convert(tmp_path / "ours", tmp_path / "back", to=to)
+    assert not (tmp_path / "back").exists()
+
+
+def test_origin_that_says_nothing(source, tmp_path):
+    """Of the past; it is reported as left behind."""
+    convert(source, tmp_path / "ours")
+    (tmp_path / "ours/hetero_origin.json").write_text("{nonsense")
+    assert not convert(tmp_path / "ours", tmp_path / "back", to="nemotron-nas").restored
 
 
 @every_kind

@@ -108,16 +108,17 @@ def test_all_problems_of_a_header_at_once(tmp_path):
 
 def read_as_the_library(folder: Path, content: bytes) -> None:
     """A `CheckpointError`, or exactly what the safetensors library finds."""
-    assume(b"-0" not in content[8 : 8 + HEADER_SIZE + 64])  # an integer to Python's json, a float to the library's
-    try:
-        header = read(folder, content)
-    except CheckpointError:
-        return
+    header = read(folder, content)
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         assert {name: (found.dtype, list(found.shape)) for name, found in header.tensors.items()} == {
             name: (found.get_dtype(), found.get_shape()) for name, found in slices.items()
         }
+
+
+def has_negative_zero(content: bytes) -> bool:
+    """An integer to Python's json, and a float to the library's."""
+    return b"-0" in content[8 : 8 + HEADER_SIZE + 64]
 
 
 EDIT = st.tuples(
@@ -136,8 +137,11 @@ def edited(content: bytes, edits: list[tuple[str, int, int]]) -> bytes:
 
 @settings(max_examples=300, deadline=None)
 @given(edits=st.lists(EDIT, min_size=1, max_size=3))
-def test_damaged_header_is_refused_or_read_right(tmp_path_factory, edits):
-    read_as_the_library(tmp_path_factory.getbasetemp(), edited(CONTENT, edits))
+def test_damaged_header_is_refused_or_read_right(tmp_path_factory, attempted, edits):
+    content = edited(CONTENT, edits)
+    assume(not has_negative_zero(content))
+    with attempted("damaged headers", CheckpointError):
+        read_as_the_library(tmp_path_factory.getbasetemp(), content)
 
 
 JSON = st.recursive(
@@ -156,5 +160,8 @@ MEMBER = st.fixed_dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(members=st.dictionaries(st.text(max_size=3), MEMBER | JSON, max_size=3), num_bytes=st.integers(0, 16))
-def test_lying_header_is_refused_or_read_right(tmp_path_factory, members, num_bytes):
-    read_as_the_library(tmp_path_factory.getbasetemp(), file_of(members, b"\0" * num_bytes))
+def test_lying_header_is_refused_or_read_right(tmp_path_factory, attempted, members, num_bytes):
+    content = file_of(members, b"\0" * num_bytes)
+    assume(not has_negative_zero(content))
+    with attempted("damaged headers", CheckpointError):
+        read_as_the_library(tmp_path_factory.getbasetemp(), content)

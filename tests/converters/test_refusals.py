@@ -159,7 +159,7 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "activation that does not exist": (
         lambda folder: [change_block(folder, 0, "ffn", hidden_act=None), configure(folder, hidden_act="silly")],
-        ["config.json", "hidden_act = 'silly'", "did you mean 'silu'?"],
+        ["config.json", "hidden_act is 'silly'", "did you mean 'silu'?"],
     ),
     "rope that does not exist": (
         lambda folder: configure(folder, rope_scaling={"type": "foo", "factor": 2.0}),

@@ -78,7 +78,6 @@ FAMILY = Family(
     layer_facts=lambda config, layer_idx: LayerFacts(),
     model_shapes=lambda config: {"model.embeddings.weight": (V, H), "model.bias": (V,)},
     optional=lambda config: {},
-    problems=lambda config: (),
     stacked=stacked,
     buffers="model.bias",
 )

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from test_every_family import FAMILIES, every_family, every_kind, greedy
 
-from transformers import DynamicCache, StaticCache
+from transformers import DynamicCache, QuantizedCache, StaticCache
 from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
 
 
@@ -176,6 +176,70 @@ def test_every_class_of_cache_generates_the_same(family, fields, name, tokens):
         assert torch.equal(greedy(model, tokens, cache=cache_class(config=model.config, **lengths)), expected)
         return
     assert torch.equal(greedy(model, tokens, cache_implementation=name, disable_compile=True), expected)
+
+
+# Each family where all layers attend, with one number of KV heads, and with several
+FULL = {name: {**FAMILIES[name].small.UNIFORM, "layer_types": ["full_attention"] * 4} for name in ("llama", "gpt_oss")}
+FULL |= {"granite_moe_hybrid": {**FAMILIES["granite_moe_hybrid"].small.ATTENTION, "num_key_value_heads": 2}}
+FULL |= {"nemotron_h": {**FAMILIES["nemotron_h"].small.BASE, "layers_block_type": ["attention"] * 4}}
+KV_HEADS = [4, 1, 2, 4]
+BACKENDS = {"fp8": {}, "quanto": {"q_group_size": 16}, "hqq": {"q_group_size": 16, "nbits": 8}}
+
+
+def step_by_step(model, cache, tokens) -> torch.Tensor:
+    with torch.no_grad():
+        logits = [model(tokens[:, :10], cache=cache, use_cache=True).logits]
+        logits += [model(token[:, None], cache=cache, use_cache=True).logits for token in tokens[:, 10:].T]
+    return torch.cat(logits, dim=1)
+
+
+def quantised_cache(model, backend: str) -> QuantizedCache | str:
+    """The cache, or what is said of it: layers that it does not hold, a backend that is not installed."""
+    try:
+        return QuantizedCache(backend, model.config, **BACKENDS[backend])
+    except (ValueError, ImportError) as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", FULL)
+def test_a_quantised_cache_is_what_it_is_to_the_parent(name, backend, tokens):
+    small = FAMILIES[name].small
+    for fields in (FULL[name], small.UNIFORM):
+        parent = small.PARENT(small.PARENT_CONFIG(**fields, attn_implementation="eager")).eval()
+        ours = small.build(fields)
+        ours.load_state_dict(parent.state_dict())
+        caches = [quantised_cache(model, backend) for model in (parent, ours)]
+        if isinstance(caches[0], str) or isinstance(caches[1], str):
+            assert caches[0] == caches[1]
+        else:
+            assert torch.equal(step_by_step(parent, caches[0], tokens), step_by_step(ours, caches[1], tokens))
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_quantised_cache_of_several_numbers_of_kv_heads(name, tokens):
+    model = FAMILIES[name].build({**FULL[name], "num_key_value_heads": KV_HEADS}, "eager")
+    cache = QuantizedCache("fp8", model.config)
+    found, expected = step_by_step(model, cache, tokens), model(tokens).logits
+    assert [layer._quantized_keys[0].shape[1] for layer in cache.layers] == KV_HEADS
+    assert torch.equal(found[:, :10].argmax(-1), expected[:, :10].argmax(-1))
+    error = (found - expected)[:, 10:].abs().mean()  # the greatest is of a token that goes to another expert
+    assert 0 < error < 0.1 * expected.std()
+    options = {"cache_implementation": "quantized", "cache_config": {"backend": "fp8"}}
+    assert greedy(model, tokens, **options).shape == greedy(model, tokens).shape
+
+
+@every_kind
+def test_a_quantised_cache_holds_full_attention_alone(family, fields, tokens):
+    """As of every model of transformers: a layer without attention is refused as one with a window or a state is."""
+    model = family.build(fields)
+    layers = zip(model.config.mixer_types, model.config.layer_sizes("sliding_window"), strict=True)
+    if all(layer == ("attention", None) for layer in layers):
+        assert isinstance(quantised_cache(model, "fp8"), QuantizedCache)
+        return
+    assert "only supported for models with only full attention layers" in quantised_cache(model, "fp8")
+    with pytest.raises(ValueError, match="only supported for models with only full attention layers"):
+        greedy(model, tokens, cache_implementation="quantized", cache_config={"backend": "fp8"})
 
 
 @every_kind

@@ -202,7 +202,7 @@ BAD = {
         ["Keep the mamba or attention of one layer"],
     ),
     "mamba_heads": ({"mamba_n_heads": 7}, ["mamba_n_heads must divide mamba_expand * hidden_size"]),
-    "mamba_head_dim": ({"mamba_d_head": 7}, ["dimensions for the Mamba head state do not match"]),
+    "mamba_head_dim": ({"mamba_d_head": 7}, ["mamba_d_head is 7, and mamba_expand * hidden_size / mamba_n_heads is"]),
 }
 
 
