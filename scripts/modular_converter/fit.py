@@ -172,21 +172,27 @@ def _built(value: cst.BaseExpression, file: _File) -> str:
 
 
 def _loops(method: cst.FunctionDef, attributes: Mapping[str, str], file: _File) -> Callees:
-    """What the variables of loops over lists of modules are called with."""
-    found: Callees = {}
+    """What the variables of loops over lists of modules are called with, where that is one thing in all of its loops."""
+    found: dict[str, set[str]] = {}
     for node in walk(method):
         if isinstance(node, cst.For):
-            target: cst.CSTNode = node.target
-            items = node.iter
-            if m.matches(items, m.Call(func=m.Name("enumerate"))) and isinstance(target, cst.Tuple):
-                target, items = target.elements[1].value, items.args[0].value  # type: ignore[attr-defined]
-            if isinstance(items, cst.Subscript):
-                items = items.value
-            owner = attributes.get(code(items).removeprefix("self."), "")
-            forward = file.lookup(owner, "forward")
-            if isinstance(target, cst.Name) and code(items).startswith("self.") and forward:
-                found[target.value] = forward
-    return found
+            target, items = _looped(node)
+            if isinstance(target, cst.Name):
+                found.setdefault(target.value, set()).add(attributes.get(items, ""))
+    owners = {name: next(iter(kinds)) for name, kinds in found.items() if len(kinds) == 1}
+    return {name: forward for name, owner in owners.items() if (forward := file.lookup(owner, "forward"))}
+
+
+def _looped(node: cst.For) -> tuple[cst.CSTNode, str]:
+    """What a loop binds, and the attribute of `self` that it goes through, in parts or counted."""
+    target: cst.CSTNode = node.target
+    items = node.iter
+    if m.matches(items, m.Call(func=m.Name("enumerate"))) and isinstance(target, cst.Tuple):
+        target, items = target.elements[1].value, items.args[0].value  # type: ignore[attr-defined]
+    if isinstance(items, cst.Subscript):
+        items = items.value
+    words = _words(items)
+    return target, words.removeprefix("self.") if words.startswith("self.") else ""
 
 
 def _in_function(function: cst.FunctionDef, callees: Callees, fields: Fields) -> Iterator[Found]:

@@ -42,6 +42,19 @@ FITS = {
                 self.b = Other()
             def forward(self): self.a(y=1); self.b(y=1)
     """,
+    "a variable of two loops": """
+        class A:
+            def forward(self, x): pass
+        class B:
+            def forward(self, x, y): pass
+        class C:
+            def __init__(self):
+                self.a = nn.ModuleList([A()])
+                self.b = nn.ModuleList([B()])
+            def forward(self, x):
+                for layer in self.a: layer(x)
+                for layer in self.b: layer(x, x)
+    """,
     "fields": "def f(x):\n    out: Out = x()\n    return Out(hidden=out.cache)\n",
 }
 MISFITS = {
