@@ -74,7 +74,7 @@ def _of_shard(old: Path, mixed: Path, shipped: Path) -> Iterator[Outcome]:
     theirs = cst.parse_module(shipped.read_text(encoding="utf-8"))
     for each in stale:
         if each.name in rebased.conflicts:
-            yield Outcome(old.stem, each.name, "conflict")
+            yield Outcome(old.stem, each.name, "conflict", rebased.text)
         else:
             yield _compared(old.stem, each.name, rebased.module, theirs)
 

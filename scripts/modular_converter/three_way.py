@@ -77,7 +77,9 @@ def _is_attribute_error(node: cst.BaseExpression | None) -> bool:
 def follow_names(base: Node, ours: Node, theirs: cst.CSTNode) -> tuple[Node, Node]:
     """Base and override with the names that the parent has given up for others, also where they are the override's own,
     and where a string is one of them."""
-    names = {old: new for old, new in renamed(base, theirs).items() if new not in identifiers(ours)}
+    names = {
+        old: new for old, new in renamed(base, theirs).items() if new not in identifiers(ours) or _are_types(old, new)
+    }
     words = names.keys() & _strings(base) - _strings(theirs)
 
     def follow(node: cst.Name) -> cst.Name:
@@ -105,7 +107,13 @@ def renamed(base: cst.CSTNode, theirs: cst.CSTNode) -> dict[str, str]:
         if kind == "replace" and k - i == n - j:
             for old, other in zip(before[i:k], after[j:n], strict=True):
                 found[old[1]].add(other[1])
-    return {old: next(iter(names)) for old, names in found.items() if old in gone and len(names) == 1 and names <= new}
+    alone = {old: next(iter(names)) for old, names in found.items() if old in gone and len(names) == 1}
+    return {old: name for old, name in alone.items() if name in new or _are_types(old, name)}
+
+
+def _are_types(old: str, new: str) -> bool:
+    """Whether both names look like types: one may give way to another that was there before."""
+    return old[:1].isupper() and new[:1].isupper() and new.isidentifier()
 
 
 def _leaf(node: cst.CSTNode) -> tuple[str, str]:
@@ -205,7 +213,12 @@ class _Merging:
         changes = {}
         for name in code_fields(type(base)):
             parts = [getattr(each, name) for each in (base, ours, theirs)]
-            changes[name] = self.part(*parts)
+            try:
+                changes[name] = self.part(*parts)
+            except Conflict:
+                if name != "annotation":  # which computes nothing: the override's own stands
+                    raise
+                changes[name] = getattr(ours, name)
         return ours.with_changes(**changes)
 
     def part(self, base: Any, ours: Any, theirs: Any) -> Any:
@@ -240,6 +253,9 @@ class _Merging:
         if len(base) == len(ours) == len(theirs):
             for three in zip(base, ours, theirs, strict=True):
                 yield self._statement_or_mark(*three)
+        elif _only_shorter(base, ours) and _only_shorter(base, theirs):
+            kept = set(map(essence, theirs))
+            yield from (each for each in ours if essence(each) in kept)
         else:
             yield self.mark(base, ours, theirs)
 
@@ -252,6 +268,12 @@ class _Merging:
         except Conflict:
             del self.conflicts[known:]
             return self.mark([base], [ours], [theirs])
+
+
+def _only_shorter(base: Body, other: Body) -> bool:
+    """Whether a side only took statements out."""
+    rest = iter(map(essence, base))
+    return all(any(each == essence(statement) for each in rest) for statement in other)
 
 
 def _assignments(body: Body) -> dict[str, cst.BaseStatement]:

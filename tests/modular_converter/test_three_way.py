@@ -46,6 +46,24 @@ CASES = {
         'def f(self, cache):\n    return {"cache": cache, "other": 1}\n',
         'def f(self, cache):\n    return {"cache": cache, "other": 2}\n',
     ),
+    "a type that gives way to another": (
+        "def f(self, a: torch.Tensor, b: torch.FloatTensor = 1):\n    pass\n",
+        "def f(self, a: torch.Tensor, b: torch.FloatTensor = 2, c: torch.FloatTensor | None = None):\n    pass\n",
+        "def f(self, a: torch.Tensor, b: torch.Tensor = 1):\n    pass\n",
+        "def f(self, a: torch.Tensor, b: torch.Tensor = 2, c: torch.Tensor | None = None):\n    pass\n",
+    ),
+    "annotations of both": (
+        "def f(self, config):\n    pass\n",
+        "def f(self, config: Mine):\n    return 1\n",
+        "def f(self, config: Theirs, more=1):\n    pass\n",
+        "def f(self, config: Mine, more=1):\n    return 1\n",
+    ),
+    "lines taken out on both sides": (
+        "def f(self):\n    a()\n    b()\n    c()\n    d()\n",
+        "def f(self):\n    a()\n    b()\n    d()\n",
+        "def f(self):\n    a()\n    c()\n    d()\n",
+        "def f(self):\n    a()\n    d()\n",
+    ),
     "lines added on both sides": (
         "def f(self):\n    a()\n    b()\n",
         "def f(self):\n    mine()\n    a()\n    b()\n",
