@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from .ancestry import Offer, offer_of
-from .classes import is_indented_otherwise, merge_class
+from .ancestry import Offer, offer_of, own_offer
+from .classes import is_indented_otherwise, merge_class, specialises
 from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
 from .filetypes import file_type
 from .outside import from_outside
+from .scopes import names_of_class_body
 from .shard import Entry, Shard
 from .source import Line
-from .tree import identifiers
+from .tree import block, identifiers
 from .unroll import Scope
 
 
@@ -103,7 +104,22 @@ class Layout:
         def inherited() -> Offer:
             return offer_of(shard.bases[entry.name], shard.source)
 
-        scope = Scope(report, exact, remembered=[] if exact else None, inherited=inherited)
+        def offered(name: str) -> Offer:
+            return own_offer([name], shard.source)
+
+        def replaces(name: str, base: str) -> bool:
+            offer = offered(name)
+            return base in offer.classes or (not offer.complete and specialises(name, base))
+
+        scope = Scope(
+            report,
+            exact,
+            remembered=[] if exact else None,
+            inherited=inherited,
+            offered=offered,
+            replaces=replaces,
+            below=defined_below(shard, entry.name),
+        )
         child, original = entry.statement.node, from_outside(shard, shard.parents[index], parent.nodes[0])
         assert isinstance(child, cst.ClassDef) and isinstance(original, cst.ClassDef)
         pairs = ((child, entry.statement.indent), (original, parent.statement.indent))
@@ -169,6 +185,14 @@ class Layout:
                     output.used.add((entry.file, entry.statement.name))
                     nodes = tuple(from_outside(self.shard, self.shard.parents[entry.file], node) for node in nodes)
                 output.emit(entry.name, nodes)
+
+
+def defined_below(shard: Shard, name: str) -> frozenset[str]:
+    """The names that subclasses of a class in the same shard define."""
+    below = [each for each, bases in shard.bases.items() if name in bases]
+    nodes = [shard.entries[each].statement.node for each in below]
+    own = [names_of_class_body(block(node.body).body).bound for node in nodes if isinstance(node, cst.ClassDef)]
+    return frozenset().union(*own, *(defined_below(shard, each) for each in below if each != name))
 
 
 def class_types(shard: Shard) -> dict[str, str]:

@@ -12,6 +12,7 @@ from .diagnostics import nearest
 from .tree import code, small, without_comments
 
 
+Body = list[cst.BaseStatement]
 _SUPER_METHOD = m.Call(func=m.Attribute(value=m.Call(func=m.Name("super"), args=[])))
 
 
@@ -37,6 +38,9 @@ class Scope:
     parent_methods: frozenset[str] = frozenset()
     remembered: list[cst.BaseStatement] | None = None
     inherited: Callable[[], Offer] = Offer
+    offered: Callable[[str], Offer] = lambda name: Offer()
+    replaces: Callable[[str, str], bool] = lambda name, base: False
+    below: frozenset[str] = frozenset()
 
 
 def super_position(statements: Sequence[cst.BaseStatement], method: str) -> int | None:
@@ -82,7 +86,7 @@ def unroll(
     merged = merge_statements(pasted, earlier, after)
     if not [*first, *before, *merged]:
         merged = [cst.SimpleStatementLine([cst.Pass()])]
-    return _post_init_last([*first, *before, *merged])
+    return post_init_last([*first, *before, *merged])
 
 
 def merge_statements(
@@ -130,7 +134,8 @@ def _deletions(after: Iterable[cst.BaseStatement]) -> Iterator[tuple[cst.CSTNode
             yield from ((target, code(target)) for target in targets)
 
 
-def _post_init_last(statements: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
+def post_init_last(statements: Body) -> Body:
+    """The statements with the call to `self.post_init()` at their end."""
     calls = [each for each in statements if without_comments(each) == "self.post_init()"]
     if not calls or statements[-1] in calls:
         return statements
