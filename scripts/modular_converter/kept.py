@@ -33,6 +33,7 @@ class Kept:
     methods: Mapping[str, cst.FunctionDef]
     overridden: frozenset[str]
     taken: frozenset[str]
+    bound: frozenset[str]
     names: dict[str, str] = field(default_factory=dict)
 
     def name(self, method: str) -> str:
@@ -78,6 +79,9 @@ def _problems(body: Body, first: str, kept: Kept) -> Iterator[tuple[cst.CSTNode,
     for each in (node for statement in body for node in walk(statement)):
         if m.matches(each, _ON_SUPER) and each.attr.value in kept.methods:
             yield from _use_problems(each, id(each) in own, first, kept)
+        elif m.matches(each, _ON_SUPER) and each.attr.value in kept.bound:
+            message = f"`super().{each.attr.value}` is no plain method of the parent, which is flattened away: write out what it is"
+            yield each, message
         elif m.matches(each, _SUPER) and id(each) not in fine:
             yield (
                 each,

@@ -18,7 +18,7 @@ from .outside import from_outside
 from .scopes import names_of_class_body
 from .shard import Entry, Shard
 from .source import Line
-from .tree import block, identifiers
+from .tree import bare, block, code, identifiers, small, walk
 from .unroll import Scope
 
 
@@ -87,11 +87,32 @@ class Layout:
         if index is None:
             nodes = entry.nodes
         else:
-            nodes = (self._merge(entry, index, base),)
+            nodes = (self._merge(entry, index, base), *self._attached(entry, index, base))
             output.used.add((index, base))
         graph = self.dependencies.graph(index)
         self._place_dependencies(output, (identifiers(*nodes) & graph.keys()) - {name}, index)
         output.emit(name, nodes)
+
+    def _attached(self, entry: Entry, index: int, base: str) -> list[Line]:
+        """`Class.attribute = value` behind the parent and behind the class itself, outside transformers."""
+        if self.shard.home.inside:
+            return []
+        theirs = self.dependencies.views[index][self.shard.parents[index].renaming.name(base)]
+        assert isinstance(entry.statement.node, cst.ClassDef)
+        mine = names_of_class_body(block(entry.statement.node.body).body).bound
+        found = []
+        for node in theirs.nodes[1:]:
+            target = attached_to(node)
+            if target is None or target.attr.value in mine:
+                message = f"the parent's file completes {base} with `{code(bare(node)).strip()}`: write that into this class"
+                self._problem(entry.statement.node, message)
+            else:
+                found.append(renamed_owner(node, entry.name))
+        return [*found, *entry.statement.nodes[1:]]
+
+    def _problem(self, node: cst.CSTNode, message: str) -> None:
+        shard = self.shard
+        shard.problems.append(Diagnostic(shard.path, *shard.source.position(node), message))
 
     def _merge(self, entry: Entry, index: int, base: str) -> cst.ClassDef:
         shard = self.shard
@@ -122,6 +143,7 @@ class Layout:
         )
         child, original = entry.statement.node, from_outside(shard, shard.parents[index], parent.nodes[0])
         assert isinstance(child, cst.ClassDef) and isinstance(original, cst.ClassDef)
+        original_names = {id(each): each.value for each in walk(original) if isinstance(each, cst.Name)}
         pairs = ((child, entry.statement.indent), (original, parent.statement.indent))
         if any(is_indented_otherwise(node, indent) for node, indent in pairs):
             report(
@@ -129,7 +151,22 @@ class Layout:
                 f"{entry.name} and its parent must both be indented by four spaces a level, as they become one class",
             )
             return cst.ClassDef(child.name, cst.IndentedBlock([cst.SimpleStatementLine([cst.Pass()])]))
-        return merge_class(child, original, base, shard.names, scope)
+        merged = merge_class(child, original, base, shard.names, scope)
+        if not exact:
+            self._check_constants(index, {original_names[id(each)] for each in walk(merged) if id(each) in original_names})
+        return merged
+
+    def _check_constants(self, index: int, names: Iterable[str]) -> None:
+        """What is taken from a parent has its own constants, not the shard's of the same name."""
+        for name in self.dependencies.shadowed(index).intersection(names):
+            entry = self.shard.entries[name]
+            sources = [each for each in (self.shard.source, *self.shard.helpers) if each.definitions.get(name) is entry.statement]
+            for source in sources:
+                message = (
+                    f"{name} is a constant of {self.shard.parents[index].source.path.name}, too, with another value, which what is "
+                    "taken from there uses: one file has one value, give this one another name"
+                )
+                self.shard.problems.append(Diagnostic(source.path, *source.position(entry.statement.node), message))
 
     def _place_dependencies(self, output: Output, mentioned: Iterable[str], parent: int | None) -> None:
         graph = self.dependencies.graph(parent)
@@ -183,8 +220,26 @@ class Layout:
                 nodes = entry.nodes
                 if entry.file >= 0:
                     output.used.add((entry.file, entry.statement.name))
+                    if not self.shard.home.inside:
+                        self._check_constants(entry.file, entry.identifiers - {entry.name})
                     nodes = tuple(from_outside(self.shard, self.shard.parents[entry.file], node) for node in nodes)
                 output.emit(entry.name, nodes)
+
+
+def attached_to(node: Line) -> cst.Attribute | None:
+    """`Class.attribute` of an assignment to it."""
+    match small(node):
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name()) as target)]):
+            return target
+    return None
+
+
+def renamed_owner(node: Line, name: str) -> Line:
+    """The same assignment to an attribute of another class."""
+    target = attached_to(node)
+    assert target is not None and isinstance(target.value, cst.Name)
+    assigned = target.with_changes(value=target.value.with_changes(value=name))
+    return node.with_changes(body=[small(node).with_changes(targets=[cst.AssignTarget(assigned)])])
 
 
 def defined_below(shard: Shard, name: str) -> frozenset[str]:

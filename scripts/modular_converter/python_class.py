@@ -117,8 +117,9 @@ class Merge:
         )
         methods = {each.name: _function(each) for each in theirs if each.kind == "method" and not each.half}
         bound = frozenset().union(*(each.bound for each in mine))
-        taken = bound | frozenset().union(*(each.bound for each in theirs))
-        self.kept = Kept(child.name.value, base, methods, bound | scope.below, taken)
+        theirs_bound = frozenset().union(*(each.bound for each in theirs))
+        once = {name: each for name, each in methods.items() if [item.name for item in theirs].count(name) == 1 or _is_property(each)}
+        self.kept = Kept(child.name.value, base, once, bound | scope.below, bound | theirs_bound, theirs_bound)
         self.scope = replace(scope, parent_methods=frozenset(methods))
         self.tail: list[Item] = []
 
@@ -264,6 +265,10 @@ def _line(statement: cst.BaseStatement, node: cst.BaseSmallStatement) -> cst.Bas
 def _value(item: Item) -> cst.BaseExpression | None:
     value = getattr(small(item.node), "value", None)
     return value if isinstance(value, cst.BaseExpression) else None
+
+
+def _is_property(method: cst.FunctionDef) -> bool:
+    return any(m.matches(each.decorator, m.Name("property")) for each in method.decorators)
 
 
 def _function(item: Item) -> cst.FunctionDef:

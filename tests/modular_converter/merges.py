@@ -2,6 +2,7 @@
 
 import inspect
 import random
+import re
 import types
 from collections.abc import Callable, Iterator
 
@@ -79,6 +80,7 @@ class Merge:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.seed = seed
+        self.has: set[str] = set()
         self.parent_signature = self._signature(own=False)
         self.parent = self._parent()
         self.shard = self._shard()
@@ -109,7 +111,7 @@ class Merge:
         return ", ".join(parts)
 
     def _parent(self) -> str:
-        keyword = self.any("", "", "", "", ", metaclass=Meta", ", flag=1")
+        keyword = self.any(*[""] * 12, ", metaclass=Meta", ", metaclass=Meta", ", flag=1")
         lines = [
             '"""Random parents."""',
             "from toy.base import Apart, Base, Meta, Mixin, mark, twice",
@@ -130,7 +132,7 @@ class Merge:
             "        return x + self.size",
             "",
             "",
-            *(["@mark"] if self.chance(0.05) else []),
+            *(["@mark"] if self.chance(0.03) else []),
             f"class ZzLayer(Base{keyword}):",
             *indented(self._parent_body()),
             *(["", "", "ZzLayer.after = 7"] if self.chance(0.1) else []),
@@ -142,9 +144,14 @@ class Merge:
         lines += self.some(
             ['kind = "zz"', "factor = 2", "double = factor * 2", "names: list = []", "size: int = 4", "limit = LIMIT"], 1, 5
         )
+        if "factor = 2" not in lines:
+            lines = [line.replace("factor *", "LIMIT *") for line in lines]
         lines += ["", "def __init__(self, size, depth=2, *, name='zz', **kwargs):", *indented(self._parent_init())]
-        for method in self.random.sample([self._forward, self._helper, self._width, self._makers, self._odd], 4):
-            lines += ["", *method()]
+        left_out = self.random.choice([self._forward, self._helper, self._width, self._makers, self._odd])
+        for method in self.random.sample([self._forward, self._helper, self._width, self._makers, self._odd], 5):
+            if method != left_out or self.chance(0.3):
+                self.has.add(method.__name__)
+                lines += ["", *method()]
         return [line for line in lines if line is not None]
 
     def _parent_init(self) -> list[str]:
@@ -167,7 +174,10 @@ class Merge:
             "self.options = dict(kwargs)",
             "self.a = 1; self.b = 2",
         ]
-        return self.some(pool, 2, 9)
+        lines = self.some(pool, 2, 9)
+        if "scale = depth + 1" not in lines:
+            lines = [line.replace("= scale", "= depth") for line in lines]
+        return lines
 
     def _forward(self) -> list[str]:
         first = self.parent_signature.split(", ")[1]
@@ -229,21 +239,24 @@ class Merge:
         )
 
     def _shard(self) -> str:
-        bases = self.any(*["ZzLayer"] * 8, "ZzLayer, Mixin", "Mixin, ZzLayer", "Chained, ZzLayer", "Apart, ZzLayer", "ZzLayer, Apart")
+        bases = self.any(*["ZzLayer"] * 14, "ZzLayer, Mixin", "ZzLayer, Mixin", "Mixin, ZzLayer", "Chained, ZzLayer", "Apart, ZzLayer", "ZzLayer, Apart")
         keyword = self.any(*[""] * 8, ", metaclass=Other", ", flag=2", ", flag=1")
+        body = indented(self._child_body())
+        limit = []
+        if any(re.search(r"\bLIMIT\b(?! =)", line) for line in body):
+            limit = ["LIMIT = 8", ""] if self.chance(0.1) else ["LIMIT = 3", ""]
+            limit = ["LIMIT = 1", *limit] if self.chance(0.05) else limit
         lines = [
             "import math",
             "",
             "from toy.base import Apart, Chained, Mixin, Other, mark, twice",
-            "from toy.modeling_zz%d import ZzLayer, leaf" % self.seed,
+            f"from toy.m{self.seed}.modeling_zz import ZzLayer, leaf",
             "",
             "",
-            *(["LIMIT = 8", ""] if self.chance(0.08) else ["LIMIT = 3", ""]),
-            *(["STEP = 1", ""] if self.chance(0.5) else []),
-            *(["LIMIT = LIMIT", ""] if self.chance(0.03) else []),
-            *(["@mark"] if self.chance(0.05) else []),
+            *limit,
+            *(["@mark"] if self.chance(0.03) else []),
             f"class NewLayer({bases}{keyword}):",
-            *indented(self._child_body()),
+            *body,
             "",
             "",
             *(["NewLayer.extra = 5", ""] if self.chance(0.1) else []),
@@ -259,7 +272,9 @@ class Merge:
         )
         methods = [self._child_init, self._child_forward, self._child_helper, self._child_width, self._child_odd, self._child_makers]
         for method in self.random.sample(methods, self.random.randint(1, 4)):
-            lines += ["", *method()]
+            known = method.__name__.replace("_child", "") in self.has or method == self._child_init
+            if known or self.chance(0.05):
+                lines += ["", *method()]
         return lines
 
     def _call(self, name: str, signature: str, own: str) -> str:
@@ -327,6 +342,8 @@ class Merge:
             0,
             5,
         )
+        if not {"scale = 9", "scale = 7"} & {*before, *after} and "scale" not in signature:
+            after = [line for line in after if "self.mine = scale" not in line]
         call = self.any(*[call] * 8, f"made = {call}", f"p = super()\n{call}")
         if self.chance(0.08) and after:
             call = f"{call}; {after.pop(0)}" if "\n" not in after[0] else call
@@ -352,7 +369,7 @@ class Merge:
                 ["f = super().forward", f"return f({call.partition('(')[2].partition('(')[2]}"],
                 [f"if {local} == 1:", f"    return {call}", "return 0"],
                 ["return 5"],
-                [call, f"return {self.any('h', local)}"],
+                [call, f"return {'h' if 'h = 40' in before else local}"],
                 [f"return [{call} for _ in range(1)]" if self.chance(0.1) else f"return {call}"],
                 [f"{call}", "h = 2", "return h"],
             ]
@@ -412,7 +429,7 @@ class Merge:
                 ["def _(self):", "    return 1", "", "def _(self):", "    return 2", "", "two = _"],
                 ["@twice", "def double_up(self):", "    return 1", "", "def double_up(self):", "    return 3"],
                 ["class Inner:", "    value = 2"],
-                ["kind = AttributeError()"],
+                ["kind = AttributeError()"] if "kind = " in self.parent else ["kinds = 1"],
                 ["kind = factor = 7"],
                 ["for step in range(2):", "    pass"],
             ]
@@ -423,23 +440,32 @@ def indented(lines: list[str]) -> list[str]:
     return [("    " + part if part else part) for line in lines for part in line.split("\n")] or ["    pass"]
 
 
-def behaviour(cls: type, canonical: Callable[[str], str], skip: set[str]) -> dict[str, object]:
-    """Everything that a user of a class sees: its attributes, and what its methods return, raise and leave behind."""
-    return dict(_seen(cls, canonical, skip))
+CALLS = (((), {}), ((2,), {}), ((7, 2), {}), ((1,), {"y": 2}), ((3,), {"scale": 2, "q": 1}), ((), {"x": 1}))
 
 
-def _seen(cls: type, canonical: Callable[[str], str], skip: set[str]) -> Iterator[tuple[str, object]]:
+def behaviour(cls: type, canonical: Callable[[str], str], skip: set[str], keywords: set[str]) -> dict[str, object]:
+    """Everything that a user of a class sees: its attributes, and what its methods return, raise and leave behind.
+
+    Methods in `keywords` are called by keyword only: `**super_kwargs` takes no positional arguments in Python, but in the
+    expansion, which has the parent's parameters in its place.
+    """
+    return dict(_seen(cls, canonical, skip, keywords))
+
+
+def _seen(
+    cls: type, canonical: Callable[[str], str], skip: set[str], keywords: set[str]
+) -> Iterator[tuple[str, object]]:
     names = sorted(name for name in dir(cls) if not name.startswith("_") and name not in skip)
     yield "names", names
     for name in names:
         value = inspect.getattr_static(cls, name)
         yield f"class {name}", _told(value, canonical)
-    for arguments in ((2,), (5, 3), (3,)):
+    for arguments in ((2,), (3,)) if "__init__" in keywords else ((2,), (5, 3), (3,)):
         made = _attempt(canonical, cls, *arguments)
         yield f"made {arguments}", made
         if isinstance(made, _Told):
             for name in names:
-                yield from _uses(made.value, name, canonical, arguments)
+                yield from _uses(made.value, name, canonical, arguments, name in keywords)
 
 
 class _Told(tuple):
@@ -448,13 +474,15 @@ class _Told(tuple):
     value: object
 
 
-def _uses(made: object, name: str, canonical: Callable[[str], str], arguments: tuple) -> Iterator[tuple[str, object]]:
+def _uses(
+    made: object, name: str, canonical: Callable[[str], str], arguments: tuple, keyword: bool
+) -> Iterator[tuple[str, object]]:
     value = _attempt(canonical, getattr, made, name)
     yield f"{arguments}.{name}", value
     if isinstance(inspect.getattr_static(type(made), name), property):
         yield f"{arguments}.{name} = 8", _attempt(canonical, setattr, made, name, 8)
     found = getattr(made, name, None) if not isinstance(value, tuple) or value[:1] != ("raised",) else None
-    for given, named in (((), {}), ((2,), {}), ((7, 2), {}), ((1,), {"y": 2}), ((), {"x": 1}), ((3,), {"scale": 2, "q": 1})):
+    for given, named in CALLS if not keyword else CALLS[-1:]:
         if callable(found):
             yield f"{arguments}.{name}{given}{named}", _attempt(canonical, found, *given, **named)
             yield f"{arguments}.{name}{given}{named} leaves", _told(made, canonical)
@@ -504,4 +532,4 @@ def _told(value: object, canonical: Callable[[str], str]) -> object:
         return "method"
     if hasattr(value, "__dict__"):
         return canonical(type(value).__name__), _told(vars(value), canonical)
-    return canonical(repr(value))
+    return canonical(repr(value)) if isinstance(value, int | float | str | None) else type(value).__name__

@@ -20,7 +20,8 @@ def test_a_random_shard_means_what_it_says(toy: Toy, start: int, capsys: pytest.
     toy.parent("base", BASE)
     paths = {}
     for name, merge in merges.items():
-        toy.parent(f"modeling_zz{merge.seed}", merge.parent)
+        toy.write(toy.root / "toy" / f"m{merge.seed}" / "__init__.py", "")
+        toy.write(toy.root / "toy" / f"m{merge.seed}" / "modeling_zz.py", merge.parent)
         toy.write(toy.shards / name / "modular_new.py", merge.shard)
         paths[toy.shards / name / "modular_new.py"] = merge
     run = toy.run(*paths)
@@ -51,7 +52,8 @@ def compare(path: Path, files: dict[Path, str], toy: Toy) -> str:
         return f"{type(error).__name__}: {error}"
     for name, executed, expanded in pair.classes():
         skip = {each for each, value in oracle._public(executed).items() if oracle._is_deletion(value)}
-        first, second = (behaviour(each, pair.canonical, skip) for each in (executed, expanded))
+        keywords = {each for cls in executed.__mro__ for each, value in vars(cls).items() if "super_kwargs" in getattr(getattr(value, "__code__", None), "co_varnames", ())}
+        first, second = (behaviour(each, pair.canonical, skip, keywords) for each in (executed, expanded))
         for key in first.keys() | second.keys():
             if first.get(key) != second.get(key):
                 return f"{name} {key}: executed {first.get(key)}, expanded {second.get(key)}\n{files[path.parent / 'modeling_new.py']}"
