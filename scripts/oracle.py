@@ -18,9 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .modular_converter.places import home_of
-from .modular_converter.resolve import module_file
-from .modular_converter.run import expand
 from .modular_converter.shard import Shard, read_shard
 from .modular_converter.siblings import siblings_of
 
@@ -116,7 +113,10 @@ def _substitute(parent: types.ModuleType, shard: types.ModuleType, rename: Calla
     replaced = {}
     for name, value in list(vars(parent).items()):
         mine = vars(shard).get(rename(name))
-        own = getattr(mine, "__module__", None) == shard.__name__ and getattr(value, "__module__", None) == parent.__name__
+        own = (
+            getattr(mine, "__module__", None) == shard.__name__
+            and getattr(value, "__module__", None) == parent.__name__
+        )
         if own and isinstance(mine, type | types.FunctionType):
             replaced[value] = mine
             setattr(parent, name, mine)
@@ -132,7 +132,10 @@ def _substitute(parent: types.ModuleType, shard: types.ModuleType, rename: Calla
 
 def _rebase(value: type, replaced: Mapping[Any, Any]) -> None:
     """Put the family's classes in the place of a class's bases, but for those that inherit from it themselves."""
-    bases = tuple(replaced[base] if base in replaced and not issubclass(replaced[base], value) else base for base in value.__bases__)
+    bases = tuple(
+        replaced[base] if base in replaced and not issubclass(replaced[base], value) else base
+        for base in value.__bases__
+    )
     if bases != value.__bases__:
         value.__bases__ = bases
 
@@ -157,8 +160,8 @@ def compare_classes(pair: Pair, comparison: Comparison) -> None:
 
 
 def _class_differences(executed: type, expanded: type, pair: Pair) -> Iterator[str]:
-    mine, theirs = _public(executed), _public(expanded)
-    deleted = {name for name, value in mine.items() if _is_deletion(value)}
+    mine, theirs = public(executed), public(expanded)
+    deleted = {name for name, value in mine.items() if is_deletion(value)}
     for name in sorted((mine.keys() ^ theirs.keys()) - deleted):
         yield f".{name}: {'only when executed' if name in mine else 'only in the expansion'}"
     for name in sorted((mine.keys() & theirs.keys()) - deleted):
@@ -170,16 +173,21 @@ def _class_differences(executed: type, expanded: type, pair: Pair) -> Iterator[s
         yield f": inherits from {first} when executed, from {second} in the expansion"
 
 
-def _public(cls: type) -> dict[str, object]:
+def public(cls: type) -> dict[str, object]:
     """The attributes without an underscore, and the methods that Python calls itself, as they lie in their classes."""
     found: dict[str, object] = {}
     for each in reversed(cls.__mro__):
-        special = {"__init__", "__call__", "__eq__", "__len__", "__iter__", "__getitem__", "__post_init__"} if each is not object else set()
+        special = (
+            {"__init__", "__call__", "__eq__", "__len__", "__iter__", "__getitem__", "__post_init__"}
+            if each is not object
+            else set()
+        )
         found |= {name: value for name, value in vars(each).items() if not name.startswith("_") or name in special}
     return found
 
 
-def _is_deletion(value: object) -> bool:
+def is_deletion(value: object) -> bool:
+    """Whether an attribute of an executed shard is what takes the parent's away in the expansion."""
     if isinstance(value, types.FunctionType) and value.__code__.co_names[:1] == ("AttributeError",):
         return "raise AttributeError" in inspect.getsource(value)
     return isinstance(value, AttributeError)

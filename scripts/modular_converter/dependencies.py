@@ -49,11 +49,15 @@ class Dependencies:
     def shadowed(self, parent: int) -> frozenset[str]:
         """The constants of the shard that a parent's file has with another value."""
         view = self.views[parent]
-        mine = ((name, entry) for name, entry in self.shard.entries.items() if entry.kind == "constant" and name in view)
+        mine = (
+            (name, entry) for name, entry in self.shard.entries.items() if entry.kind == "constant" and name in view
+        )
         return frozenset(
             name
             for name, entry in mine
-            if not (_SHARD_CONSTANT.search(name) or "_DOCSTRING" in name or same_code(entry.nodes[0], view[name].nodes[0]))
+            if not (
+                _SHARD_CONSTANT.search(name) or "_DOCSTRING" in name or same_code(entry.nodes[0], view[name].nodes[0])
+            )
         )
 
     def order(self, parent: int | None, needed: Iterable[str]) -> Key:

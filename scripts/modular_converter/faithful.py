@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import libcst as cst
 from libcst import matchers as m
 
-from .arguments import Binding, bind
+from .arguments import Binding, bind, is_literal
 from .decorators import inherited_decorator
 from .docstrings import outside_statements
 from .scopes import Names, names_of_body, names_of_expression, own_walk
-from .tree import block, code, small, walk
+from .tree import block, code, small
 from .unroll import Body, super_call
 
 
@@ -93,9 +93,11 @@ def _returns_alike(statement: cst.BaseStatement, after: Body, pasted: Body) -> b
 
 
 def _drop_unused(binding: Binding, theirs: Names) -> None:
-    """What the parent's body does not mention needs no assignment; a call is made anyway."""
+    """What the parent's body does not mention needs no assignment, unless giving its value might do something."""
     for name, value in list(binding.given.items()):
-        if name not in theirs.all and not any(isinstance(each, cst.Call | cst.Await) for each in walk(value)):
+        if name not in theirs.all and (
+            isinstance(value, cst.Name) or is_literal(value) or not code(value).strip("(){}")
+        ):
             del binding.given[name]
             binding.same.discard(name)
 

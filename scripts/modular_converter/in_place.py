@@ -164,7 +164,7 @@ def _set_into(nodes: Iterable[cst.CSTNode]) -> Iterator[str]:
     """The names of objects whose attributes or items are assigned."""
     for each in nodes:
         if isinstance(each, cst.AssignTarget | cst.AugAssign | cst.AnnAssign | cst.Del):
-            target = each.target
+            target: cst.BaseExpression = each.target
             while isinstance(target, cst.Attribute | cst.Subscript):
                 target = target.value
             if isinstance(target, cst.Name):
@@ -198,7 +198,7 @@ def _deleted(
         if _is_nowhere(text, paste, first):
             hint = nearest(text, {assigned_target(each) or "" for each in paste.pasted})
             report(target, f"`del {text}` deletes nothing: the parent's method never assigns it{hint}")
-        yield cst.SimpleStatementLine([cst.Del(target)])
+        yield cst.SimpleStatementLine([cst.Del(target)])  # type: ignore[arg-type]
 
 
 def _is_nowhere(text: str, paste: Paste, first: str) -> bool:

@@ -5,7 +5,7 @@ all the same stays in the class, under a name of its own: `self._zz_layer_forwar
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import libcst as cst
@@ -74,30 +74,41 @@ def _first(function: cst.FunctionDef) -> str:
 
 def _problems(body: Body, first: str, kept: Kept) -> Iterator[tuple[cst.CSTNode, str]]:
     """What cannot be said without the parent."""
-    fine = {id(each.value) for statement in body for each in walk(statement) if m.matches(each, _ON_SUPER)}
-    own = {id(each) for each in own_walk(body)}
-    for each in (node for statement in body for node in walk(statement)):
-        if m.matches(each, _ON_SUPER) and each.attr.value in kept.methods:
-            yield from _use_problems(each, id(each) in own, first, kept)
-        elif m.matches(each, _ON_SUPER) and each.attr.value in kept.bound:
-            message = f"`super().{each.attr.value}` is no plain method of the parent, which is flattened away: write out what it is"
-            yield each, message
-        elif m.matches(each, _SUPER) and id(each) not in fine:
+    found = [each for statement in body for each in walk(statement)]
+    uses = [each for each in found if isinstance(each, cst.Attribute) and m.matches(each, _ON_SUPER)]
+    own = {id(each) for each in own_walk(body)} - {id(each) for node in _comprehensions(found) for each in walk(node)}
+    for use in uses:
+        if use.attr.value in kept.methods:
+            yield from _use_problems(use, id(use) in own, first, kept)
+        elif use.attr.value in kept.bound:
+            message = f"`super().{use.attr.value}` is no plain method of the parent, which is flattened away: write out what it is"
+            yield use, message
+    fine = {id(each.value) for each in uses}
+    for call in (each for each in found if isinstance(each, cst.Call) and m.matches(each, _SUPER)):
+        if id(call) not in fine:
             yield (
-                each,
+                call,
                 "`super()` is flattened away: call its methods where they are needed, as in `super().method(...)`",
             )
-        elif m.matches(each, _SUPER) and each.args and not _is_own(each, first, kept):
+        elif call.args and not _is_own(call, first, kept):
             yield (
-                each,
+                call,
                 "`super(...)` with arguments of its own is not known here: write `super()`, or write out what it does",
             )
+
+
+def _comprehensions(found: Iterable[cst.CSTNode]) -> Iterator[cst.CSTNode]:
+    """Functions of their own, of which Python 3.11 gives none to `super()`."""
+    return (each for each in found if isinstance(each, cst.ListComp | cst.SetComp | cst.DictComp | cst.GeneratorExp))
 
 
 def _use_problems(node: cst.Attribute, own: bool, first: str, kept: Kept) -> Iterator[tuple[cst.CSTNode, str]]:
     name = node.attr.value
     if not own or not first:
-        yield node, f"`super().{name}` in an inner or static function is not known here: call it in the method itself"
+        yield (
+            node,
+            f"`super().{name}` in an inner or static function or a comprehension is not known here: call it in the method itself",
+        )
     elif name in _IMPLICIT:
         yield node, f"`super().{name}` would not reach the parent, which is flattened away: write out what it does"
     elif any(
@@ -119,7 +130,8 @@ def _edits(function: cst.FunctionDef, first: str, kept: Kept) -> Edits:
         return cst.Attribute(cst.Name(first), cst.Name(kept.name(node.attr.value)), lpar=node.lpar, rpar=node.rpar)
 
     def call(node: cst.Call) -> cst.Call:
-        parent = kept.methods.get(node.func.attr.value) if m.matches(node.func, _ON_SUPER) else None
+        called = node.func if isinstance(node.func, cst.Attribute) and m.matches(node.func, _ON_SUPER) else None
+        parent = kept.methods.get(called.attr.value) if called else None
         changed = descend(node, edits)
         return changed.with_changes(args=_passed_on(changed, parent, function)) if parent else changed
 

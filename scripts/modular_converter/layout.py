@@ -4,7 +4,7 @@ A class of the shard brings along what it mentions: functions, constants and, fr
 already emitted are not repeated; a class that lives in another output of the same shard is imported from there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import libcst as cst
@@ -14,6 +14,7 @@ from .classes import is_indented_otherwise, merge_class, specialises
 from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
 from .filetypes import file_type
+from .imported import written_module
 from .outside import from_outside
 from .scopes import names_of_class_body
 from .shard import Entry, Shard
@@ -104,15 +105,16 @@ class Layout:
         for node in theirs.nodes[1:]:
             target = attached_to(node)
             if target is None or target.attr.value in mine:
-                message = f"the parent's file completes {base} with `{code(bare(node)).strip()}`: write that into this class"
+                message = (
+                    f"the parent's file completes {base} with `{code(bare(node)).strip()}`: write that into this class"
+                )
                 self._problem(entry.statement.node, message)
             else:
                 found.append(renamed_owner(node, entry.name))
         return [*found, *entry.statement.nodes[1:]]
 
     def _problem(self, node: cst.CSTNode, message: str) -> None:
-        shard = self.shard
-        shard.problems.append(Diagnostic(shard.path, *shard.source.position(node), message))
+        self.shard.problems.append(Diagnostic(self.shard.path, *self.shard.source.position(node), message))
 
     def _merge(self, entry: Entry, index: int, base: str) -> cst.ClassDef:
         shard = self.shard
@@ -153,20 +155,42 @@ class Layout:
             return cst.ClassDef(child.name, cst.IndentedBlock([cst.SimpleStatementLine([cst.Pass()])]))
         merged = merge_class(child, original, base, shard.names, scope)
         if not exact:
-            self._check_constants(index, {original_names[id(each)] for each in walk(merged) if id(each) in original_names})
+            self._check_constants(
+                index, {original_names[id(each)] for each in walk(merged) if id(each) in original_names}
+            )
         return merged
 
     def _check_constants(self, index: int, names: Iterable[str]) -> None:
         """What is taken from a parent has its own constants, not the shard's of the same name."""
         for name in self.dependencies.shadowed(index).intersection(names):
             entry = self.shard.entries[name]
-            sources = [each for each in (self.shard.source, *self.shard.helpers) if each.definitions.get(name) is entry.statement]
+            sources = [
+                each
+                for each in (self.shard.source, *self.shard.helpers)
+                if each.definitions.get(name) is entry.statement
+            ]
             for source in sources:
                 message = (
                     f"{name} is a constant of {self.shard.parents[index].source.path.name}, too, with another value, which what is "
                     "taken from there uses: one file has one value, give this one another name"
                 )
                 self.shard.problems.append(Diagnostic(source.path, *source.position(entry.statement.node), message))
+
+    def _check_rebound(self, entry: Entry) -> None:
+        """A name that the parent's file makes in several steps is only half of it in its last one."""
+        parent = self.shard.parents[entry.file]
+        name = entry.statement.name
+        steps = [each for each in parent.source.of_kind("class", "function", "constant") if each.name == name]
+        if any(
+            name in each.identifiers
+            for each in steps[1:]
+            if each.kind == "constant" or identifiers(*_decorators(each.node)) & {name}
+        ):
+            message = f"{name} of {parent.source.path.name} is made of itself in several steps, which cannot be carried over: define it in the shard"
+            nodes = [small(each.node) for each in self.shard.source.of_kind("import")]
+            froms = [each for each in nodes if isinstance(each, cst.ImportFrom)]
+            place = next((each for each in froms if written_module(each) == parent.module), froms[0])
+            self._problem(place, message)
 
     def _place_dependencies(self, output: Output, mentioned: Iterable[str], parent: int | None) -> None:
         graph = self.dependencies.graph(parent)
@@ -222,8 +246,13 @@ class Layout:
                     output.used.add((entry.file, entry.statement.name))
                     if not self.shard.home.inside:
                         self._check_constants(entry.file, entry.identifiers - {entry.name})
+                        self._check_rebound(entry)
                     nodes = tuple(from_outside(self.shard, self.shard.parents[entry.file], node) for node in nodes)
                 output.emit(entry.name, nodes)
+
+
+def _decorators(node: Line) -> Sequence[cst.Decorator]:
+    return getattr(node, "decorators", ())
 
 
 def attached_to(node: Line) -> cst.Attribute | None:

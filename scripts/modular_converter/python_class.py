@@ -118,7 +118,11 @@ class Merge:
         methods = {each.name: _function(each) for each in theirs if each.kind == "method" and not each.half}
         bound = frozenset().union(*(each.bound for each in mine))
         theirs_bound = frozenset().union(*(each.bound for each in theirs))
-        once = {name: each for name, each in methods.items() if [item.name for item in theirs].count(name) == 1 or _is_property(each)}
+        once = {
+            name: each
+            for name, each in methods.items()
+            if [item.name for item in theirs].count(name) == 1 or _is_property(each)
+        }
         self.kept = Kept(child.name.value, base, once, bound | scope.below, bound | theirs_bound, theirs_bound)
         self.scope = replace(scope, parent_methods=frozenset(methods))
         self.tail: list[Item] = []

@@ -10,6 +10,7 @@ from .unroll import Scope
 
 
 _FIELDS = m.Decorator(decorator=m.Name("dataclass") | m.Call(func=m.Name("dataclass")))
+_BINDS_ALWAYS = (cst.FunctionDef, cst.ClassDef, cst.Assign)
 _HARMLESS = ("total",)  # of a TypedDict: which keys are required
 _HOOKS = ("__init_subclass__", "__slots__")
 
@@ -34,7 +35,8 @@ def _check_before(name: str, arg: cst.Arg, child: cst.ClassDef, parent: cst.Clas
     """A base before the parent comes first in Python; what is merged into the class comes before all of them."""
     offer = scope.offered(name)
     theirs = names_of_class_body(block(parent.body).body).bound
-    mine = names_of_class_body(block(child.body).body).bound
+    always = [each for each in block(child.body).body if isinstance(small(each), _BINDS_ALWAYS)]
+    mine = names_of_class_body(always).bound
     calls_on = any(m.matches(each, m.Name("super")) for each in walk(child.body))
     shared = (offer.names & theirs) - (frozenset() if calls_on else mine) | (offer.supers & theirs)
     if shared:

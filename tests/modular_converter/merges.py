@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Iterator
 
 
-BASE = '''
+BASE = """
 import functools
 
 
@@ -71,7 +71,7 @@ def twice(function):
 def mark(cls):
     cls.marked = cls.__name__[-5:]
     return cls
-'''
+"""
 
 
 class Merge:
@@ -142,7 +142,9 @@ class Merge:
     def _parent_body(self) -> list[str]:
         lines = [self.any('"""Theirs."""', "'theirs'", "", "")]
         lines += self.some(
-            ['kind = "zz"', "factor = 2", "double = factor * 2", "names: list = []", "size: int = 4", "limit = LIMIT"], 1, 5
+            ['kind = "zz"', "factor = 2", "double = factor * 2", "names: list = []", "size: int = 4", "limit = LIMIT"],
+            1,
+            5,
         )
         if "factor = 2" not in lines:
             lines = [line.replace("factor *", "LIMIT *") for line in lines]
@@ -206,7 +208,10 @@ class Merge:
 
     def _helper(self) -> list[str]:
         kind = "async " if self.chance(0.1) else ""
-        return [f"{kind}def helper(self, x):", *indented([self.any("return ('theirs', x)", "self.helped = x", "yield x")])]
+        return [
+            f"{kind}def helper(self, x):",
+            *indented([self.any("return ('theirs', x)", "self.helped = x", "yield x")]),
+        ]
 
     def _width(self) -> list[str]:
         lines = ["@property", "def width(self):", "    return getattr(self, 'size', 1) * 10"]
@@ -239,7 +244,15 @@ class Merge:
         )
 
     def _shard(self) -> str:
-        bases = self.any(*["ZzLayer"] * 14, "ZzLayer, Mixin", "ZzLayer, Mixin", "Mixin, ZzLayer", "Chained, ZzLayer", "Apart, ZzLayer", "ZzLayer, Apart")
+        bases = self.any(
+            *["ZzLayer"] * 14,
+            "ZzLayer, Mixin",
+            "ZzLayer, Mixin",
+            "Mixin, ZzLayer",
+            "Chained, ZzLayer",
+            "Apart, ZzLayer",
+            "ZzLayer, Apart",
+        )
         keyword = self.any(*[""] * 8, ", metaclass=Other", ", flag=2", ", flag=1")
         body = indented(self._child_body())
         limit = []
@@ -260,7 +273,11 @@ class Merge:
             "",
             "",
             *(["NewLayer.extra = 5", ""] if self.chance(0.1) else []),
-            *(["class NewHead(NewLayer):", "    def helper(self, x):", "        return ('head', x)", "", ""] if self.chance(0.2) else []),
+            *(
+                ["class NewHead(NewLayer):", "    def helper(self, x):", "        return ('head', x)", "", ""]
+                if self.chance(0.2)
+                else []
+            ),
             '__all__ = ["NewLayer"]',
         ]
         return "\n".join(line for line in lines if line is not None) + "\n"
@@ -268,9 +285,26 @@ class Merge:
     def _child_body(self) -> list[str]:
         lines = [self.any('"""Mine."""', "'mine'", "", "")]
         lines += self.some(
-            ['kind = "new"', "factor = 3", "triple = 3", "size = 6", "names: list", "limit = 1; other = 2", "LIMIT = 4"], 0, 3
+            [
+                'kind = "new"',
+                "factor = 3",
+                "triple = 3",
+                "size = 6",
+                "names: list",
+                "limit = 1; other = 2",
+                "LIMIT = 4",
+            ],
+            0,
+            3,
         )
-        methods = [self._child_init, self._child_forward, self._child_helper, self._child_width, self._child_odd, self._child_makers]
+        methods = [
+            self._child_init,
+            self._child_forward,
+            self._child_helper,
+            self._child_width,
+            self._child_odd,
+            self._child_makers,
+        ]
         for method in self.random.sample(methods, self.random.randint(1, 4)):
             known = method.__name__.replace("_child", "") in self.has or method == self._child_init
             if known or self.chance(0.05):
@@ -316,7 +350,9 @@ class Merge:
         if self.chance(0.1):
             arguments[0] = "size + 1"
         call = f"super().__init__({', '.join(arguments)})"
-        before = self.some(["size = size * 2", "self.early = 1", "scale = 9", "if size < 0:\n    return", "local = leaf(size)"], 0, 2)
+        before = self.some(
+            ["size = size * 2", "self.early = 1", "scale = 9", "if size < 0:\n    return", "local = leaf(size)"], 0, 2
+        )
         after = self.some(
             [
                 "self.size = 9",
@@ -355,7 +391,17 @@ class Merge:
         local = "kwargs" if "super_kwargs" in signature else signature.split(", ")[1].partition("=")[0]
         if "super_kwargs" in signature:
             local = "1"
-        before = self.some([f"{local} = {local} + 1" if local != "1" else "one = 1", "h = 40", "leaf = 3", "k = LIMIT", f"if {local} == 7:\n    return 70"], 0, 2)
+        before = self.some(
+            [
+                f"{local} = {local} + 1" if local != "1" else "one = 1",
+                "h = 40",
+                "leaf = 3",
+                "k = LIMIT",
+                f"if {local} == 7:\n    return 70",
+            ],
+            0,
+            2,
+        )
         form = self.random.choice(
             [
                 [f"return {call}"],
@@ -411,7 +457,13 @@ class Merge:
     def _child_makers(self) -> list[str]:
         return self.random.choice(
             [
-                ["@classmethod", "def build(cls, size=3):", "    made = super().build(size)", "    made.mine = True", "    return made"],
+                [
+                    "@classmethod",
+                    "def build(cls, size=3):",
+                    "    made = super().build(size)",
+                    "    made.mine = True",
+                    "    return made",
+                ],
                 ["@classmethod", "def build(cls, size=4):", "    return super().build(size)"],
                 ["@staticmethod", "def constant(x=2):", "    return x"],
                 ["def constant(self, x=2):", "    return super().constant(x) + 1"],
@@ -506,7 +558,9 @@ def _attempt(canonical: Callable[[str], str], function: Callable, *args: object,
 
 def _message(error: Exception, canonical: Callable[[str], str]) -> str:
     """What an exception says; whose arguments were wrong is told with the name of a method, which may be a kept one."""
-    return "" if isinstance(error, TypeError | UnboundLocalError | NameError | AttributeError) else canonical(str(error))
+    return (
+        "" if isinstance(error, TypeError | UnboundLocalError | NameError | AttributeError) else canonical(str(error))
+    )
 
 
 def _awaited(coroutine: types.CoroutineType) -> object:
