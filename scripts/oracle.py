@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .modular_converter.places import FILE_TYPES
 from .modular_converter.shard import Shard, read_shard
 from .modular_converter.siblings import siblings_of
 
@@ -57,8 +58,8 @@ def load(path: Path, folder: Path) -> Pair:
     shard = read_shard(path, siblings_of(path, lambda each: each.parent, {}))
     executed = execute(shard)
     package = _package(f"_hetero_expansion_{next(_NUMBERS)}", [folder, path.parent])
-    files = sorted(folder.glob(f"*_{shard.model}.py"), key=lambda file: not file.stem.startswith("configuration"))
-    expanded = {file.stem: importlib.import_module(f"{package}.{file.stem}") for file in files}
+    names = [name for kind in FILE_TYPES if (folder / f"{(name := f'{kind}_{shard.model}')}.py").is_file()]
+    expanded = {name: importlib.import_module(f"{package}.{name}") for name in names}
     return Pair(shard, executed, expanded, canonical_names(shard))
 
 

@@ -12,7 +12,7 @@ from toybox import Toy
 from transformers_heterogeneous.scripts import oracle
 
 
-NUMBER = int(os.environ.get("RANDOM_MERGES", "400"))
+NUMBER = int(os.environ.get("RANDOM_MERGES", "300"))
 
 
 @pytest.mark.parametrize("start", [0])
