@@ -204,16 +204,17 @@ def _described(value: object, canonical: Callable[[str], str]) -> object:
         parameters = inspect.signature(value).parameters.values()
         defaults = [(each.name, each.kind.name, _described(each.default, canonical)) for each in parameters]
         return "async method" if inspect.iscoroutinefunction(value) else "method", defaults
-    return _plain(value, canonical)
+    return plain(value, canonical)
 
 
-def _plain(value: object, canonical: Callable[[str], str]) -> object:
+def plain(value: object, canonical: Callable[[str], str]) -> object:
+    """Plain values with canonical names, and the kind of everything else."""
     if isinstance(value, str):
         return canonical(value)
     if isinstance(value, Mapping):
-        return {_plain(key, canonical): _plain(each, canonical) for key, each in value.items()}
+        return {plain(key, canonical): plain(each, canonical) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each, canonical) for each in value]
+        return [plain(each, canonical) for each in value]
     if isinstance(value, _PLAIN):
         return value
     return canonical(value.__name__) if isinstance(value, type) else canonical(type(value).__name__)
