@@ -1,5 +1,5 @@
 from transformers.models.bert.configuration_bert import BertConfig
-from transformers.models.bert.modeling_bert import BertForMaskedLM, BertPooler, BertSelfOutput
+from transformers.models.bert.modeling_bert import BertModel, BertPooler, BertSelfOutput
 
 
 class BoldBertConfig(BertConfig):
@@ -13,11 +13,12 @@ class BoldBertSelfOutput(BertSelfOutput):
 
 class BoldBertPooler(BertPooler):
     def forward(self, hidden_states):
-        return super().forward(hidden_states), hidden_states
+        pooled = super().forward(hidden_states)
+        return pooled + hidden_states[:, -1]
 
 
-class BoldBertForMaskedLM(BertForMaskedLM):
+class BoldBertModel(BertModel):
     pass
 
 
-__all__ = ["BoldBertConfig", "BoldBertForMaskedLM"]
+__all__ = ["BoldBertConfig", "BoldBertModel"]
