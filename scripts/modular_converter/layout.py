@@ -4,12 +4,13 @@ A class of the shard brings along what it mentions: functions, constants and, fr
 already emitted are not repeated; a class that lives in another output of the same shard is imported from there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import libcst as cst
 
 from .ancestry import Offer, offer_of, own_offer
+from .carried import attached_to, decorators_of, defined_below, names_left, renamed_owner
 from .classes import is_indented_otherwise, merge_class, specialises
 from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
@@ -19,7 +20,7 @@ from .outside import from_outside
 from .scopes import names_of_class_body
 from .shard import Entry, Shard
 from .source import Line
-from .tree import bare, block, code, identifiers, small, walk
+from .tree import bare, block, code, identifiers, small
 from .unroll import Scope
 
 
@@ -113,19 +114,28 @@ class Layout:
                 found.append(renamed_owner(node, entry.name))
         return [*found, *entry.statement.nodes[1:]]
 
-    def _problem(self, node: cst.CSTNode, message: str) -> None:
-        self.shard.problems.append(Diagnostic(self.shard.path, *self.shard.source.position(node), message))
+    def _problem(self, node: cst.CSTNode, message: str, warning: bool = False) -> None:
+        place = self.shard.source.position(node)
+        self.shard.problems.append(Diagnostic(self.shard.path, *place, message, warning))
 
     def _merge(self, entry: Entry, index: int, base: str) -> cst.ClassDef:
         shard = self.shard
         parent = self.dependencies.views[index][shard.parents[index].renaming.name(base)]
-        exact = shard.home.inside
+        child, original = entry.statement.node, from_outside(shard, shard.parents[index], parent.nodes[0])
+        assert isinstance(child, cst.ClassDef) and isinstance(original, cst.ClassDef)
+        pairs = ((child, entry.statement.indent), (original, parent.statement.indent))
+        if any(is_indented_otherwise(node, indent) for node, indent in pairs):
+            message = "must both be indented by four spaces a level, as they become one class"
+            self._problem(child, f"{entry.name} and its parent {message}")
+            return cst.ClassDef(child.name, cst.IndentedBlock([cst.SimpleStatementLine([cst.Pass()])]))
+        merged = merge_class(child, original, base, shard.names, self._scope(entry))
+        if not shard.home.inside:
+            self._check_constants(index, names_left(original, merged))
+        return merged
 
-        def report(node: cst.CSTNode, message: str, warning: bool = False) -> None:
-            shard.problems.append(Diagnostic(shard.path, *shard.source.position(node), message, warning))
-
-        def inherited() -> Offer:
-            return offer_of(shard.bases[entry.name], shard.source)
+    def _scope(self, entry: Entry) -> Scope:
+        """What merging a class has to know of its surroundings."""
+        shard = self.shard
 
         def offered(name: str) -> Offer:
             return own_offer([name], shard.source)
@@ -134,31 +144,15 @@ class Layout:
             offer = offered(name)
             return base in offer.classes or (not offer.complete and specialises(name, base))
 
-        scope = Scope(
-            report,
-            exact,
-            remembered=[] if exact else None,
-            inherited=inherited,
+        return Scope(
+            self._problem,
+            shard.home.inside,
+            remembered=[] if shard.home.inside else None,
+            inherited=lambda: offer_of(shard.bases[entry.name], shard.source),
             offered=offered,
             replaces=replaces,
             below=defined_below(shard, entry.name),
         )
-        child, original = entry.statement.node, from_outside(shard, shard.parents[index], parent.nodes[0])
-        assert isinstance(child, cst.ClassDef) and isinstance(original, cst.ClassDef)
-        original_names = {id(each): each.value for each in walk(original) if isinstance(each, cst.Name)}
-        pairs = ((child, entry.statement.indent), (original, parent.statement.indent))
-        if any(is_indented_otherwise(node, indent) for node, indent in pairs):
-            report(
-                child,
-                f"{entry.name} and its parent must both be indented by four spaces a level, as they become one class",
-            )
-            return cst.ClassDef(child.name, cst.IndentedBlock([cst.SimpleStatementLine([cst.Pass()])]))
-        merged = merge_class(child, original, base, shard.names, scope)
-        if not exact:
-            self._check_constants(
-                index, {original_names[id(each)] for each in walk(merged) if id(each) in original_names}
-            )
-        return merged
 
     def _check_constants(self, index: int, names: Iterable[str]) -> None:
         """What is taken from a parent has its own constants, not the shard's of the same name."""
@@ -184,7 +178,7 @@ class Layout:
         if any(
             name in each.identifiers
             for each in steps[1:]
-            if each.kind == "constant" or identifiers(*_decorators(each.node)) & {name}
+            if each.kind == "constant" or identifiers(*decorators_of(each.node)) & {name}
         ):
             message = f"{name} of {parent.source.path.name} is made of itself in several steps, which cannot be carried over: define it in the shard"
             nodes = [small(each.node) for each in self.shard.source.of_kind("import")]
@@ -249,34 +243,6 @@ class Layout:
                         self._check_rebound(entry)
                     nodes = tuple(from_outside(self.shard, self.shard.parents[entry.file], node) for node in nodes)
                 output.emit(entry.name, nodes)
-
-
-def _decorators(node: Line) -> Sequence[cst.Decorator]:
-    return getattr(node, "decorators", ())
-
-
-def attached_to(node: Line) -> cst.Attribute | None:
-    """`Class.attribute` of an assignment to it."""
-    match small(node):
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name()) as target)]):
-            return target
-    return None
-
-
-def renamed_owner(node: Line, name: str) -> Line:
-    """The same assignment to an attribute of another class."""
-    target = attached_to(node)
-    assert target is not None and isinstance(target.value, cst.Name)
-    assigned = target.with_changes(value=target.value.with_changes(value=name))
-    return node.with_changes(body=[small(node).with_changes(targets=[cst.AssignTarget(assigned)])])
-
-
-def defined_below(shard: Shard, name: str) -> frozenset[str]:
-    """The names that subclasses of a class in the same shard define."""
-    below = [each for each, bases in shard.bases.items() if name in bases]
-    nodes = [shard.entries[each].statement.node for each in below]
-    own = [names_of_class_body(block(node.body).body).bound for node in nodes if isinstance(node, cst.ClassDef)]
-    return frozenset().union(*own, *(defined_below(shard, each) for each in below if each != name))
 
 
 def class_types(shard: Shard) -> dict[str, str]:

@@ -29,7 +29,8 @@ class Scope:
 
     `exact` is for the shards of transformers: they are expanded as the files beside them were, oversights included.
     One of these is memory: what a child assigns or deletes after a `super()` call stays in force for the methods that
-    follow. Other shards get the same result where it is right, and a problem at the place where it would not be.
+    follow. Other shards mean what Python says: what a base offers and replaces, and what subclasses in the same shard
+    define, is for them.
     """
 
     report: Report
@@ -121,7 +122,7 @@ def _check_deletions(pasted: Iterable[cst.BaseStatement], after: Iterable[cst.Ba
         if name not in assigned:
             hint = nearest(name, assigned)
             message = f"`del {name}` deletes nothing: the parent's method never assigns it{hint}"
-            scope.report(target, message, warning=scope.exact)
+            scope.report(target, message, warning=True)
 
 
 def _deletions(after: Iterable[cst.BaseStatement]) -> Iterator[tuple[cst.CSTNode, str]]:
