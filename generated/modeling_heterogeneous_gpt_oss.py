@@ -716,8 +716,8 @@ class HeterogeneousGptOssRotaryEmbedding(nn.Module):
 @auto_docstring
 class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
     def __init__(self, config: HeterogeneousGptOssConfig):
-        super().__init__(config)
         config.check_layers()
+        super().__init__(config)
         self.padding_idx = config.pad_token_id
         self.vocab_size = config.vocab_size
 

@@ -1341,9 +1341,9 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel)
 @auto_docstring
 class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrainedModel):
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
-        super().__init__(config)
         config.check_layers()
         has_rope = config.position_embedding_type == "rope" and "attention" in config.mixer_types
+        super().__init__(config)
         self.padding_idx = config.pad_token_id
         self.vocab_size = config.vocab_size
 

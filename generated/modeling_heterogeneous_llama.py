@@ -126,9 +126,10 @@ class HeterogeneousLlamaRotaryEmbedding(nn.Module):
 class HeterogeneousLlamaMLP(nn.Module):
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
         super().__init__()
-        self.config = config
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
+        self.config = model_config
         self.hidden_size = config.hidden_size
-        self.intermediate_size = config.per_layer_config[layer_idx].intermediate_size
+        self.intermediate_size = config.intermediate_size
         self.gate_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.mlp_bias)
         self.up_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.mlp_bias)
         self.down_proj = nn.Linear(self.intermediate_size, self.hidden_size, bias=config.mlp_bias)
@@ -663,8 +664,8 @@ class HeterogeneousLlamaPreTrainedModel(HeterogeneousPreTrainedModel):
 @auto_docstring
 class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
     def __init__(self, config: HeterogeneousLlamaConfig):
-        super().__init__(config)
         config.check_layers()
+        super().__init__(config)
         self.padding_idx = config.pad_token_id
         self.vocab_size = config.vocab_size
 

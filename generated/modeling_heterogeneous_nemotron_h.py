@@ -412,7 +412,7 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
     def __init__(self, config: HeterogeneousNemotronHConfig, layer_idx: int, initialize_mixer_weights: bool = True):
         super().__init__()
         model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        self.config = model_config
+        self.config = config
         self.num_heads = config.mamba_num_heads
         self.hidden_size = config.hidden_size
         self.ssm_state_size = config.ssm_state_size
@@ -470,6 +470,7 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
                 "`causal-conv1d` packages if installed, otherwise the PyTorch implementation."
             )
         self.use_mem_eff_path = True
+        self.config = model_config
 
     @torch.no_grad()
     def init_heterogeneous_nemotron_h_weights(self):
@@ -654,9 +655,10 @@ class HeterogeneousNemotronHRMSNorm(nn.Module):
 class HeterogeneousNemotronHMLP(nn.Module):
     def __init__(self, config: HeterogeneousNemotronHConfig, layer_idx: int, intermediate_size: int | None = None):
         super().__init__()
+        intermediate_size = intermediate_size or config.per_layer_config[layer_idx].intermediate_size
         self.config = config
         self.hidden_size = config.hidden_size
-        self.intermediate_size = intermediate_size or config.per_layer_config[layer_idx].intermediate_size
+        self.intermediate_size = intermediate_size or config.intermediate_size
         self.up_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.mlp_bias)
         self.down_proj = nn.Linear(self.intermediate_size, self.hidden_size, bias=config.mlp_bias)
         self.act_fn = ACT2FN[config.mlp_hidden_act]
@@ -1339,8 +1341,8 @@ class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
 
 class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
     def __init__(self, config: HeterogeneousNemotronHConfig):
-        super().__init__(config)
         config.check_layers()
+        super().__init__(config)
 
         self.embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(

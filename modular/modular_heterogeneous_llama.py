@@ -175,8 +175,9 @@ class HeterogeneousLlamaRotaryEmbedding(LlamaRotaryEmbedding):
 
 class HeterogeneousLlamaMLP(LlamaMLP):
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
         super().__init__(config)
-        self.intermediate_size = config.per_layer_config[layer_idx].intermediate_size
+        self.config = model_config
 
 
 @use_kernel_forward_from_hub("NormMLP")

@@ -386,7 +386,7 @@ class ExpertsConverter(WeightConverter):
 class HeterogeneousNemotronHMamba2Mixer(NemotronHMamba2Mixer):
     def __init__(self, config: HeterogeneousNemotronHConfig, layer_idx: int, initialize_mixer_weights: bool = True):
         model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        super().__init__(config, layer_idx)
+        super().__init__(config, layer_idx, initialize_mixer_weights)
         self.config = model_config
 
 
@@ -396,8 +396,8 @@ class HeterogeneousNemotronHRMSNorm(NemotronHRMSNorm):
 
 class HeterogeneousNemotronHMLP(NemotronHMLP):
     def __init__(self, config: HeterogeneousNemotronHConfig, layer_idx: int, intermediate_size: int | None = None):
-        super().__init__(config)
-        self.intermediate_size = intermediate_size or config.per_layer_config[layer_idx].intermediate_size
+        intermediate_size = intermediate_size or config.per_layer_config[layer_idx].intermediate_size
+        super().__init__(config, intermediate_size)
 
 
 @use_experts_implementation(has_gate=False)

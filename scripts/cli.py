@@ -72,6 +72,15 @@ def say_versions(asked: bool) -> None:
         raise typer.Exit
 
 
+def need_shards_to_run(shards: list[Path] | None, run: bool) -> None:
+    """Stop where `--run` has nothing to run, or `--config` stands alone."""
+    missing = [shard for shard in shards or () if not shard.is_file()]
+    reason = "--config belongs to --run" if not run else "--run takes the shards to run" if not shards else ""
+    if reason or missing:
+        typer.echo(f"hetero check: {reason or f'there is no shard {missing[0]}'}", err=True)
+        raise typer.Exit(2)
+
+
 @app.callback()
 def hetero(
     versions: Annotated[
@@ -111,9 +120,23 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON summary instead of the diff.")] = False,
     strict: Strict = None,
     format: Format = "text",
+    run: Annotated[
+        bool, typer.Option("--run", help="Execute each shard as a Python module and compare it with its expansion.")
+    ] = False,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", help="With --run: fields of the small config that models are built from, or a file."
+        ),
+    ] = None,
 ) -> None:
     """Expand shards in memory and compare with what is on disk; exit 1 when anything differs."""
     need_generator()
+    if run or config is not None:
+        need_shards_to_run(shards, run)
+        from .run_shard import run_command
+
+        raise typer.Exit(run_command(shards or [], config))
     from .generate import check_command
 
     raise typer.Exit(check_command(shards, out, as_json, strict, format))

@@ -1,31 +1,45 @@
 """What the bases of a class offer, as far as their files say: followed through imports, nothing is executed."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import libcst as cst
+from libcst import matchers as m
 
 from .diagnostics import ShardError
 from .imported import aliases
 from .places import home_of, installed_folder
 from .resolve import module_file
 from .source import SourceFile, imports_in, read_source
+from .tree import walk
 
 
 @dataclass(frozen=True)
 class Offer:
-    """Names that bases define; `complete` when no base is out of sight."""
+    """Names that bases define, and those they call on `super()`; `complete` when no base is out of sight."""
 
     names: frozenset[str] = frozenset()
     complete: bool = False
+    supers: frozenset[str] = frozenset()
+    classes: frozenset[str] = frozenset()
 
 
-def offer_of(bases: Iterable[str], source: SourceFile, seen: frozenset[str] = frozenset()) -> Offer:
-    """What the classes called `bases` in a file offer together."""
+def offer_of(bases: Iterable[str], source: SourceFile) -> Offer:
+    """What the classes called `bases` in a file, and `object`, offer together."""
+    found = own_offer(bases, source)
+    return replace(found, names=found.names | frozenset(dir(object)))
+
+
+def own_offer(bases: Iterable[str], source: SourceFile, seen: frozenset[str] = frozenset()) -> Offer:
+    """What classes offer besides what every object has."""
     offers = [_offer(base, source, seen) for base in bases]
-    names = frozenset(dir(object)).union(*(offer.names for offer in offers))
-    return Offer(names, all(offer.complete for offer in offers))
+    return Offer(
+        frozenset().union(*(offer.names for offer in offers)),
+        all(offer.complete for offer in offers),
+        frozenset().union(*(offer.supers for offer in offers)),
+        frozenset().union(*(offer.classes for offer in offers)),
+    )
 
 
 def _offer(name: str, source: SourceFile, seen: frozenset[str]) -> Offer:
@@ -34,11 +48,13 @@ def _offer(name: str, source: SourceFile, seen: frozenset[str]) -> Offer:
         return Offer()
     if found and found.kind == "class":
         assert isinstance(found.node, cst.ClassDef)
-        above = offer_of(found.bases, source, seen | {f"{source.path}:{name}"})
-        return Offer(above.names | _names_in(found.node), above.complete and not found.node.decorators)
+        above = own_offer(found.bases, source, seen | {f"{source.path}:{name}"})
+        names, supers = above.names | _names_in(found.node), above.supers | _supers_in(found.node)
+        return Offer(names, above.complete and not found.node.decorators, supers, above.classes | {name})
     if name == "nn.Module":
         folder = installed_folder("torch")
-        return _offer("Module", read_source(folder / "nn/modules/module.py"), seen) if folder else Offer()
+        above = _offer("Module", read_source(folder / "nn/modules/module.py"), seen) if folder else Offer()
+        return replace(above, classes=above.classes | {name})
     return Offer(complete=True) if name == "object" else _imported_offer(name, source, seen)
 
 
@@ -48,7 +64,8 @@ def _imported_offer(name: str, source: SourceFile, seen: frozenset[str]) -> Offe
             for alias in aliases(node) if isinstance(node, cst.ImportFrom) else ():
                 if (alias.evaluated_alias or alias.evaluated_name) == name:
                     assert isinstance(node, cst.ImportFrom)
-                    return _offer_elsewhere(alias.evaluated_name, node, source, seen)
+                    above = _offer_elsewhere(alias.evaluated_name, node, source, seen)
+                    return replace(above, classes=above.classes | {name})
     return Offer()
 
 
@@ -74,3 +91,12 @@ def _bound(node: cst.CSTNode) -> Iterator[str]:
     elif not isinstance(node, cst.BaseExpression):
         for child in node.children:
             yield from _bound(child)
+
+
+@lru_cache(maxsize=64)
+def _supers_in(node: cst.ClassDef) -> frozenset[str]:
+    """What a class calls on `super()`."""
+    on_super = m.Attribute(value=m.Call(func=m.Name("super")))
+    return frozenset(
+        each.attr.value for each in walk(node) if isinstance(each, cst.Attribute) and m.matches(each, on_super)
+    )

@@ -11,6 +11,8 @@ from .diagnostics import nearest
 from .docstrings import is_docstring
 from .methods import body_of, merge_method, new_method
 from .names import ModelNames
+from .python_class import merge_bodies
+from .python_header import check_hooks, outside_bases, outside_decorators, outside_keywords
 from .rename import Renaming
 from .source import LITERAL_STATEMENT
 from .tree import block, code, comments, small
@@ -42,16 +44,27 @@ def merge_class(
     The parent is already renamed; `base` is how the child's header writes its original name, and `names`
     spells model names.
     """
-    name = child.name.value
+    parent = _fix_words(original, child.name.value, names)
+    if not scope.exact:
+        return _merge_outside(child, parent, base, scope)
     extra = [text for text in base_names(child) if text != base]
     bases = merged_bases(base_names(original), extra)
-    parent = _fix_words(original, name, names)
-    if scope.exact:
-        _warn_of_lost_comment(child, parent, scope)
-    elif comments(child.leading_lines):
-        parent = parent.with_changes(leading_lines=child.leading_lines)
+    _warn_of_lost_comment(child, parent, scope)
     members = _merge_members(child, parent, replace(scope, bases=tuple(bases)))
-    return _assembled(child, parent, bases, members)
+    decorators = merged_decorators(child.decorators, parent.decorators)
+    body = [*members.docstrings, *members.attributes.values(), *members.others.values(), *members.methods.values()]
+    return _assembled(child, parent, bases, parent.keywords, decorators, body)
+
+
+def _merge_outside(child: cst.ClassDef, parent: cst.ClassDef, base: str, scope: Scope) -> cst.ClassDef:
+    """The merged class with the meaning that Python gives to the two."""
+    if comments(child.leading_lines):
+        parent = parent.with_changes(leading_lines=child.leading_lines)
+    check_hooks(child, parent, scope)
+    bases = outside_bases(child, parent, base, scope)
+    keywords, decorators = outside_keywords(child, parent, scope), outside_decorators(child, parent, scope)
+    body = merge_bodies(child, parent, base, replace(scope, bases=tuple(bases)))
+    return _assembled(child, parent, bases, keywords, decorators, body)
 
 
 def base_names(node: cst.ClassDef) -> list[str]:
@@ -176,8 +189,7 @@ def _merge_attributes(mine: Members, theirs: Members, scope: Scope) -> dict[str,
             hint = nearest(name, theirs.attributes)
             message = f"`{name} = AttributeError()` deletes nothing: the parent has no such attribute{hint}"
             scope.report(statement, message)
-    overridden = set() if scope.exact else {name for name, _ in mine.methods}
-    return {name: statement for name, statement in merged.items() if name not in overridden}
+    return merged
 
 
 def _is_deletion(node: cst.CSTNode) -> bool:
@@ -187,7 +199,7 @@ def _is_deletion(node: cst.CSTNode) -> bool:
 def _merge_methods(mine: Members, theirs: Members, scope: Scope) -> Methods:
     kept = {key: method for key, method in theirs.methods.items() if key[0] not in mine.attributes}
     for key, method in mine.methods.items():
-        deleted = _deleted(key, method, kept, scope)
+        deleted = _deleted(key, method, kept)
         for name in deleted:
             del kept[name]
         if not deleted:
@@ -196,23 +208,13 @@ def _merge_methods(mine: Members, theirs: Members, scope: Scope) -> Methods:
     return kept
 
 
-def _deleted(key: MethodKey, method: cst.FunctionDef, kept: Methods, scope: Scope) -> list[MethodKey]:
+def _deleted(key: MethodKey, method: cst.FunctionDef, kept: Methods) -> list[MethodKey]:
     """The parent's methods that a child's method takes away instead of overriding them.
 
     Transformers' own shards recognise a deletion by its layout only: one blank line, a signature of one line, no
     docstring.
     """
-    error = _raised_error(method)
-    if not error:
-        return []
-    if scope.exact:
-        return [key] if key in kept and _is_laid_out_as_deletion(method) else []
-    found = [name for name in kept if name[0] == key[0]]
-    if not found and error == "AttributeError":
-        hint = nearest(key[0], (name for name, _ in kept))
-        message = f"`raise AttributeError` deletes nothing: the parent has no method {key[0]}{hint}"
-        scope.report(method, message)
-    return found
+    return [key] if key in kept and _raises_error(method) and _is_laid_out_as_deletion(method) else []
 
 
 def _is_laid_out_as_deletion(method: cst.FunctionDef) -> bool:
@@ -221,24 +223,30 @@ def _is_laid_out_as_deletion(method: cst.FunctionDef) -> bool:
     return lines == ["\n"] and head.count("\n") == 1 and not getattr(body_of(method)[0], "leading_lines", ())
 
 
-def _raised_error(method: cst.FunctionDef) -> str:
-    """The error that is all a method does, if it is one that deletes; empty otherwise."""
+def _raises_error(method: cst.FunctionDef) -> bool:
+    """Whether the first thing a method does is to raise some error."""
     match body_of(method)[0]:
         case cst.SimpleStatementLine(body=[cst.Raise(exc=cst.Call(func=cst.Name(value=name))), *_]):
-            return name if name.endswith("Error") and not method.decorators else ""
-    return ""
+            return name.endswith("Error") and not method.decorators
+    return False
 
 
-def _assembled(child: cst.ClassDef, parent: cst.ClassDef, bases: Sequence[str], members: Members) -> cst.ClassDef:
+def _assembled(
+    child: cst.ClassDef,
+    parent: cst.ClassDef,
+    bases: Sequence[str],
+    keywords: Sequence[cst.Arg],
+    decorators: Sequence[cst.Decorator],
+    body: Sequence[cst.BaseStatement],
+) -> cst.ClassDef:
     """The parent's header with the child's name, around the merged body."""
     written = {code(arg.value): arg.value for arg in (*parent.bases, *child.bases)}
-    body = [*members.docstrings, *members.attributes.values(), *members.others.values(), *members.methods.values()]
     return parent.with_changes(
         name=child.name,
         type_parameters=child.type_parameters or parent.type_parameters,
-        decorators=merged_decorators(child.decorators, parent.decorators),
+        decorators=decorators,
         bases=[cst.Arg(written[name]) for name in bases],
-        keywords=[arg.with_changes(comma=cst.MaybeSentinel.DEFAULT) for arg in parent.keywords],
+        keywords=[arg.with_changes(comma=cst.MaybeSentinel.DEFAULT) for arg in keywords],
         lpar=cst.MaybeSentinel.DEFAULT,
         rpar=cst.MaybeSentinel.DEFAULT,
         body=block(parent.body).with_changes(body=body or [cst.SimpleStatementLine([cst.Pass()])], footer=()),

@@ -9,6 +9,44 @@ from libcst import matchers as m
 NO_INHERIT = m.Decorator(decorator=m.Name("no_inherit_decorator"))
 DEPRECATES = m.Decorator(decorator=m.Call(func=m.Name("deprecate_kwarg")))
 
+# What wires a method or class of transformers into the library: a shard outside transformers, too, has it from its parent.
+ONLY_DOCUMENTS = frozenset(
+    {
+        "add_end_docstrings",
+        "add_start_docstrings",
+        "add_start_docstrings_to_model_forward",
+        "auto_docstring",
+        "replace_return_docstrings",
+    }
+)
+_WIRING = ONLY_DOCUMENTS | frozenset(
+    {
+        "accepts_precomputed_kwargs",
+        "can_return_tuple",
+        "capture_outputs",
+        "deprecate_kwarg",
+        "filter_output_hidden_states",
+        "force_accelerate_hooks",
+        "merge_with_config_defaults",
+        "requires",
+        "strict",
+        "use_experts_implementation",
+        "use_kernel_forward_from_hub",
+        "use_kernelized_func",
+    }
+)
+
+
+def inherited_decorator(node: cst.Decorator) -> bool:
+    """Whether a shard outside transformers has a decorator from its parent; Python knows no such thing."""
+    called = node.decorator.func if isinstance(node.decorator, cst.Call) else node.decorator
+    return isinstance(called, cst.Name) and called.value in _WIRING
+
+
+def method_decorators(child: Sequence[cst.Decorator], parent: Sequence[cst.Decorator]) -> list[cst.Decorator]:
+    """The decorators of an overridden method outside transformers: its own, or what wires its parent's."""
+    return merged_decorators(child, [each for each in parent if inherited_decorator(each)])
+
 
 def merged_decorators(child: Sequence[cst.Decorator], parent: Sequence[cst.Decorator]) -> list[cst.Decorator]:
     """The child's decorators replace the parent's, but for deprecated keywords, which leave the parent's others where

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from libcst import matchers as m
 
 from .shard import Entry, Shard
-from .tree import small
+from .tree import same_code, small
 
 
 Graph = dict[str, Entry]
@@ -45,6 +45,20 @@ class Dependencies:
         if "_DOCSTRING" in entry.name:
             return not m.matches(small(entry.statement.node), _NONE)
         return not self.shard.home.inside or _SHARD_CONSTANT.search(entry.name) is not None
+
+    def shadowed(self, parent: int) -> frozenset[str]:
+        """The constants of the shard that a parent's file has with another value."""
+        view = self.views[parent]
+        mine = (
+            (name, entry) for name, entry in self.shard.entries.items() if entry.kind == "constant" and name in view
+        )
+        return frozenset(
+            name
+            for name, entry in mine
+            if not (
+                _SHARD_CONSTANT.search(name) or "_DOCSTRING" in name or same_code(entry.nodes[0], view[name].nodes[0])
+            )
+        )
 
     def order(self, parent: int | None, needed: Iterable[str]) -> Key:
         """What the parent's file has comes first, in its order; then imported entries, from Z to A; then the shard's."""

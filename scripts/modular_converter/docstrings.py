@@ -1,5 +1,7 @@
 """What counts as a docstring (R14)."""
 
+from collections.abc import Sequence
+
 import libcst as cst
 
 from .tree import small
@@ -22,3 +24,15 @@ def docstrings(body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
 def statements(body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
     """The statements of a block that are no docstrings."""
     return [each for each in body if not is_docstring(each)]
+
+
+def outside_docstring(body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
+    """The docstring of a block as Python sees it: its first statement, if that is a string in whatever quotes."""
+    node = small(body[0]) if body else None
+    value = node.value if isinstance(node, cst.Expr) else None
+    return list(body[:1]) if isinstance(getattr(value, "evaluated_value", None), str) else []
+
+
+def outside_statements(body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
+    """The statements of a block after its docstring, as Python sees it."""
+    return list(body[len(outside_docstring(body)) :])

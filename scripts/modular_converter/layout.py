@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from .ancestry import Offer, offer_of
-from .classes import is_indented_otherwise, merge_class
+from .ancestry import Offer, offer_of, own_offer
+from .carried import attached_to, decorators_of, defined_below, names_left, renamed_owner
+from .classes import is_indented_otherwise, merge_class, specialises
 from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
 from .filetypes import file_type
+from .imported import written_module
 from .outside import from_outside
 from .pieces import Line
+from .scopes import names_of_class_body
 from .shard import Entry, Shard
-from .tree import identifiers
+from .tree import bare, block, code, identifiers, small
 from .unroll import Scope
 
 
@@ -86,34 +89,102 @@ class Layout:
         if index is None:
             nodes = entry.nodes
         else:
-            nodes = (self._merge(entry, index, base),)
+            nodes = (self._merge(entry, index, base), *self._attached(entry, index, base))
             output.used.add((index, base))
         graph = self.dependencies.graph(index)
         self._place_dependencies(output, (identifiers(*nodes) & graph.keys()) - {name}, index)
         output.emit(name, nodes)
 
+    def _attached(self, entry: Entry, index: int, base: str) -> list[Line]:
+        """`Class.attribute = value` behind the parent and behind the class itself, outside transformers."""
+        if self.shard.home.inside:
+            return []
+        theirs = self.dependencies.views[index][self.shard.parents[index].renaming.name(base)]
+        assert isinstance(entry.statement.node, cst.ClassDef)
+        mine = names_of_class_body(block(entry.statement.node.body).body).bound
+        found = []
+        for node in theirs.nodes[1:]:
+            target = attached_to(node)
+            if target is None or target.attr.value in mine:
+                message = (
+                    f"the parent's file completes {base} with `{code(bare(node)).strip()}`: write that into this class"
+                )
+                self._problem(entry.statement.node, message)
+            else:
+                found.append(renamed_owner(node, entry.name))
+        return [*found, *entry.statement.nodes[1:]]
+
+    def _problem(self, node: cst.CSTNode, message: str, warning: bool = False) -> None:
+        place = self.shard.source.position(node)
+        self.shard.problems.append(Diagnostic(self.shard.path, *place, message, warning))
+
     def _merge(self, entry: Entry, index: int, base: str) -> cst.ClassDef:
         shard = self.shard
         parent = self.dependencies.views[index][shard.parents[index].renaming.name(base)]
-        exact = shard.home.inside
-
-        def report(node: cst.CSTNode, message: str, warning: bool = False) -> None:
-            shard.problems.append(Diagnostic(shard.path, *shard.source.position(node), message, warning))
-
-        def inherited() -> Offer:
-            return offer_of(shard.bases[entry.name], shard.source)
-
-        scope = Scope(report, exact, remembered=[] if exact else None, inherited=inherited)
         child, original = entry.statement.node, from_outside(shard, shard.parents[index], parent.nodes[0])
         assert isinstance(child, cst.ClassDef) and isinstance(original, cst.ClassDef)
         pairs = ((child, entry.statement.indent), (original, parent.statement.indent))
         if any(is_indented_otherwise(node, indent) for node, indent in pairs):
-            report(
-                child,
-                f"{entry.name} and its parent must both be indented by four spaces a level, as they become one class",
-            )
+            message = "must both be indented by four spaces a level, as they become one class"
+            self._problem(child, f"{entry.name} and its parent {message}")
             return cst.ClassDef(child.name, cst.IndentedBlock([cst.SimpleStatementLine([cst.Pass()])]))
-        return merge_class(child, original, base, shard.names, scope)
+        merged = merge_class(child, original, base, shard.names, self._scope(entry))
+        if not shard.home.inside:
+            self._check_constants(index, names_left(original, merged))
+        return merged
+
+    def _scope(self, entry: Entry) -> Scope:
+        """What merging a class has to know of its surroundings."""
+        shard = self.shard
+
+        def offered(name: str) -> Offer:
+            return own_offer([name], shard.source)
+
+        def replaces(name: str, base: str) -> bool:
+            offer = offered(name)
+            return base in offer.classes or (not offer.complete and specialises(name, base))
+
+        return Scope(
+            self._problem,
+            shard.home.inside,
+            remembered=[] if shard.home.inside else None,
+            inherited=lambda: offer_of(shard.bases[entry.name], shard.source),
+            offered=offered,
+            replaces=replaces,
+            below=defined_below(shard, entry.name),
+        )
+
+    def _check_constants(self, index: int, names: Iterable[str]) -> None:
+        """What is taken from a parent has its own constants, not the shard's of the same name."""
+        for name in self.dependencies.shadowed(index).intersection(names):
+            entry = self.shard.entries[name]
+            sources = [
+                each
+                for each in (self.shard.source, *self.shard.helpers)
+                if each.definitions.get(name) is entry.statement
+            ]
+            for source in sources:
+                message = (
+                    f"{name} is a constant of {self.shard.parents[index].source.path.name}, too, with another value, which what is "
+                    "taken from there uses: one file has one value, give this one another name"
+                )
+                self.shard.problems.append(Diagnostic(source.path, *source.position(entry.statement.node), message))
+
+    def _check_rebound(self, entry: Entry) -> None:
+        """A name that the parent's file makes in several steps is only half of it in its last one."""
+        parent = self.shard.parents[entry.file]
+        name = entry.statement.name
+        steps = [each for each in parent.source.of_kind("class", "function", "constant") if each.name == name]
+        if any(
+            name in each.identifiers
+            for each in steps[1:]
+            if each.kind == "constant" or identifiers(*decorators_of(each.node)) & {name}
+        ):
+            message = f"{name} of {parent.source.path.name} is made of itself in several steps, which cannot be carried over: define it in the shard"
+            nodes = [small(each.node) for each in self.shard.source.of_kind("import")]
+            froms = [each for each in nodes if isinstance(each, cst.ImportFrom)]
+            place = next((each for each in froms if written_module(each) == parent.module), froms[0])
+            self._problem(place, message)
 
     def _place_dependencies(self, output: Output, mentioned: Iterable[str], parent: int | None) -> None:
         graph = self.dependencies.graph(parent)
@@ -167,6 +238,9 @@ class Layout:
                 nodes = entry.nodes
                 if entry.file >= 0:
                     output.used.add((entry.file, entry.statement.name))
+                    if not self.shard.home.inside:
+                        self._check_constants(entry.file, entry.identifiers - {entry.name})
+                        self._check_rebound(entry)
                     nodes = tuple(from_outside(self.shard, self.shard.parents[entry.file], node) for node in nodes)
                 output.emit(entry.name, nodes)
 

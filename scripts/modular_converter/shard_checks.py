@@ -28,6 +28,7 @@ def check_shard(shard: Shard, outputs: Mapping[str, Output]) -> list[Diagnostic]
     found += [*_dropped_docstrings(shard.source), *_other_prefixes(shard)]
     if inside:
         return found
+    found += [problem for source in sources for problem in (*_bound_twice(source), *_on_one_line(source))]
     return [*found, *_unused(shard, outputs), *_unknown_exports(shard, outputs), *_module_bases(shard)]
 
 
@@ -40,6 +41,27 @@ def _dropped_statements(source: SourceFile, warning: bool) -> Iterator[Diagnosti
                 "are carried over; move it into a function or a class"
             )
             yield Diagnostic(source.path, source.line(statement.node), 1, message, warning)
+
+
+def _bound_twice(source: SourceFile) -> Iterator[Diagnostic]:
+    """Names that the file binds more than once, of which only the last would be carried over."""
+    first: dict[str, int] = {}
+    for statement in source.of_kind("class", "function", "constant"):
+        line = source.line(statement.node)
+        if first.setdefault(statement.name, line) != line:
+            message = (
+                f"{statement.name} is bound in line {first[statement.name]}, too, which would be left out: keep one"
+            )
+            yield Diagnostic(source.path, line, 1, message)
+
+
+def _on_one_line(source: SourceFile) -> Iterator[Diagnostic]:
+    """Top-level statements beside one another, of which only the last would be carried over."""
+    for node in (statement.node for statement in source.statements):
+        if isinstance(node, cst.SimpleStatementLine) and len(node.body) > 1:
+            yield Diagnostic(
+                source.path, *source.position(node.body[1]), "write one statement a line at the top level"
+            )
 
 
 def _dropped_docstrings(source: SourceFile) -> Iterator[Diagnostic]:

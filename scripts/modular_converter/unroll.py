@@ -12,6 +12,7 @@ from .diagnostics import nearest
 from .tree import code, small, without_comments
 
 
+Body = list[cst.BaseStatement]
 _SUPER_METHOD = m.Call(func=m.Attribute(value=m.Call(func=m.Name("super"), args=[])))
 
 
@@ -28,7 +29,8 @@ class Scope:
 
     `exact` is for the shards of transformers: they are expanded as the files beside them were, oversights included.
     One of these is memory: what a child assigns or deletes after a `super()` call stays in force for the methods that
-    follow. Other shards get the same result where it is right, and a problem at the place where it would not be.
+    follow. Other shards mean what Python says: what a base offers and replaces, and what subclasses in the same shard
+    define, is for them.
     """
 
     report: Report
@@ -37,6 +39,9 @@ class Scope:
     parent_methods: frozenset[str] = frozenset()
     remembered: list[cst.BaseStatement] | None = None
     inherited: Callable[[], Offer] = Offer
+    offered: Callable[[str], Offer] = lambda name: Offer()
+    replaces: Callable[[str, str], bool] = lambda name, base: False
+    below: frozenset[str] = frozenset()
 
 
 def super_position(statements: Sequence[cst.BaseStatement], method: str) -> int | None:
@@ -82,7 +87,7 @@ def unroll(
     merged = merge_statements(pasted, earlier, after)
     if not [*first, *before, *merged]:
         merged = [cst.SimpleStatementLine([cst.Pass()])]
-    return _post_init_last([*first, *before, *merged])
+    return post_init_last([*first, *before, *merged])
 
 
 def merge_statements(
@@ -117,7 +122,7 @@ def _check_deletions(pasted: Iterable[cst.BaseStatement], after: Iterable[cst.Ba
         if name not in assigned:
             hint = nearest(name, assigned)
             message = f"`del {name}` deletes nothing: the parent's method never assigns it{hint}"
-            scope.report(target, message, warning=scope.exact)
+            scope.report(target, message, warning=True)
 
 
 def deletions(after: Iterable[cst.BaseStatement]) -> Iterator[tuple[cst.CSTNode, str]]:
@@ -130,7 +135,8 @@ def deletions(after: Iterable[cst.BaseStatement]) -> Iterator[tuple[cst.CSTNode,
             yield from ((target, code(target)) for target in targets)
 
 
-def _post_init_last(statements: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
+def post_init_last(statements: Body) -> Body:
+    """The statements with the call to `self.post_init()` at their end."""
     calls = [each for each in statements if without_comments(each) == "self.post_init()"]
     if not calls or statements[-1] in calls:
         return statements

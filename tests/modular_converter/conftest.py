@@ -1,5 +1,6 @@
 """The toy workplace of the generator's tests."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,4 +21,6 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """An empty toy workplace whose package can be found."""
     monkeypatch.syspath_prepend(str(tmp_path))
     places.installed_folder.cache_clear()
+    for name in [each for each in sys.modules if each.partition(".")[0] == "toy"]:
+        monkeypatch.delitem(sys.modules, name)
     return Toy(tmp_path)
