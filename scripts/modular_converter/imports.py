@@ -76,9 +76,9 @@ def _from_parent(shard: Shard, parent: Parent, statement: Statement) -> Line:
 
 
 def _with_sibling_module(node: Line, parent: Parent, model: str) -> Line:
-    """With an alias as prefix, the sibling module keeps the model's own name."""
+    """With an alias as prefix, the sibling module keeps the model's own name (outside transformers, see `outside`)."""
     new = parent.renaming.new
-    if new is None or new.lower == model:
+    if new is None or new.lower == model or parent.renaming.along is not None:
         return node
 
     def own_name(found: cst.ImportFrom) -> cst.ImportFrom:
