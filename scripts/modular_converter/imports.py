@@ -12,7 +12,7 @@ from .resolve import is_helper_import, is_parent_import
 from .shard import Parent, Shard
 from .soft import SOFT_TYPES, soften
 from .source import Import, Line, Statement
-from .tree import bare, block, code, identifiers, rewrite, small, walk
+from .tree import Edits, bare, block, code, identifiers, rewrite, small, walk
 
 
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -25,13 +25,31 @@ def output_imports(shard: Shard, output: Output) -> list[Line]:
     wanted = used_names([*body, *output.ending]) - output.body.keys()
     candidates = _unique(_candidates(shard, output))
     wanted |= {name for each in candidates if isinstance(each, cst.If) for name in _tested(each)}
-    taken = set(output.body)
-    kept = [node for each in candidates if (node := _keep(each, wanted, taken))]
+    kept = _kept(candidates, wanted, output)
+    while not shard.home.inside and (more := _used_in_guards(kept) - wanted):
+        wanted |= more
+        kept = _kept(candidates, wanted, output)
     plain = [node for node in kept if not isinstance(node, cst.If)]
     guarded = [node for node in kept if isinstance(node, cst.If)]
     if output.type in SOFT_TYPES:
         return soften(plain, guarded, "..." if shard.home.inside else "transformers.")
     return [*plain, *guarded]
+
+
+def _kept(candidates: Iterable[Line], wanted: Set[str], output: Output) -> list[Line]:
+    taken = set(output.body)
+    return [node for each in candidates if (node := _keep(each, wanted, taken))]
+
+
+def _used_in_guards(kept: Iterable[Line]) -> set[str]:
+    """The names that the guarded blocks use beside their imports, as in what an `else` defines instead."""
+    guards = (each for each in kept if isinstance(each, cst.If))
+    drop: Edits = {cst.Import: _nothing, cst.ImportFrom: _nothing}
+    return used_names(rewrite(guard, drop) for guard in guards)
+
+
+def _nothing(node: cst.CSTNode) -> cst.Pass:
+    return cst.Pass()
 
 
 def _tested(guard: cst.If) -> frozenset[str]:
@@ -59,8 +77,10 @@ def _candidates(shard: Shard, output: Output) -> Iterator[Line]:
                 yield from (cst.SimpleStatementLine([each]) for each in shard.siblings_at[node])
             elif not (isinstance(node, cst.ImportFrom) and (is_parent_import(node) or is_helper_import(node))):
                 yield statement.node
-    for parent in shard.parents:
-        for statement in parent.source.of_kind("import", "guard"):
+    used = {index for index, _ in output.used}
+    for index, parent in enumerate(shard.parents):
+        kinds = ("import", "guard") if shard.home.inside or index in used else ("import",)
+        for statement in parent.source.of_kind(*kinds):
             yield _from_parent(shard, parent, statement)
     for kind, names in output.siblings.items():
         listed = [cst.ImportAlias(cst.Name(name)) for name in names]

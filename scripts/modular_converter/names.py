@@ -72,7 +72,7 @@ class ModelNames:
 
 def cased_in(lower: str, classes: Iterable[str]) -> str:
     """How class names spell a model at their front, most of them: `MyViT` for my_vit where there is a MyViTModel."""
-    pattern = re.compile("_*".join(lower.replace("_", "")) + "(?![a-z])", re.IGNORECASE)
+    pattern = re.compile(f"(?i:{'_*'.join(lower.replace('_', ''))})(?![a-z])")
     found = Counter(match[0] for name in classes if (match := pattern.match(name)))
     return found.most_common(1)[0][0] if found else ""
 

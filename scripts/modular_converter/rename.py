@@ -41,7 +41,7 @@ class Renaming:
     new: Spelling | None = None
     kept: frozenset[str] = frozenset()
     along: frozenset[str] | None = None
-    _names: dict[str, str] = field(default_factory=dict)
+    _names: dict[str, str] = field(init=False, default_factory=dict)
 
     def touches(self, name: str) -> bool:
         """Whether an identifier holds the name of the parent."""
