@@ -3,24 +3,32 @@
 import importlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 from .modular_converter.diagnostics import Diagnostic
 from .modular_converter.places import installed_version
 from .modular_converter.run import Run, expand
-from .new import CannotStart, new_shard, parents
+from .new import FILE_TYPES, CannotStart, new_shard, parents
 
 
 PACKAGE = "surveyed"
-OUTCOMES = ("imports", "refused", "written, does not import", "crash")
-YEAR = 2026
+IMPORTS, AS_ITS_PARENT, REFUSED, BROKEN, CRASH = OUTCOMES = (
+    "imports",
+    "imports no more than its parent",
+    "refused",
+    "written, does not import",
+    "crash",
+)
+YEAR, BATCH = 2026, 8
 
 
 @dataclass
@@ -39,45 +47,60 @@ def main() -> int:
         outcomes = survey(models, Path(folder))
     print(table(outcomes))
     print(f"{sums(outcomes)}; {time.process_time() - started:.0f} s of CPU time without the imports", file=sys.stderr)
-    return int(any(outcome.kind in OUTCOMES[2:] for outcome in outcomes.values()))
+    return int(any(outcome.kind in (BROKEN, CRASH) for outcome in outcomes.values()))
 
 
 def survey(models: Iterable[str], folder: Path) -> dict[str, Outcome]:
     """The outcome of each model; `folder` is for the shards and what they expand to."""
     package = folder / PACKAGE
     outcomes: dict[str, Outcome] = {}
-    shards: dict[Path, str] = {}
-    for model in models:
-        try:
-            shards[new_shard(f"my_{model}", model, package, YEAR)] = model
-        except CannotStart as error:
-            outcomes[model] = Outcome("refused", [str(error)])
-    run = expand(list(shards), lambda path: package)
-    outcomes |= _told(run, shards)
-    for path, text in run.files.items():
-        if outcomes[shards[run.origin[path]]].kind == "imports":
-            path.write_text(text, encoding="utf-8")
+    for batch in batched(models, BATCH):
+        outcomes |= expanded(batch, package)
     (package / "__init__.py").touch()
     sys.path.insert(0, str(folder))
     try:
-        for model in shards.values():
-            if outcomes[model].kind == "imports" and (failures := in_a_fork(package, model)):
-                outcomes[model] = Outcome("written, does not import", failures)
+        for model in [model for model, outcome in outcomes.items() if outcome.kind == IMPORTS]:
+            outcomes[model] = in_a_fork(package, model)
     finally:
         sys.path.remove(str(folder))
     return dict(sorted(outcomes.items()))
 
 
+def batched(models: Iterable[str], size: int) -> Iterator[list[str]]:
+    """A few models at a time: the files that were read last are remembered, and trees are big."""
+    rest = list(models)
+    while rest:
+        yield rest[:size]
+        rest = rest[size:]
+
+
+def expanded(models: Iterable[str], package: Path) -> dict[str, Outcome]:
+    """Write the shards and what they expand to."""
+    outcomes: dict[str, Outcome] = {}
+    shards: dict[Path, str] = {}
+    for model in models:
+        try:
+            shards[new_shard(f"my_{model}", model, package, YEAR)] = model
+        except CannotStart as error:
+            outcomes[model] = Outcome(REFUSED, [str(error)])
+    run = expand(list(shards), lambda path: package)
+    outcomes |= _told(run, shards)
+    for path, text in run.files.items():
+        if outcomes[shards[run.origin[path]]].kind == IMPORTS:
+            path.write_text(text, encoding="utf-8")
+    return outcomes
+
+
 def _told(run: Run, shards: Mapping[Path, str]) -> dict[str, Outcome]:
     """What the expansion said of each model."""
-    outcomes = {model: Outcome("imports") for model in shards.values()}
+    outcomes = {model: Outcome(IMPORTS) for model in shards.values()}
     refused: dict[str, list[str]] = defaultdict(list)
     for problem in sorted(set(run.problems)):
         if not problem.warning and (model := _model_of(problem, shards)):
             refused[model].append(f"{problem.path.name}:{problem.line}:{problem.column}: {problem.message}")
-    outcomes |= {model: Outcome("refused", reasons) for model, reasons in refused.items()}
+    outcomes |= {model: Outcome(REFUSED, reasons) for model, reasons in refused.items()}
     for crash in run.crashes:
-        outcomes[shards[crash.path]] = Outcome("crash", crash.message.strip().splitlines()[-1:])
+        outcomes[shards[crash.path]] = Outcome(CRASH, crash.message.strip().splitlines()[-1:])
     return outcomes
 
 
@@ -85,12 +108,13 @@ def _model_of(problem: Diagnostic, shards: Mapping[Path, str]) -> str | None:
     return shards.get(problem.path, problem.path.parent.name)
 
 
-def in_a_fork(package: Path, model: str) -> list[str]:
+def in_a_fork(package: Path, model: str) -> Outcome:
     """Import the files of a model in a process of its own, so that one that crashes takes nothing with it."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
         with os.fdopen(writing, "w") as pipe:
             json.dump(imported(package, model), pipe)
         os._exit(0)
@@ -98,27 +122,62 @@ def in_a_fork(package: Path, model: str) -> list[str]:
     with os.fdopen(reading) as pipe:
         answer = pipe.read()
     _, status = os.waitpid(child, 0)
-    return json.loads(answer) if answer else [f"the import ended the process ({status})"]
+    return Outcome(*json.loads(answer)) if answer else Outcome(BROKEN, [f"the import ended the process ({status})"])
 
 
-def imported(package: Path, model: str) -> list[str]:
-    """What goes wrong when the files of a model are imported and its configs built."""
+def imported(package: Path, model: str) -> tuple[str, list[str]]:
+    """Import the files of a model, look for what they export, and build its configs."""
+    shard = (package / f"modular_my_{model}.py").read_text(encoding="utf-8")
+    parents = dict(re.findall(r"(?m)^class (\w+)\((\w+)\)", shard))
     failures: list[str] = []
-    for path in sorted(package.glob(f"*_my_{model}.py")):
-        if path.name.startswith("modular_"):
+    for kind in FILE_TYPES:
+        path = package / f"{kind}_my_{model}.py"
+        parent = f"transformers.models.{model}.{kind}_{model}"
+        if not path.is_file():
             continue
         try:
             module = importlib.import_module(f"{PACKAGE}.{path.stem}")
-            failures += [f"{path.name} has no {name}" for name in module.__all__ if not hasattr(module, name)]
-            failures += [failure for name in module.__all__ if (failure := _config_failure(module, name, model))]
-        except BaseException as error:
+        except Exception as error:
+            if missing := _fails_too(parent, error):
+                return AS_ITS_PARENT, [missing]
             failures.append(_reason(error, path))
-    return failures
+            continue
+        theirs = importlib.import_module(parent)
+        failures += [f"{path.name} has no {name}" for name in module.__all__ if not hasattr(module, name)]
+        failures += [each for name in module.__all__ if (each := _differs(module, name, theirs, parents[name], model))]
+    return (BROKEN, failures) if failures else (IMPORTS, [])
 
 
-def _config_failure(module: object, name: str, model: str) -> str:
-    """Why a config cannot be built without arguments, where that of the parent can."""
+def _fails_too(parent: str, error: Exception) -> str:
+    """What the parent itself cannot be imported without, if that is the reason."""
+    try:
+        importlib.import_module(parent)
+    except Exception as theirs:
+        return str(error) if str(theirs) == str(error) else ""
     return ""
+
+
+def _differs(module: ModuleType, name: str, theirs: ModuleType, parent: str, model: str) -> str:
+    """How a config without arguments is not that of the parent, names aside."""
+    if not name.endswith("Config"):
+        return ""
+    try:
+        expected = getattr(theirs, parent)().to_dict()
+    except Exception:  # it has no defaults
+        return ""
+    try:
+        found = getattr(module, name)().to_dict()
+    except Exception as error:
+        return f"{name}(): {type(error).__name__}: {error}"
+    mine, same = _words(found), _words(expected)
+    rename = {f"my_{model}": model, name.removesuffix("Config"): parent.removesuffix("Config")}
+    for new, old in rename.items():
+        mine = mine.replace(new, old)
+    return "" if mine == same else f"{name}() is not {parent}(): {mine} {same}"
+
+
+def _words(config: Mapping[str, object]) -> str:
+    return json.dumps(config, sort_keys=True, default=str)
 
 
 def _reason(error: BaseException, path: Path) -> str:
