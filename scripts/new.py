@@ -123,7 +123,7 @@ def child_names(classes: list[str], model: str, parent: str, models: Path) -> di
     renaming = model_renaming(names, parent, cased)
     found: dict[str, str] = {}
     for name in sorted(classes, key=renaming.spells, reverse=True):
-        child = renaming.name(name) if renaming.touches(name) else cased + name
+        child = renaming.name(name) if renaming.touches(name) else names.cased(front or model) + name
         if child not in found.values():
             found[name] = child
     return {name: found[name] for name in classes if name in found}

@@ -143,6 +143,7 @@ def imported(package: Path, model: str) -> tuple[str, list[str]]:
             failures.append(_reason(error, path))
             continue
         theirs = importlib.import_module(parent)
+        _register(module)
         failures += [f"{path.name} has no {name}" for name in module.__all__ if not hasattr(module, name)]
         failures += [each for name in module.__all__ if (each := _differs(module, name, theirs, parents[name], model))]
     return (BROKEN, failures) if failures else (IMPORTS, [])
@@ -157,6 +158,15 @@ def _fails_too(parent: str, error: Exception) -> str:
     return ""
 
 
+def _register(module: ModuleType) -> None:
+    """Tell `AutoConfig` about the configs, as the `__init__.py` of a package of families does."""
+    from transformers import AutoConfig
+
+    for name in module.__all__:
+        if name.endswith("Config") and getattr(getattr(module, name), "model_type", ""):
+            AutoConfig.register(getattr(module, name).model_type, getattr(module, name), exist_ok=True)
+
+
 def _differs(module: ModuleType, name: str, theirs: ModuleType, parent: str, model: str) -> str:
     """How a config without arguments is not that of the parent, names aside."""
     if not name.endswith("Config"):
@@ -169,15 +179,15 @@ def _differs(module: ModuleType, name: str, theirs: ModuleType, parent: str, mod
         found = getattr(module, name)().to_dict()
     except Exception as error:
         return f"{name}(): {type(error).__name__}: {error}"
-    mine, same = _words(found), _words(expected)
-    rename = {f"my_{model}": model, name.removesuffix("Config"): parent.removesuffix("Config")}
-    for new, old in rename.items():
-        mine = mine.replace(new, old)
-    return "" if mine == same else f"{name}() is not {parent}(): {mine} {same}"
+    words = _words(found)
+    for new, old in ((f"my_{model}", model), (f"My{parent}", parent)):
+        words = words.replace(new, old)
+    return "" if json.loads(words) == json.loads(_words(expected)) else f"{name}() is not {parent}(): {words}"
 
 
 def _words(config: Mapping[str, object]) -> str:
-    return json.dumps(config, sort_keys=True, default=str)
+    """The config as JSON, without the model types, which are names."""
+    return re.sub(r'"model_type": "[^"]*"', '"model_type": ""', json.dumps(config, sort_keys=True, default=str))
 
 
 def _reason(error: BaseException, path: Path) -> str:

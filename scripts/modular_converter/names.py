@@ -41,7 +41,11 @@ class ModelNames:
     def spelled_in(self, lower: str, classes: Iterable[str]) -> "ModelNames":
         """The same names, and `lower` as these classes spell it, if they do."""
         cased = cased_in(lower, classes)
-        return replace(self, own={**self.own, lower: cased}) if cased else self
+        return self.with_own(lower, cased) if cased else self
+
+    def with_own(self, lower: str, cased: str) -> "ModelNames":
+        """The same names, and one that is spelled so."""
+        return replace(self, own={**self.own, lower: cased})
 
     def cased(self, lower: str) -> str:
         """`llama` -> `Llama`; names the mapping does not know are title-cased part by part."""

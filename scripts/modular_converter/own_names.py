@@ -5,7 +5,7 @@
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from .rename import Renaming
 from .source import SourceFile
@@ -15,17 +15,30 @@ from .source import SourceFile
 OF_EVERY_CONFIG = "is_encoder_decoder"
 
 
-def kept_names(source: SourceFile, family: Iterable[str], renaming: Renaming, along: Set[str]) -> frozenset[str]:
-    """The identifiers of a file that must not be renamed: what neither it nor the other files of its `family` bind, and
-    all but one of those that would become the same name. `along` are the modules that are renamed with it."""
-    foreign = _foreign(source.text, family, renaming, along)
-    return foreign | _colliding(source.definitions.keys() - foreign, renaming)
+_MODEL_TYPE = re.compile(r"\bmodel_type\s*(?::\s*\w+\s*)?=\s*[\"']([\w-]+)[\"']\s*$", re.MULTILINE)
 
 
-def _foreign(source: str, family: Iterable[str], renaming: Renaming, along: Set[str]) -> frozenset[str]:
-    named = {each for each in re.findall(r"[^\W\d]\w*", source) if renaming.touches(each)}
+def kept_names(
+    source: SourceFile, family: Iterable[str], renaming: Renaming, along: Set[str], model_types: Iterable[str]
+) -> frozenset[str]:
+    """The words of a file that must not be renamed: identifiers that neither it nor the other files of its `family` bind,
+    all but one of those that would become the same name, and types of other models, some of which begin alike.
+    `along` are the modules that are renamed with it."""
+    texts = (source.text, *family)
+    foreign = _foreign(texts, renaming, along)
+    own_types = {found for text in texts for found in _MODEL_TYPE.findall(text)}
+    types = (
+        {each for each in model_types if renaming.touches(each)}
+        - own_types
+        - {renaming.old.lower if renaming.old else ""}
+    )
+    return foreign | types | _colliding(source.definitions.keys() - foreign, renaming)
+
+
+def _foreign(texts: Sequence[str], renaming: Renaming, along: Set[str]) -> frozenset[str]:
+    named = {each for each in re.findall(r"[^\W\d]\w*", texts[0]) if renaming.touches(each)}
     own = set(along)
-    for text in (source, *family):
+    for text in texts:
         try:
             own.update(_bound(text, along) if named - own else ())
         except (SyntaxError, ValueError):  # newer than this Python: told where it matters

@@ -32,12 +32,12 @@ def infer_prefix(
 def prefix_votes(pairs: Iterable[tuple[str, str]], default: str, parent_cased: str, inside: bool = True) -> list[str]:
     """The prefix that each (child, parent) pair of class names asks for."""
     return [
-        (not inside and _front(child, parent, parent_cased)) or _vote(child, parent, default, parent_cased)
+        (not inside and front(child, parent, parent_cased)) or _vote(child, parent, default, parent_cased)
         for child, parent in pairs
     ]
 
 
-def _front(child: str, parent: str, parent_cased: str) -> str:
+def front(child: str, parent: str, parent_cased: str) -> str:
     """What a child has in the place of the parent's name, where the rest is the same."""
     rest = parent.removeprefix(parent_cased)
     return child.removesuffix(rest) if rest not in ("", parent) and child.endswith(rest) else ""

@@ -82,10 +82,14 @@ class Renaming:
 
     def _string(self, node: cst.SimpleString) -> cst.SimpleString:
         node = descend(node, self._edits) if node.lpar else node
-        if node.value.strip("\"'") in KEPT:
+        if (word := node.value.strip("\"'")) in KEPT or (word in self.kept and not self._is_bare(word)):
             return node
         new = '""' if COPIED in node.value else self._plain(node.value)
         return node if new == node.value else node.with_changes(value=new)
+
+    def _is_bare(self, word: str) -> bool:
+        """Whether a string is the name of the model and nothing else; an identifier may be one by chance, as `clip`."""
+        return self._pattern is not None and self._pattern.fullmatch(word) is not None
 
     def _comment(self, node: cst.Comment) -> cst.Comment | None:
         if COPIED in node.value:
@@ -120,6 +124,10 @@ class Renaming:
             following = match.string[match.end() : match.end() + 1]
             return self.new.cased if following.isalpha() else self.new.upper
         forms = {self.old.lower: self.new.lower, self.old.upper: self.new.upper, self.old.cased: self.new.cased}
+        if (
+            self.along is not None
+        ):  # `xclip` of XCLIP in x_clip: outside transformers, the case counts before the dashes
+            forms = {self.old.cased.lower(): self.new.lower, self.old.cased.upper(): self.new.upper} | forms
         return forms.get(found, self.new.cased)
 
 

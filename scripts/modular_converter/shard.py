@@ -1,5 +1,6 @@
 """A shard as the generator sees it: its own statements, its parents, and what it takes from helper shards."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +14,7 @@ from .imported import aliases, bound_name, module_of, names_of, written_module
 from .names import ModelNames, read_model_names
 from .own_names import kept_names
 from .places import FILE_TYPES, Home, home_of, installed_folder, parent_model
-from .prefix import infer_prefix
+from .prefix import front, infer_prefix
 from .rename import Renaming, model_renaming
 from .resolve import inherits_here, is_helper_import, is_parent_import, module_file, resolve_sibling, sibling_source
 from .siblings import Siblings, is_shard
@@ -144,8 +145,7 @@ def read_shard(path: Path, siblings: Siblings | None = None) -> Shard:
     _refuse_imports(source, imports)
     files = _parent_files(source, imports, home, bases, siblings)
     if not home.inside:
-        for node, file, _ in files:
-            names = _own_spelling(names, model, node, file)
+        names = _own_spelling(names, model, files, bases)
     family = _Family(path, model, names, bases, siblings)
     parents = [_parent(file, node, wanted, family, home) for node, file, wanted in files]
     helpers, borrowed = _helpers(source, [each for _, each in imports], home)
@@ -249,7 +249,7 @@ def _parent_files(
     home: Home,
     bases: Mapping[str, tuple[str, ...]],
     siblings: Siblings,
-) -> list[tuple[cst.ImportFrom, SourceFile, list[str]]]:
+) -> list["ParentFile"]:
     """The files that the shard inherits from, each with the import that names it first and all that is imported."""
     imported: dict[Path, tuple[cst.ImportFrom, SourceFile, list[str]]] = {}
     problems: list[Diagnostic] = []
@@ -288,11 +288,23 @@ def bound_names(node: cst.CSTNode) -> list[str]:
     return [bound_name(alias) for each in imports_in(node) for alias in aliases(each)]
 
 
-def _own_spelling(names: ModelNames, model: str, node: cst.ImportFrom, file: SourceFile) -> ModelNames:
-    """The names with that of a parent as its classes spell it."""
-    kind = parent_model(module_of(node))
-    assert kind is not None
-    return names if kind[1] == model else names.spelled_in(kind[1], (each.name for each in file.of_kind("class")))
+ParentFile = tuple[cst.ImportFrom, SourceFile, list[str]]
+
+
+def _own_spelling(
+    names: ModelNames, model: str, files: Iterable[ParentFile], bases: Mapping[str, tuple[str, ...]]
+) -> ModelNames:
+    """The names with those of the parents as their classes spell them; and that of the shard, where its classes do not
+    spell the file's name, as what they have in the place of their parents' names."""
+    fronts: list[str] = []
+    for node, file, wanted in files:
+        kind = parent_model(module_of(node))
+        assert kind is not None
+        if kind[1] != model:
+            names = names.spelled_in(kind[1], (each.name for each in file.of_kind("class")))
+        pairs = [(child, base) for child, its in bases.items() for base in its if base in wanted]
+        fronts += filter(None, (front(child, base, names.cased(kind[1])) for child, base in pairs))
+    return names if model in names.own or not fronts else names.with_own(model, Counter(fronts).most_common(1)[0][0])
 
 
 @dataclass(frozen=True)
@@ -335,7 +347,9 @@ def _parent(source: SourceFile, node: cst.ImportFrom, wanted: list[str], family:
     if not home.inside:
         along = frozenset(f"{each}_{kind[1]}" for each in family.types)
         beside = [family.beside(source, each) for each in sorted(along)]
-        renaming = replace(renaming, along=along, kept=kept_names(source, beside, renaming, along))
+        renaming = replace(
+            renaming, along=along, kept=kept_names(source, beside, renaming, along, names.config_of_type)
+        )
     return Parent(source, module, kind[0], kind[1], tuple(wanted), renaming)
 
 
