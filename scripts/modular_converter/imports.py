@@ -29,11 +29,29 @@ def output_imports(shard: Shard, output: Output) -> list[Line]:
     while not shard.home.inside and (more := _used_in_guards(kept) - wanted):
         wanted |= more
         kept = _kept(candidates, wanted, output)
+    kept = [*futures(shard, output), *kept]
     plain = [node for node in kept if not isinstance(node, cst.If)]
     guarded = [node for node in kept if isinstance(node, cst.If)]
     if output.type in SOFT_TYPES:
         return soften(plain, guarded, "..." if shard.home.inside else "transformers.")
     return [*plain, *guarded]
+
+
+def futures(shard: Shard, output: Output) -> list[Line]:
+    """`from __future__ import ...`, where the code of an output was written under it; transformers' own files lose it."""
+    if shard.home.inside:
+        return []
+    sources = [
+        shard.source,
+        *shard.helpers,
+        *(shard.parents[index].source for index in sorted({i for i, _ in output.used})),
+    ]
+    found = (each.node for source in sources for each in source.of_kind("import") if _is_future(small(each.node)))
+    return list({code(bare(node)): bare(node) for node in found}.values())
+
+
+def _is_future(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.ImportFrom) and not node.relative and module_of(node) == "__future__"
 
 
 def _kept(candidates: Iterable[Line], wanted: Set[str], output: Output) -> list[Line]:
@@ -82,10 +100,20 @@ def _candidates(shard: Shard, output: Output) -> Iterator[Line]:
         kinds = ("import", "guard") if shard.home.inside or index in used else ("import",)
         for statement in parent.source.of_kind(*kinds):
             yield _from_parent(shard, parent, statement)
+    if not shard.home.inside:
+        yield from _parents_imports(shard)
     for kind, names in output.siblings.items():
         listed = [cst.ImportAlias(cst.Name(name)) for name in names]
         module = cst.Name(f"{kind}_{shard.model}")
         yield cst.SimpleStatementLine([cst.ImportFrom(module, listed, relative=[cst.Dot()])])
+
+
+def _parents_imports(shard: Shard) -> Iterator[Line]:
+    """What the shard imports from its parents, where it is used under its own name and not only inherited."""
+    for source in (shard.source, *shard.helpers):
+        for node in (small(statement.node) for statement in source.of_kind("import")):
+            if isinstance(node, cst.ImportFrom) and node not in shard.siblings_at and is_parent_import(node):
+                yield cst.SimpleStatementLine([node])
 
 
 def _from_parent(shard: Shard, parent: Parent, statement: Statement) -> Line:

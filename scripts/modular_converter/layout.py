@@ -14,7 +14,6 @@ from .classes import is_indented_otherwise, merge_class
 from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
 from .filetypes import file_type
-from .order import in_import_order
 from .outside import from_outside
 from .shard import Entry, Shard
 from .source import Line
@@ -60,9 +59,6 @@ class Layout:
             self._place_exported(name)
         self._check_siblings()
         _share_image_processing(self.outputs)
-        if not shard.home.inside:
-            for output in self.outputs.values():
-                output.body = in_import_order(output.body)
 
     def _check_siblings(self) -> None:
         """What an output imports from another one of the same shard must be there."""

@@ -11,9 +11,10 @@ import libcst as cst
 Body = dict[str, tuple[cst.SimpleStatementLine | cst.BaseCompoundStatement, ...]]
 
 
-def in_import_order(body: Body) -> Body:
-    """The same statements; only those that come too late for another are moved up, directly before it."""
-    needs = {name: list(dict.fromkeys(_needed(nodes, body))) for name, nodes in body.items()}
+def in_import_order(body: Body, lazy: bool = False) -> Body:
+    """The same statements; only those that come too late for another are moved up, directly before it. `lazy` is for a file
+    whose annotations are not evaluated."""
+    needs = {name: list(dict.fromkeys(_needed(nodes, body, lazy))) for name, nodes in body.items()}
     ordered: dict[str, None] = {}
     for name in body:
         _place(name, needs, ordered, set())
@@ -29,34 +30,36 @@ def _place(name: str, needs: Mapping[str, Sequence[str]], ordered: dict[str, Non
     ordered[name] = None
 
 
-def _needed(nodes: Sequence[cst.CSTNode], body: Body) -> Iterator[str]:
+def _needed(nodes: Sequence[cst.CSTNode], body: Body, lazy: bool) -> Iterator[str]:
     """The statements that run, or are looked up, when these are executed: also in functions that they call."""
     queue, called = list(nodes), set[str]()
     while queue:
         node = queue.pop(0)
-        yield from (name for name in _names(node) if name in body)
-        for name in [name for name in _called(node) if name in body and name not in called]:
+        yield from (name for name in _names(node, lazy) if name in body)
+        for name in [name for name in _called(node, lazy) if name in body and name not in called]:
             called.add(name)
             queue += [each.body for each in body[name] if isinstance(each, cst.FunctionDef)]
 
 
-def _names(node: cst.CSTNode) -> Iterator[str]:
-    return (each.value for each in _executed(node) if isinstance(each, cst.Name))
+def _names(node: cst.CSTNode, lazy: bool) -> Iterator[str]:
+    return (each.value for each in _executed(node, lazy) if isinstance(each, cst.Name))
 
 
-def _called(node: cst.CSTNode) -> Iterator[str]:
-    for each in _executed(node):
+def _called(node: cst.CSTNode, lazy: bool) -> Iterator[str]:
+    for each in _executed(node, lazy):
         if isinstance(each, cst.Call) and isinstance(each.func, cst.Name):
             yield each.func.value
         elif isinstance(each, cst.Decorator) and isinstance(each.decorator, cst.Name):
             yield each.decorator.value
 
 
-def _executed(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+def _executed(node: cst.CSTNode, lazy: bool) -> Iterator[cst.CSTNode]:
     """The nodes that are evaluated when a statement is executed: of functions all but the body."""
     stack = [node]
     while stack:
         current = stack.pop()
+        if lazy and isinstance(current, cst.Annotation):
+            continue
         yield current
         stack += reversed(_evaluated_parts(current))
 

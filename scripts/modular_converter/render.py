@@ -9,8 +9,10 @@ import libcst as cst
 
 from .families import family
 from .filetypes import file_type
-from .imports import output_imports
+from .imports import futures, output_imports
+from .kept_classes import keep_classes
 from .layout import FIRST, Output, lay_out
+from .order import in_import_order
 from .package import Family
 from .places import installed_version
 from .shard import Shard
@@ -37,11 +39,14 @@ def expand_shard(shard: Shard) -> Expansion | None:
     if exported is None:
         return None
     outputs = lay_out(shard)
+    keep_classes(shard, outputs)
     shard.used.update(pair for output in outputs.values() for pair in output.used)
     shard.problems.extend(check_shard(shard, outputs))
     banner = _inside_banner(shard) if shard.home.inside else _outside_banner(shard, outputs)
     texts = {}
     for kind, output in sorted(outputs.items()):
+        if not shard.home.inside:
+            output.body = in_import_order(output.body, lazy=bool(futures(shard, output)))
         names = [name for name in exported if file_type(name, shard.cased) == kind]
         texts[f"{kind}_{shard.model}.py"] = banner + render_output(shard, output, names)
     return Expansion(texts, family(shard, outputs))

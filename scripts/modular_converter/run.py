@@ -10,8 +10,9 @@ from pathlib import Path
 
 from .cache import Record, Remembered, recall, remember
 from .diagnostics import Diagnostic, ShardError, compile_error
-from .formatting import FATAL_RULES, Finding, format_files
+from .formatting import FATAL_RULES, INSIDE, OUTSIDE, Finding, format_files
 from .package import Family, render_package
+from .places import home_of
 from .siblings import Siblings, in_order, siblings_of
 
 
@@ -77,7 +78,7 @@ def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool 
     for folder, families in draft.families.items() if package else ():
         draft.texts[folder / "__init__.py"] = render_package(families, shards[0].parent.name)
         run.files[folder / "py.typed"] = ""
-    formatted, findings = format_files(draft.texts)
+    formatted, findings = _formatted(draft.texts, run.origin)
     run.files |= formatted
     undefined = list(_undefined(findings, run.origin)) or list(_uncompilable(formatted, run.origin))
     run.problems += [*undefined, *_missing_siblings(run)]
@@ -153,8 +154,16 @@ def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) 
 def _finished(path: Path, run: Run, draft: _Draft) -> dict[Path, str]:
     """The formatted files of a shard that others inherit from."""
     files = [file for file, origin in run.origin.items() if origin == path]
-    formatted, _ = format_files({file: draft.texts[file] for file in files if file in draft.texts})
+    formatted, _ = _formatted({file: draft.texts[file] for file in files if file in draft.texts}, run.origin)
     return {file: formatted.get(file) or run.files[file] for file in files}
+
+
+def _formatted(texts: Mapping[Path, str], origin: Mapping[Path, Path]) -> tuple[dict[Path, str], list[Finding]]:
+    """Formatted as transformers formats its own files, or as ours are."""
+    inside = {path for path in texts if path in origin and home_of(origin[path]).inside}
+    theirs, first = format_files({path: texts[path] for path in texts if path in inside}, INSIDE)
+    ours, second = format_files({path: texts[path] for path in texts if path not in inside}, OUTSIDE)
+    return theirs | ours, [*first, *second]
 
 
 def _remember(draft: _Draft, formatted: Mapping[Path, str], failed: set[Path]) -> None:
