@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+import textwrap
 import time
 import traceback
 from collections import Counter, defaultdict
@@ -29,6 +30,7 @@ IMPORTS, AS_ITS_PARENT, REFUSED, BROKEN, CRASH = OUTCOMES = (
     "crash",
 )
 YEAR, BATCH = 2026, 8
+SHARED = ("transformers.modeling_utils", "transformers.generation", "transformers.processing_utils")  # what all import
 
 
 @dataclass
@@ -45,8 +47,8 @@ def main() -> int:
     models = sys.argv[1:] or parents()
     with tempfile.TemporaryDirectory(prefix="survey-") as folder:
         outcomes = survey(models, Path(folder))
-    print(table(outcomes))
-    print(f"{sums(outcomes)}; {time.process_time() - started:.0f} s of CPU time without the imports", file=sys.stderr)
+    print(page(outcomes))
+    print(f"{time.process_time() - started:.0f} s of CPU time without the imports", file=sys.stderr)
     return int(any(outcome.kind in (BROKEN, CRASH) for outcome in outcomes.values()))
 
 
@@ -58,6 +60,8 @@ def survey(models: Iterable[str], folder: Path) -> dict[str, Outcome]:
         outcomes |= expanded(batch, package)
     (package / "__init__.py").touch()
     sys.path.insert(0, str(folder))
+    for shared in SHARED:
+        importlib.import_module(shared)
     try:
         for model in [model for model, outcome in outcomes.items() if outcome.kind == IMPORTS]:
             outcomes[model] = in_a_fork(package, model)
@@ -113,11 +117,13 @@ def in_a_fork(package: Path, model: str) -> Outcome:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        os.close(reading)
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-        with os.fdopen(writing, "w") as pipe:
-            json.dump(imported(package, model), pipe)
-        os._exit(0)
+        try:
+            os.close(reading)
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+            with os.fdopen(writing, "w") as pipe:
+                json.dump(imported(package, model), pipe)
+        finally:
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         answer = pipe.read()
@@ -138,14 +144,18 @@ def imported(package: Path, model: str) -> tuple[str, list[str]]:
         try:
             module = importlib.import_module(f"{PACKAGE}.{path.stem}")
         except Exception as error:
-            if missing := _fails_too(parent, error):
-                return AS_ITS_PARENT, [missing]
+            if reason := _fails_too(parent, error):
+                return AS_ITS_PARENT, [reason]
             failures.append(_reason(error, path))
             continue
         theirs = importlib.import_module(parent)
+        if missing := [f"{path.name} has no {name}" for name in module.__all__ if not hasattr(module, name)]:
+            failures += missing
+            continue
         _register(module)
-        failures += [f"{path.name} has no {name}" for name in module.__all__ if not hasattr(module, name)]
-        failures += [each for name in module.__all__ if (each := _differs(module, name, theirs, parents[name], model))]
+        failures += [
+            each for name in module.__all__ if (each := _differs(module, name, theirs, parents.get(name, ""), model))
+        ]
     return (BROKEN, failures) if failures else (IMPORTS, [])
 
 
@@ -197,19 +207,26 @@ def _reason(error: BaseException, path: Path) -> str:
     return f"{place}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
-def table(outcomes: Mapping[str, Outcome]) -> str:
-    rows = []
-    for model, outcome in outcomes.items():
-        rows.append(f"{model:32} {outcome.kind}")
-        rows += [f"    {reason}" for reason in outcome.reasons]
-    return "\n".join(rows)
-
-
-def sums(outcomes: Mapping[str, Outcome]) -> str:
+def page(outcomes: Mapping[str, Outcome]) -> str:
+    """The sums, the reasons where a model does not import, and the names of those that do."""
     counts = Counter(outcome.kind for outcome in outcomes.values())
-    return f"transformers {installed_version('transformers')}: {len(outcomes)} models, " + ", ".join(
-        f"{counts[kind]} {kind}" for kind in OUTCOMES
-    )
+    sums = [f"| {kind} | {counts[kind]} |" for kind in OUTCOMES]
+    others = [
+        f"| {model} | {each.kind} | {'; '.join(each.reasons)} |" for model, each in outcomes.items() if each.reasons
+    ]
+    names = ", ".join(model for model, outcome in outcomes.items() if outcome.kind == IMPORTS)
+    lines = [
+        f"# `hetero new my_X --parent X` for every model X of transformers {installed_version('transformers')}",
+        "",
+        "Written by `make survey`. A model imports when its files do, have all that they export, and its configs without",
+        "arguments are those of the parent, names aside.",
+        "",
+        *("| outcome | models |", "|---|---|", *sums, f"| all | {len(outcomes)} |", ""),
+        *(("| model | outcome | reason |", "|---|---|---|", *others, "") if others else ()),
+        "Imports:",
+        *textwrap.wrap(names, 119, break_on_hyphens=False),
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
