@@ -136,3 +136,13 @@ def test_a_shard_with_an_error_is_not_remembered(shard):
     for _ in range(2):
         done = run.expand([shard], lambda path: path.parent)
         assert done.failed and "undefined_name" in done.messages()[0]
+
+
+def test_a_file_written_by_hand_beside_the_shard_is_noticed(toy: Toy) -> None:
+    toy.parent("modeling_zz", "from .configuration_zz import ZzConfig\n\n\nclass ZzModel:\n    config: ZzConfig\n")
+    toy.parent("configuration_zz", "class ZzConfig:\n    pass\n")
+    text = 'from toy.modeling_zz import ZzModel\n\n\nclass NewModel(ZzModel):\n    pass\n\n\n__all__ = ["NewModel"]\n'
+    shard = toy.shard("new", text)
+    assert "from toy.configuration_zz import ZzConfig\n" in toy.texts(shard)["modeling_new.py"]
+    toy.write(toy.shards / "configuration_new.py", "class NewConfig:\n    pass\n")
+    assert "from .configuration_new import NewConfig\n" in toy.texts(shard)["modeling_new.py"]

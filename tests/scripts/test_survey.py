@@ -10,12 +10,10 @@ from transformers_heterogeneous.scripts.survey import BROKEN, IMPORTS, PACKAGE, 
 
 
 TELLING = (
-    "bark",
     "clip",
     "dinat",
     "encoder_decoder",
     "ernie4_5_vl_moe",
-    "idefics",
     "openai",
     "rt_detr",
     "sam2",
