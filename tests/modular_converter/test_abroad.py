@@ -82,6 +82,11 @@ def test_a_common_ending_that_is_longer_than_the_models_name_does_not_count(toy:
     assert "class RezNetStage:" in names["modeling_other.py"]
 
 
+def test_the_front_of_the_classes_counts_where_no_ending_does(vit: Toy) -> None:
+    text = "from toy.modeling_vit import ViTModel\n\n\nclass MyViTThing(ViTModel):\n    pass\n\n\n__all__ = ['MyViTThing']\n"
+    assert "class MyViTLayer(" in vit.texts(vit.shard("my_vit", text))["modeling_my_vit.py"]
+
+
 FOREIGN = """
     import torch
     from tokens import normalizers
