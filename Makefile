@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate check style bench newest
+.PHONY: help demo test generate check style bench newest survey
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -29,6 +29,9 @@ style: $(READY)  ## Lint, format check, types
 
 newest: $(READY)  ## What the newest transformers would change, tried in an environment of its own
 	$(BIN)/python -m transformers_heterogeneous.scripts.newest
+
+survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)
+	$(BIN)/python -m transformers_heterogeneous.scripts.survey > docs/survey.md
 
 bench: $(READY)  ## Measure against the parents, as ratios in one run
 	$(BIN)/python -m transformers_heterogeneous.scripts.bench

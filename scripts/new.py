@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from .modular_converter.diagnostics import nearest
-from .modular_converter.names import ModelNames, read_model_names
+from .modular_converter.names import read_model_names
 from .modular_converter.places import installed_folder
+from .modular_converter.rename import model_renaming
 from .modular_converter.shard import exports
 from .modular_converter.source import read_source
 
@@ -58,11 +59,17 @@ def new_shard(model: str, parent: str, out: Path, year: int) -> Path:
         raise CannotStart(f"{path} exists; nothing is overwritten")
     models = models_folder()
     if not (models / parent / f"modeling_{parent}.py").is_file():
-        known = [folder.name for folder in models.iterdir() if (folder / f"modeling_{folder.name}.py").is_file()]
-        raise CannotStart(f"transformers has no model {parent!r}{nearest(parent, known)}")
+        raise CannotStart(f"transformers has no model {parent!r}{nearest(parent, parents())}")
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(shard_text(model, parent, models, year), encoding="utf-8")
     return path
+
+
+def parents() -> list[str]:
+    """The models of the installed transformers that a shard may inherit from."""
+    folders = sorted(models_folder().iterdir())
+    found = [folder.name for folder in folders if (folder / f"modeling_{folder.name}.py").is_file()]
+    return [name for name in found if name != "auto"]
 
 
 def models_folder() -> Path:
@@ -75,17 +82,18 @@ def models_folder() -> Path:
 
 def shard_text(model: str, parent: str, models: Path, year: int) -> str:
     """The shard: the parent's public classes, each inherited under the new name and left as it is."""
-    names = read_model_names(models / "auto")
-    imports, classes = [], []
-    for kind in FILE_TYPES:
-        found = public_classes(models / parent / f"{kind}_{parent}.py")
-        if found:
-            imports.append(import_text(f"transformers.models.{parent}.{kind}_{parent}", sorted(found)))
-            classes += found
-    children = [child_name(name, model, parent, names) for name in classes]
-    bodies = "".join(f"\n\nclass {child}({name}):\n    pass\n" for child, name in zip(children, classes, strict=True))
-    listed = "".join(f'    "{child}",\n' for child in children)
-    return f"{HEADER.format(year=year, model=model)}{''.join(imports)}{bodies}\n\n__all__ = [\n{listed}]\n"
+    files = {kind: public_classes(models / parent / f"{kind}_{parent}.py") for kind in FILE_TYPES}
+    children = child_names([name for found in files.values() for name in found], model, parent, models)
+    imports = "".join(
+        import_text(
+            f"transformers.models.{parent}.{kind}_{parent}", sorted(name for name in found if name in children)
+        )
+        for kind, found in files.items()
+        if found
+    )
+    bodies = "".join(f"\n\nclass {child}({name}):\n    pass\n" for name, child in children.items())
+    listed = "".join(f'    "{child}",\n' for child in children.values())
+    return f"{HEADER.format(year=year, model=model)}{imports}{bodies}\n\n__all__ = [\n{listed}]\n"
 
 
 def public_classes(path: Path) -> list[str]:
@@ -106,6 +114,16 @@ def import_text(module: str, names: list[str]) -> str:
     return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")\n"
 
 
-def child_name(name: str, model: str, parent: str, names: ModelNames) -> str:
-    """`Qwen3Model` -> `NewModel`: the parent's name in a class name replaced by the new one."""
-    return name.replace(names.cased(parent), names.cased(model), 1)
+def child_names(classes: list[str], model: str, parent: str, models: Path) -> dict[str, str]:
+    """`Qwen3Model` -> `NewModel`: the parent's name in class names replaced by the new one, in the parent's own case where
+    the new name ends with it. Of classes that would be called alike, as deprecated spellings are, one is left."""
+    names = read_model_names(models / "auto").spelled_in(parent, classes)
+    front = model.removesuffix(parent).removesuffix("_")
+    cased = names.cased(front) + names.cased(parent) if 0 < len(front) < len(model) else names.cased(model)
+    renaming = model_renaming(names, parent, cased)
+    found: dict[str, str] = {}
+    for name in sorted(classes, key=renaming.spells, reverse=True):
+        child = renaming.name(name) if renaming.touches(name) else names.cased(front or model) + name
+        if child not in found.values():
+            found[name] = child
+    return {name: found[name] for name in classes if name in found}

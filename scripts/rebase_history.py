@@ -59,7 +59,7 @@ def outcomes(before: Path, after: Path, folder: Path) -> Iterator[Outcome]:
 def _of_shard(old: Path, mixed: Path, shipped: Path) -> Iterator[Outcome]:
     try:
         recorded = {
-            each.name: Recorded(each.parent, each.release, each.digest, each.text)
+            each.name: Recorded(each.parent, each.release, each.whole, each.digest, each.text)
             for each in overrides_of(read_shard(old))
         }
         shard = read_shard(mixed)

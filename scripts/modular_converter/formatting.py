@@ -13,9 +13,12 @@ from ruff.__main__ import find_ruff_bin  # type: ignore[import-untyped]
 # Undefined names, and what Python refuses to compile though it can be parsed: a star import or a `return` in a class,
 # a `break` outside a loop...
 FATAL_RULES = ("F821", "F406", "F621", "F622", "F701", "F702", "F704", "F706", "F707")
+# Transformers formats its own files for the Python that it once began with; others are for that which it needs now.
+INSIDE, OUTSIDE = "py310", "py311"
+_NEWEST = "py314"  # newer syntax is not the formatter's to refuse: whether this Python reads an output is tried
 _CONFIG = """\
 line-length = 119
-target-version = "py310"
+target-version = "{target}"
 cache-dir = "{cache}"
 [lint.isort]
 lines-after-imports = 2
@@ -34,25 +37,26 @@ class Finding:
     message: str
 
 
-def format_files(files: Mapping[Path, str]) -> tuple[dict[Path, str], list[Finding]]:
+def format_files(files: Mapping[Path, str], target: str = OUTSIDE) -> tuple[dict[Path, str], list[Finding]]:
     """Sort imports, drop unused ones, format; returns the texts and what is wrong with them (undefined names, syntax)."""
     if not files:
         return {}, []
     with tempfile.TemporaryDirectory(prefix="hetero-") as name:
         folder = Path(name)
         config = folder / "ruff.toml"
-        config.write_text(_CONFIG.format(cache=folder / "cache"), encoding="utf-8")
+        config.write_text(_CONFIG.format(cache=folder / "cache", target=target), encoding="utf-8")
         places = {folder / "files" / str(number) / key.name: key for number, key in enumerate(files)}
         for place, key in places.items():
             place.parent.mkdir(parents=True)
             place.write_text(files[key], encoding="utf-8")
-        found = _check(folder, config, places)
+        found = _check(folder, config, places, target if target == INSIDE else _NEWEST)
         _ruff(["format", "--quiet", "--no-cache", "--config", str(config), str(folder / "files")])
         return {key: place.read_text(encoding="utf-8") for place, key in places.items()}, found
 
 
-def _check(folder: Path, config: Path, places: Mapping[Path, Path]) -> list[Finding]:
+def _check(folder: Path, config: Path, places: Mapping[Path, Path], target: str) -> list[Finding]:
     options = ["--fix", "--exit-zero", "--no-cache", "--output-format", "json", "--config", str(config)]
+    options += ["--target-version", target]
     rules = ",".join(("I001", "F401", "F811", "SIM910", *FATAL_RULES))
     output = _ruff(["check", "--select", rules, *options, str(folder / "files")])
     return [

@@ -14,7 +14,7 @@ from .resolve import is_helper_import, is_parent_import
 from .shard import Parent, Shard
 from .soft import SOFT_TYPES, soften
 from .source import Import, Statement
-from .tree import bare, block, code, identifiers, rewrite, small, walk
+from .tree import Edits, bare, block, code, identifiers, rewrite, small, walk
 
 
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -25,15 +25,51 @@ def output_imports(shard: Shard, output: Output) -> list[Line]:
     """The imports that `output` needs, plain ones first."""
     body = [node for nodes in output.body.values() for node in nodes]
     wanted = used_names([*body, *output.ending]) - output.body.keys()
-    candidates = list(_unique(_from_siblings(shard, output), _candidates(shard)).values())
+    candidates = list(_unique(_from_siblings(shard, output), _candidates(shard, _guarding(shard, output))).values())
     wanted |= {name for each in candidates if isinstance(each, cst.If) for name in _tested(each)}
-    taken = set(output.body)
-    kept = [node for each in candidates if (node := _keep(each, wanted, taken))]
+    kept = _kept(candidates, wanted, output)
+    while not shard.home.inside and (more := _used_in_guards(kept) - wanted):
+        wanted |= more
+        kept = _kept(candidates, wanted, output)
+    kept = [*futures(shard, output), *kept]
     plain = [node for node in kept if not isinstance(node, cst.If)]
     guarded = [node for node in kept if isinstance(node, cst.If)]
     if output.type in SOFT_TYPES:
         return soften(plain, guarded, "..." if shard.home.inside else "transformers.")
     return [*plain, *guarded]
+
+
+def futures(shard: Shard, output: Output) -> list[Line]:
+    """`from __future__ import ...`, where the code of an output was written under it; transformers' own files lose it."""
+    if shard.home.inside:
+        return []
+    sources = [
+        shard.source,
+        *shard.helpers,
+        *(shard.parents[index].source for index in sorted({i for i, _ in output.used})),
+    ]
+    found = (each.node for source in sources for each in source.of_kind("import") if _is_future(small(each.node)))
+    return list({code(bare(node)): bare(node) for node in found}.values())
+
+
+def _is_future(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.ImportFrom) and not node.relative and module_of(node) == "__future__"
+
+
+def _kept(candidates: Iterable[Line], wanted: Set[str], output: Output) -> list[Line]:
+    taken = set(output.body)
+    return [node for each in candidates if (node := _keep(each, wanted, taken))]
+
+
+def _used_in_guards(kept: Iterable[Line]) -> set[str]:
+    """The names that the guarded blocks use beside their imports, as in what an `else` defines instead."""
+    guards = (each for each in kept if isinstance(each, cst.If))
+    drop: Edits = {cst.Import: _nothing, cst.ImportFrom: _nothing}
+    return used_names(rewrite(guard, drop) for guard in guards)
+
+
+def _nothing(node: cst.CSTNode) -> cst.Pass:
+    return cst.Pass()
 
 
 def _tested(guard: cst.If) -> frozenset[str]:
@@ -52,13 +88,18 @@ def used_names(nodes: Iterable[cst.CSTNode]) -> set[str]:
     return found
 
 
+def _guarding(shard: Shard, output: Output) -> frozenset[int]:
+    """The parents whose guarded blocks an output may have: outside transformers, those whose code is in it."""
+    return frozenset(range(len(shard.parents)) if shard.home.inside else (index for index, _ in output.used))
+
+
 @lru_cache(maxsize=1)
-def _candidates(shard: Shard) -> dict[str, Line]:
+def _candidates(shard: Shard, guarding: frozenset[int]) -> dict[str, Line]:
     """What the files of a shard may import, by its wording."""
-    return _unique(_written(shard), {})
+    return _unique(_written(shard, guarding), {})
 
 
-def _written(shard: Shard) -> Iterator[Line]:
+def _written(shard: Shard, guarding: Set[int]) -> Iterator[Line]:
     for source in (shard.source, *shard.helpers):
         for statement in source.of_kind("import", "guard"):
             node = small(statement.node)
@@ -67,9 +108,11 @@ def _written(shard: Shard) -> Iterator[Line]:
                 yield from (cst.SimpleStatementLine([each]) for each in shard.siblings_at[node])
             elif not (isinstance(node, cst.ImportFrom) and (is_parent_import(node) or is_helper_import(node))):
                 yield statement.node
-    for parent in shard.parents:
-        for statement in parent.source.of_kind("import", "guard"):
+    for index, parent in enumerate(shard.parents):
+        for statement in parent.source.of_kind("import", *(["guard"] if index in guarding else [])):
             yield _from_parent(shard, parent, statement)
+    if not shard.home.inside:
+        yield from _parents_imports(shard)
 
 
 def _from_siblings(shard: Shard, output: Output) -> Iterator[Line]:
@@ -80,6 +123,14 @@ def _from_siblings(shard: Shard, output: Output) -> Iterator[Line]:
         yield cst.SimpleStatementLine([cst.ImportFrom(module, listed, relative=[cst.Dot()])])
 
 
+def _parents_imports(shard: Shard) -> Iterator[Line]:
+    """What the shard imports from its parents, where it is used under its own name and not only inherited."""
+    for source in (shard.source, *shard.helpers):
+        for node in (small(statement.node) for statement in source.of_kind("import")):
+            if isinstance(node, cst.ImportFrom) and node not in shard.siblings_at and is_parent_import(node):
+                yield cst.SimpleStatementLine([node])
+
+
 def _from_parent(shard: Shard, parent: Parent, statement: Statement) -> Line:
     """The import of a parent as this output has to write it; the comments above it keep the parent's words."""
     node = parent.renaming.node(statement.node)
@@ -88,9 +139,9 @@ def _from_parent(shard: Shard, parent: Parent, statement: Statement) -> Line:
 
 
 def _with_sibling_module(node: Line, parent: Parent, model: str) -> Line:
-    """With an alias as prefix, the sibling module keeps the model's own name."""
+    """With an alias as prefix, the sibling module keeps the model's own name (outside transformers, see `outside`)."""
     new = parent.renaming.new
-    if new is None or new.lower == model:
+    if new is None or new.lower == model or parent.renaming.along is not None:
         return node
 
     def own_name(found: cst.ImportFrom) -> cst.ImportFrom:

@@ -4,7 +4,7 @@ A class of the shard brings along what it mentions: functions, constants and, fr
 already emitted are not repeated; a class that lives in another output of the same shard is imported from there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import libcst as cst
@@ -15,11 +15,12 @@ from .classes import is_indented_otherwise, merge_class, specialises
 from .dependencies import Dependencies, closure
 from .diagnostics import Diagnostic
 from .filetypes import file_type
-from .imported import written_module
+from .imported import module_of, names_of, written_module
+from .origin import origin_of
 from .outside import from_outside
 from .pieces import Line
 from .scopes import names_of_class_body
-from .shard import Entry, Shard
+from .shard import Entry, Parent, Shard
 from .tree import bare, block, code, identifiers, small
 from .unroll import Scope
 
@@ -60,8 +61,25 @@ class Layout:
             self._place(name, self.types[name])
         for name in shard.exported or ():
             self._place_exported(name)
+        if not shard.home.inside:
+            self._complete_siblings()
         self._check_siblings()
         _share_image_processing(self.outputs)
+
+    def _complete_siblings(self) -> None:
+        """What a parent's code imports from another file of the parent comes along into the output of that kind."""
+        for output in list(self.outputs.values()):
+            mentioned = identifiers(*(node for nodes in output.body.values() for node in nodes))
+            for parent in [self.shard.parents[index] for index in sorted({index for index, _ in output.used})]:
+                for kind, name in _imported_along(parent):
+                    target = self.outputs.get(kind)
+                    if name in mentioned and target not in (None, output) and name not in target.body:
+                        self._place_from_parent(target, name, parent)
+
+    def _place_from_parent(self, target: Output, name: str, parent: Parent) -> None:
+        for index, other in enumerate(self.shard.parents):
+            if (other.type, other.model) == (target.type, parent.model) and name in self.dependencies.views[index]:
+                self._place_dependencies(target, [name], index)
 
     def _check_siblings(self) -> None:
         """What an output imports from another one of the same shard must be there."""
@@ -69,10 +87,10 @@ class Layout:
             for kind, names in output.siblings.items():
                 missing = [name for name in names if kind in self.outputs and name not in self.outputs[kind].body]
                 for name in missing:
-                    message = (
-                        f"the {output.type} file needs {name}, which belongs into the {kind} file: define it here"
-                    )
-                    self.shard.problems.append(Diagnostic(self.shard.path, 1, 1, message))
+                    parents = [(parent.source.path, parent.renaming.name) for parent in self.shard.parents]
+                    origin = origin_of(name, self.shard.source.text, parents)
+                    message = f"the {output.type} file needs {name}{origin.told}, which belongs into the {kind} file: define it here"
+                    self.shard.problems.append(Diagnostic(self.shard.path, origin.line, origin.column, message))
 
     def _place_exported(self, name: str) -> None:
         """A function or constant that the shard exports is emitted even when no class uses it."""
@@ -243,6 +261,19 @@ class Layout:
                         self._check_rebound(entry)
                     nodes = tuple(from_outside(self.shard, self.shard.parents[entry.file], node) for node in nodes)
                 output.emit(entry.name, nodes)
+
+
+def _imported_along(parent: Parent) -> Iterator[tuple[str, str]]:
+    """The kinds of file and the renamed names that a parent imports from files which are renamed with it."""
+    for statement in parent.source.of_kind("import"):
+        node = small(statement.node)
+        if (
+            isinstance(node, cst.ImportFrom)
+            and len(node.relative) == 1
+            and module_of(node) in (parent.renaming.along or ())
+        ):
+            for name in names_of(node):
+                yield module_of(node).removesuffix(f"_{parent.model}"), parent.renaming.name(name)
 
 
 def class_types(shard: Shard) -> dict[str, str]:

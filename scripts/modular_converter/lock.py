@@ -26,9 +26,10 @@ class Override:
         name: The override in the shard: `Class.method`, `Class.method.setter`, `Class.attribute`, `function`.
         parent: What it replaces: `package.module:Class.method`.
         release: The parent's package and its version, as in `transformers 5.24.0`.
-        digest: Digest of the parent's code, comments and layout aside.
-        text: That code, without the comments above it. Of a method that is merged into: its header, and the lines that
-            are taken away.
+        whole: Digest of the parent's piece, comments and layout aside.
+        digest: The same of what is replaced of it.
+        text: The code of what is replaced, without the comments above it: all of the piece, or of a method that is merged
+            into, its header and the lines that are taken away.
         line: Line of the override in the shard.
         column: Its column.
     """
@@ -36,6 +37,7 @@ class Override:
     name: str
     parent: str
     release: str
+    whole: str
     digest: str
     text: str
     line: int
@@ -48,6 +50,7 @@ class Recorded:
 
     parent: str
     release: str
+    whole: str
     digest: str
     text: str
 
@@ -84,6 +87,7 @@ def _entry(shard: str, name: str, recorded: Recorded) -> str:
         f"[{json.dumps(shard)}.{json.dumps(name)}]\n"
         f"parent = {json.dumps(recorded.parent)}\n"
         f"release = {json.dumps(recorded.release)}\n"
+        f"whole = {json.dumps(recorded.whole)}\n"
         f"digest = {json.dumps(recorded.digest)}\n"
         f"text = {text}\n"
     )
@@ -99,9 +103,9 @@ def updated(lock: Lock, overrides: Mapping[Path, Iterable[Override]], folder: Pa
 
 def _recorded(override: Override, before: Mapping[str, Recorded]) -> Recorded:
     known = before.get(override.name)
-    if known and (known.parent, known.digest) == (override.parent, override.digest):
+    if known and (known.parent, known.whole, known.digest) == (override.parent, override.whole, override.digest):
         return known
-    return Recorded(override.parent, override.release, override.digest, override.text)
+    return Recorded(override.parent, override.release, override.whole, override.digest, override.text)
 
 
 def stale(
@@ -115,8 +119,8 @@ def stale(
 
 
 def is_stale(override: Override, known: Recorded) -> bool:
-    """Whether the same piece of the parent is other code now."""
-    return known.parent == override.parent and known.digest != override.digest
+    """Whether the parent has changed what is replaced; a shard that replaces more or less of the same piece has not."""
+    return known.parent == override.parent and known.whole != override.whole and known.digest != override.digest
 
 
 def _message(shard: Path, override: Override, known: Recorded) -> str:

@@ -1,8 +1,9 @@
 """Model names in their spellings: `gpt_neox` (lower), `GPTNeoX` (cased) and `GPT_NEOX` (upper)."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import libcst as cst
@@ -29,12 +30,27 @@ class Spelling:
 
 @dataclass(frozen=True)
 class ModelNames:
-    """The installed mapping between model types and config classes, read as text."""
+    """The installed mapping between model types and config classes, read as text, and what classes say themselves.
+
+    `own` spells the models of a shard outside transformers, and its parents, as their classes do.
+    """
 
     config_of_type: dict[str, str]
+    own: Mapping[str, str] = field(default_factory=dict)
+
+    def spelled_in(self, lower: str, classes: Iterable[str]) -> "ModelNames":
+        """The same names, and `lower` as these classes spell it, if they do."""
+        cased = cased_in(lower, classes)
+        return self.with_own(lower, cased) if cased else self
+
+    def with_own(self, lower: str, cased: str) -> "ModelNames":
+        """The same names, and one that is spelled so."""
+        return replace(self, own={**self.own, lower: cased})
 
     def cased(self, lower: str) -> str:
         """`llama` -> `Llama`; names the mapping does not know are title-cased part by part."""
+        if lower in self.own:
+            return self.own[lower]
         for name in (lower, lower.replace("_", "-")):
             if name in self.config_of_type:
                 return self.config_of_type[name].replace("Config", "")
@@ -48,8 +64,21 @@ class ModelNames:
 
     def spelling(self, cased: str) -> Spelling:
         """All spellings of a name; its capitals are those that its lower-case form leads back to."""
+        for own_lower, own in sorted(self.own.items(), key=lambda item: -len(item[1])):
+            if cased.startswith(own):
+                rest = cased.removeprefix(own)
+                return Spelling(f"{own_lower}_{self.lower(rest)}" if rest else own_lower, cased)
+            if cased.endswith(own):
+                return Spelling(f"{self.lower(cased.removesuffix(own))}_{own_lower}", cased)
         lower = self.lower(cased)
         return Spelling(lower, self.cased(lower))
+
+
+def cased_in(lower: str, classes: Iterable[str]) -> str:
+    """How class names spell a model at their front, most of them: `MyViT` for my_vit where there is a MyViTModel."""
+    pattern = re.compile(f"(?i:{'_*'.join(lower.replace('_', ''))})(?![a-z])")
+    found = Counter(match[0] for name in classes if (match := pattern.match(name)))
+    return found.most_common(1)[0][0] if found else ""
 
 
 _STRING = m.SaveMatchedNode(m.SimpleString(), "type")

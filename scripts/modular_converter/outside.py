@@ -8,14 +8,17 @@ from .tree import Node, dotted, rewrite
 
 
 def from_outside(shard: Shard, parent: Parent, node: Node) -> Node:
-    """The node with absolute imports; files that are renamed along stay siblings."""
-    if shard.home.inside or parent.is_sibling:
+    """The node with absolute imports; files that are renamed along stay siblings, called after the shard."""
+    if shard.home.inside:
         return node
-    package = parent.module.split(".")[:-1]
+    renaming, package = parent.renaming, parent.module.split(".")[:-1]
+    along = {renaming.name(old): f"{old.removesuffix(parent.model)}{shard.model}" for old in renaming.along or ()}
 
     def absolute(found: cst.ImportFrom) -> cst.ImportFrom:
         level, module = len(found.relative), module_of(found)
-        if level == 0 or (level == 1 and module.endswith(f"_{shard.model}")):
+        if level == 1 and module in along:
+            return found.with_changes(module=cst.Name(along[module]))
+        if level == 0 or parent.is_sibling:
             return found
         base = package[: len(package) - level + 1]
         return found.with_changes(relative=(), module=dotted(".".join([*base, module] if module else base)))

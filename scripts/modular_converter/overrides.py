@@ -45,9 +45,9 @@ def _of_class(shard: Shard, parent: Parent, child: cst.CSTNode, base: str) -> It
     mine = pieces_of(child)
     for name, theirs in pieces_of(original).items():
         if node := mine.get(parent.renaming.name(name)):
-            text = code(replaced(node, theirs, parent.renaming))
+            texts = (code(bare(theirs)), code(replaced(node, theirs, parent.renaming)))
             child_name = f"{child.name.value}.{parent.renaming.name(name)}"
-            yield _override(shard, parent, child_name, f"{base}.{name}", text, node)
+            yield _override(shard, parent, child_name, f"{base}.{name}", texts, node)
 
 
 def _of_definition(shard: Shard, name: str, node: cst.CSTNode) -> Iterator[Override]:
@@ -58,16 +58,22 @@ def _of_definition(shard: Shard, name: str, node: cst.CSTNode) -> Iterator[Overr
                 continue
             if not same_code(statement.node, node):
                 shard.used.add((index, original))
-                yield _override(shard, parent, name, original, statement.code, node)
+                yield _override(shard, parent, name, original, (statement.code, statement.code), node)
 
 
-def _override(shard: Shard, parent: Parent, name: str, original: str, text: str, node: cst.CSTNode) -> Override:
+def _override(
+    shard: Shard, parent: Parent, name: str, original: str, texts: tuple[str, str], node: cst.CSTNode
+) -> Override:
+    """An override, of the texts of the parent's piece and of what is replaced of it."""
     module = parent.module
     if module.startswith(".."):  # in transformers' own shards
         module = f"transformers.models.{module.lstrip('.').removeprefix('models.')}"
     package = module.partition(".")[0]
     release = f"{package} {installed_version(package)}"
-    return Override(name, f"{module}:{original}", release, digest_of(text), text, *shard.source.position(node))
+    whole, text = texts
+    line, column = shard.source.position(node)
+    digests = (digest_of(whole), digest_of(text))
+    return Override(name, f"{module}:{original}", release, *digests, text, line, column)
 
 
 def pieces_of(node: cst.ClassDef) -> Pieces:

@@ -10,10 +10,17 @@ from .classes import common_suffix
 
 
 def infer_prefix(
-    pairs: Sequence[tuple[str, str]], default: str, parent_cased: str, parent_classes: Iterable[str]
+    pairs: Sequence[tuple[str, str]],
+    default: str,
+    parent_cased: str,
+    parent_classes: Iterable[str],
+    inside: bool = True,
 ) -> str:
-    """The prefix for one parent file, from the (child, parent) class names that the shard pairs."""
-    votes = prefix_votes(pairs, default, parent_cased)
+    """The prefix for one parent file, from the (child, parent) class names that the shard pairs.
+
+    Outside transformers the parent's own name is taken away first: `TinyViTModel(ViTModel)` asks for `TinyViT`.
+    """
+    votes = prefix_votes(pairs, default, parent_cased, inside)
     if not votes:
         return default
     winner = _most_frequent(votes, default)
@@ -22,9 +29,18 @@ def infer_prefix(
     return winner
 
 
-def prefix_votes(pairs: Iterable[tuple[str, str]], default: str, parent_cased: str) -> list[str]:
+def prefix_votes(pairs: Iterable[tuple[str, str]], default: str, parent_cased: str, inside: bool = True) -> list[str]:
     """The prefix that each (child, parent) pair of class names asks for."""
-    return [_vote(child, parent, default, parent_cased) for child, parent in pairs]
+    return [
+        (not inside and front(child, parent, parent_cased)) or _vote(child, parent, default, parent_cased)
+        for child, parent in pairs
+    ]
+
+
+def front(child: str, parent: str, parent_cased: str) -> str:
+    """What a child has in the place of the parent's name, where the rest is the same."""
+    rest = parent.removeprefix(parent_cased)
+    return child.removesuffix(rest) if rest not in ("", parent) and child.endswith(rest) else ""
 
 
 def _vote(child: str, parent: str, default: str, parent_cased: str) -> str:

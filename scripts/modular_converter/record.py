@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .cache import Dependency, Record, file_digest, found_packages, generator_digest
-from .places import installed_folder
-from .shard import Parent, Shard
+from .filetypes import file_type
+from .places import FILE_TYPES, installed_folder
+from .shard import Shard
 from .source import read_source
 
 
@@ -16,14 +17,22 @@ def record_of(shard: Shard) -> Record:
     return {
         "generator": generator_digest(),
         "packages": found_packages(parent_packages(shard)),
-        "siblings": {each.source.path.stem: shard.siblings.digest(each.source.path.stem) for each in siblings(shard)},
+        "siblings": {module: shard.siblings.digest(module) for module in [*siblings(shard), *beside(shard)]},
         "dependencies": [asdict(each) for each in dependencies_of(shard)],
     }
 
 
-def siblings(shard: Shard) -> list[Parent]:
-    """The parents that other shards of the same folder expand to."""
-    return [parent for parent in shard.parents if parent.is_sibling]
+def siblings(shard: Shard) -> list[str]:
+    """The modules that other shards of the same folder expand to, and that this one inherits from."""
+    return [parent.source.path.stem for parent in shard.parents if parent.is_sibling]
+
+
+def beside(shard: Shard) -> list[str]:
+    """The modules of the shard that it does not expand to: where one is written by hand, its names are those of the shard."""
+    if shard.home.inside:
+        return []
+    own = {file_type(name, shard.cased) for name in shard.classes}
+    return [f"{kind}_{shard.model}" for kind in FILE_TYPES if kind not in own]
 
 
 def dependencies_of(shard: Shard) -> list[Dependency]:

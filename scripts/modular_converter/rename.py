@@ -6,6 +6,7 @@ from functools import cached_property
 
 import libcst as cst
 
+from .imported import module_of
 from .names import ModelNames, Spelling
 from .tree import Edits, Node, descend, rewrite
 
@@ -30,18 +31,32 @@ COPIED = "# Copied from"  # a comment with these words is about the parent, and 
 
 @dataclass(eq=False)
 class Renaming:
-    """From the name of a parent to the prefix of the new family; `None` for both means nothing changes."""
+    """From the name of a parent to the prefix of the new family; `None` for both means nothing changes.
+
+    `kept` are identifiers that stay as they are, and `along` the modules beside the parent that are renamed with it:
+    all of them in transformers' own shards, where this is None.
+    """
 
     old: Spelling | None = None
     new: Spelling | None = None
-    _names: dict[str, str] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    along: frozenset[str] | None = None
+    _names: dict[str, str] = field(init=False, default_factory=dict)
+
+    def touches(self, name: str) -> bool:
+        """Whether an identifier holds the name of the parent."""
+        return self._pattern is not None and name not in KEPT and self._pattern.search(name) is not None
+
+    def spells(self, name: str) -> bool:
+        """Whether an identifier holds the name of the parent as classes usually do."""
+        return self.old is not None and self.old.cased in name
 
     def name(self, name: str) -> str:
         """The new spelling of one identifier."""
         if self._pattern is None:
             return name
         if name not in self._names:
-            self._names[name] = name if name in KEPT else self._plain(name)
+            self._names[name] = name if name in KEPT or name in self.kept else self._plain(name)
         return self._names[name]
 
     def node(self, node: Node) -> Node:
@@ -67,10 +82,14 @@ class Renaming:
 
     def _string(self, node: cst.SimpleString) -> cst.SimpleString:
         node = descend(node, self._edits) if node.lpar else node
-        if node.value.strip("\"'") in KEPT:
+        if (word := node.value.strip("\"'")) in KEPT or (word in self.kept and not self._is_bare(word)):
             return node
         new = '""' if COPIED in node.value else self._plain(node.value)
         return node if new == node.value else node.with_changes(value=new)
+
+    def _is_bare(self, word: str) -> bool:
+        """Whether a string is the name of the model and nothing else; an identifier may be one by chance, as `clip`."""
+        return self._pattern is not None and self._pattern.fullmatch(word) is not None
 
     def _comment(self, node: cst.Comment) -> cst.Comment | None:
         if COPIED in node.value:
@@ -80,7 +99,10 @@ class Renaming:
 
     def _import(self, node: cst.ImportFrom) -> cst.ImportFrom:
         """An absolute `from x import y` names what other packages call so."""
-        return descend(node, self._edits) if node.relative else node
+        return descend(node, self._edits) if node.relative and self._goes_along(node) else node
+
+    def _goes_along(self, node: cst.ImportFrom) -> bool:
+        return self.along is None or (len(node.relative) == 1 and module_of(node) in self.along)
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
@@ -96,11 +118,27 @@ class Renaming:
     def _replacement(self, match: re.Match[str]) -> str:
         assert self.old is not None and self.new is not None
         found = match[0]
+        if self.kept and _word_around(match) in self.kept:
+            return found
         if self.old.cased == self.old.upper and found == self.old.upper:
             following = match.string[match.end() : match.end() + 1]
             return self.new.cased if following.isalpha() else self.new.upper
         forms = {self.old.lower: self.new.lower, self.old.upper: self.new.upper, self.old.cased: self.new.cased}
+        if (
+            self.along is not None
+        ):  # `xclip` of XCLIP in x_clip: outside transformers, the case counts before the dashes
+            forms = {self.old.cased.lower(): self.new.lower, self.old.cased.upper(): self.new.upper} | forms
         return forms.get(found, self.new.cased)
+
+
+def _word_around(match: re.Match[str]) -> str:
+    """The identifier that a match is a part of; nothing where that is the match alone, which text means the model by."""
+    start, end, text = match.start(), match.end(), match.string
+    while start and (text[start - 1].isalnum() or text[start - 1] == "_"):
+        start -= 1
+    while end < len(text) and (text[end].isalnum() or text[end] == "_"):
+        end += 1
+    return text[start:end] if (start, end) != match.span() else ""
 
 
 def model_renaming(names: ModelNames, old_lower: str, new_cased: str) -> Renaming:

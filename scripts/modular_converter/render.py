@@ -9,8 +9,11 @@ import libcst as cst
 
 from .families import family
 from .filetypes import file_type
-from .imports import output_imports
+from .imported_names import unknown_imports, unmet_imports
+from .imports import futures, output_imports
+from .kept_classes import keep_classes
 from .layout import FIRST, Output, lay_out
+from .order import in_import_order
 from .package import Family
 from .pieces import Line
 from .places import installed_version
@@ -37,24 +40,31 @@ def expand_shard(shard: Shard) -> Expansion | None:
     if exported is None:
         return None
     outputs = lay_out(shard)
+    keep_classes(shard, outputs)
     shard.used.update(pair for output in outputs.values() for pair in output.used)
     shard.problems.extend(check_shard(shard, outputs))
     banner = _inside_banner(shard) if shard.home.inside else _outside_banner(shard, outputs)
+    if not shard.home.inside:
+        for output in outputs.values():
+            output.body = in_import_order(output.body, lazy=bool(futures(shard, output)))
+    for kind, output in outputs.items():
+        output.ending = deprecations(shard, kind)
+    imports = {kind: output_imports(shard, output) for kind, output in outputs.items()}
+    if not shard.home.inside:
+        shard.problems.extend([*unknown_imports(shard), *unmet_imports(shard, outputs, imports)])
+        if modeling := outputs.get("modeling"):
+            shard.problems.extend(check_fit(shard, modeling, imports["modeling"]))
     texts = {}
     for kind, output in sorted(outputs.items()):
         names = [name for name in exported if file_type(name, shard.cased) == kind]
-        texts[f"{kind}_{shard.model}.py"] = banner + render_output(shard, output, names)
+        texts[f"{kind}_{shard.model}.py"] = banner + render_output(shard, output, imports[kind], names)
     return Expansion(texts, family(shard, outputs))
 
 
-def render_output(shard: Shard, output: Output, names: Iterable[str]) -> str:
+def render_output(shard: Shard, output: Output, imports: Iterable[Line], names: Iterable[str]) -> str:
     """Everything below the banner."""
     first = [output.body[name] for name in FIRST if name in output.body]
     rest = [nodes for name, nodes in output.body.items() if name not in FIRST]
-    output.ending = deprecations(shard, output.type)
-    imports = output_imports(shard, output)
-    if output.type == "modeling" and not shard.home.inside:
-        shard.problems.extend(check_fit(shard, output, imports))
     body = [
         *imports,
         *(node for nodes in (*first, *rest) for node in nodes),

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from .cache import Record, Remembered, recall, remember
 from .diagnostics import Diagnostic, ShardError, compile_error
-from .formatting import FATAL_RULES, Finding, format_files
+from .formatting import FATAL_RULES, INSIDE, OUTSIDE, Finding, format_files
 from .lock import Override
+from .origin import Origin, Parents, origin_of, origin_of_line
 from .package import Family, render_package
+from .places import home_of
 from .siblings import Siblings, in_order, siblings_of
 
 
@@ -65,6 +67,7 @@ class _Draft:
     done: list[_Done] = field(default_factory=list)
     families: dict[Path, list[Family]] = field(default_factory=dict)
     fresh: dict[Path, str] = field(default_factory=dict)
+    parents: dict[Path, Parents] = field(default_factory=dict)
 
 
 def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool = False) -> Run:
@@ -80,10 +83,10 @@ def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool 
     for folder, families in draft.families.items() if package else ():
         draft.texts[folder / "__init__.py"] = render_package(families, shards[0].parent.name)
         run.files[folder / "py.typed"] = ""
-    formatted, findings = format_files(draft.texts)
+    formatted, findings = _formatted(draft.texts, run.origin)
     run.files |= formatted
-    undefined = list(_undefined(findings, run.origin)) or list(_uncompilable(formatted, run.origin))
-    run.problems += [*undefined, *_missing_siblings(run)]
+    undefined = list(_undefined(findings, run, draft)) or list(_uncompilable(formatted, run, draft))
+    run.problems += [*undefined, *_missing_siblings(run, draft)]
     _remember(draft, formatted, {problem.path for problem in undefined})
     return run
 
@@ -144,6 +147,7 @@ def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) 
         run.crashes.append(Diagnostic(path, 1, 1, message))
         return
     run.problems += shard.problems
+    draft.parents[path] = [(parent.source.path, parent.renaming.name) for parent in shard.parents]
     files = {folder / name: text for name, text in expansion.texts.items()} if expansion else {}
     run.shards += bool(files)
     run.origin |= dict.fromkeys(files, path)
@@ -159,8 +163,16 @@ def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) 
 def _finished(path: Path, run: Run, draft: _Draft) -> dict[Path, str]:
     """The formatted files of a shard that others inherit from."""
     files = [file for file, origin in run.origin.items() if origin == path]
-    formatted, _ = format_files({file: draft.texts[file] for file in files if file in draft.texts})
+    formatted, _ = _formatted({file: draft.texts[file] for file in files if file in draft.texts}, run.origin)
     return {file: formatted.get(file) or run.files[file] for file in files}
+
+
+def _formatted(texts: Mapping[Path, str], origin: Mapping[Path, Path]) -> tuple[dict[Path, str], list[Finding]]:
+    """Formatted as transformers formats its own files, or as ours are."""
+    inside = {path for path in texts if path in origin and home_of(origin[path]).inside}
+    theirs, first = format_files({path: texts[path] for path in texts if path in inside}, INSIDE)
+    ours, second = format_files({path: texts[path] for path in texts if path not in inside}, OUTSIDE)
+    return theirs | ours, [*first, *second]
 
 
 def _remember(draft: _Draft, formatted: Mapping[Path, str], failed: set[Path]) -> None:
@@ -174,41 +186,45 @@ def _remember(draft: _Draft, formatted: Mapping[Path, str], failed: set[Path]) -
             remember(done.path, done.record, kept)
 
 
-def _undefined(findings: Iterable[Finding], origin: Mapping[Path, Path]) -> Iterator[Diagnostic]:
-    """Findings in the outputs, told at the place in the shard that most likely causes them."""
+def _undefined(findings: Iterable[Finding], run: Run, draft: _Draft) -> Iterator[Diagnostic]:
+    """Findings in the outputs, told at the place in the shard that causes them; each name once for an output."""
+    told: set[tuple[Path, str]] = set()
     for finding in findings:
-        shard = origin.get(finding.key)
-        if shard and finding.code in FATAL:
-            quoted = re.search(r"`(\w+)`", finding.message)
-            line, column = _locate(quoted[1], shard.read_text(encoding="utf-8-sig")) if quoted else (1, 1)
-            remedy = "define it in the shard, or import it from the module that defines it"
-            message = f"{finding.message} in the output {finding.key.name} (line {finding.line})"
-            message += f": {remedy}" if finding.code == "F821" else ""
-            yield Diagnostic(shard, line, column, message)
+        shard = run.origin.get(finding.key)
+        if shard is None or finding.code not in FATAL or (finding.key, finding.message) in told:
+            continue
+        told.add((finding.key, finding.message))
+        quoted = re.search(r"Undefined name `(\w+)`", finding.message)
+        origin = _origin(shard, draft, quoted[1] if quoted else "", draft.texts[finding.key], finding.line)
+        remedy = "define it in the shard, or import it from the module that defines it"
+        message = f"{finding.message} in the output {finding.key.name} (line {finding.line}){origin.told}"
+        message += f": {remedy}" if finding.code == "F821" else ""
+        yield Diagnostic(shard, origin.line, origin.column, message)
 
 
-def _uncompilable(texts: Mapping[Path, str], origin: Mapping[Path, Path]) -> Iterator[Diagnostic]:
+def _origin(shard: Path, draft: _Draft, name: str, output: str, line: int) -> Origin:
+    text, parents = shard.read_text(encoding="utf-8-sig"), draft.parents.get(shard, ())
+    if name:
+        return origin_of(name, text, parents)
+    lines = output.splitlines()
+    return origin_of_line(lines[line - 1] if 0 < line <= len(lines) else "", text, parents)
+
+
+def _uncompilable(texts: Mapping[Path, str], run: Run, draft: _Draft) -> Iterator[Diagnostic]:
     """Outputs that Python refuses although the formatter read them."""
-    for path, shard in origin.items():
+    for path, shard in run.origin.items():
         if path in texts and (error := compile_error(texts[path])):
-            message = f"the output {path.name} (line {error.lineno}) is not valid Python: {error.msg}"
-            yield Diagnostic(shard, 1, 1, message)
+            origin = _origin(shard, draft, "", texts[path], error.lineno or 0)
+            message = f"the output {path.name} (line {error.lineno}) is not valid Python: {error.msg}{origin.told}"
+            yield Diagnostic(shard, origin.line, origin.column, message)
 
 
-def _locate(name: str, text: str) -> tuple[int, int]:
-    """Line and column of the first mention of a name."""
-    for number, line in enumerate(text.splitlines(), 1):
-        match = re.search(rf"\b{re.escape(name)}\b", line)
-        if match:
-            return number, match.start() + 1
-    return 1, 1
-
-
-def _missing_siblings(run: Run) -> Iterator[Diagnostic]:
+def _missing_siblings(run: Run, draft: _Draft) -> Iterator[Diagnostic]:
     """Relative imports of an output that neither this run writes nor its folder holds."""
     for path, shard in run.origin.items():
         for name in dict.fromkeys(_SIBLING.findall(run.files[path])):
             sibling = path.parent / f"{name}.py"
             if sibling not in run.files and not sibling.exists():
+                origin = _origin(shard, draft, name, "", 0)
                 message = f"the output {path.name} imports from .{name}, which is neither generated nor in its folder"
-                yield Diagnostic(shard, 1, 1, message)
+                yield Diagnostic(shard, origin.line, origin.column, message + origin.told)

@@ -1,18 +1,21 @@
 """A shard as the generator sees it: its own statements, its parents, and what it takes from helper shards."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import libcst as cst
 
 from .diagnostics import Diagnostic, ShardError, compile_error, nearest
+from .filetypes import file_type
 from .imported import aliases, bound_name, module_of, names_of, written_module
 from .names import ModelNames, read_model_names
+from .own_names import kept_names
 from .pieces import Line
-from .places import Home, home_of, installed_folder, parent_model
-from .prefix import infer_prefix
+from .places import FILE_TYPES, Home, home_of, installed_folder, parent_model
+from .prefix import front, infer_prefix
 from .rename import Renaming, model_renaming
 from .resolve import inherits_here, is_helper_import, is_parent_import, module_file, resolve_sibling, sibling_source
 from .siblings import Siblings, is_shard
@@ -133,13 +136,19 @@ def read_shard(path: Path, siblings: Siblings | None = None) -> Shard:
     _refuse_name(path)
     source, home = read_source(path), home_of(path)
     _refuse_uncompilable(source)
-    names = model_names(home)
     model = model_of(path)
     bases = {s.name: s.bases for s in source.of_kind("class")}
+    names = model_names(home)
+    if not home.inside:
+        names = names.spelled_in(model, bases)
     resolved = _resolve_siblings(source, home, bases, siblings)
     imports = [(node, each) for node in _from_imports(source) for each in resolved.get(node, [node])]
     _refuse_imports(source, imports)
-    parents = _parents(source, imports, home, names, names.cased(model), bases, siblings)
+    files = _parent_files(source, imports, home, bases, siblings)
+    if not home.inside:
+        names = _own_spelling(names, model, files, bases)
+    family = _Family(path, model, names, bases, siblings)
+    parents = [_parent(file, node, wanted, family, home) for node, file, wanted in files]
     helpers, borrowed = _helpers(source, [each for _, each in imports], home)
     entries = _entries([*borrowed, *((s, False) for s in source.definitions.values())])
     shard = Shard(
@@ -235,15 +244,14 @@ def _refusals(node: cst.ImportFrom) -> Iterator[str]:
         yield "`import *` hides what is inherited: name the classes and functions"
 
 
-def _parents(
+def _parent_files(
     source: SourceFile,
     imports: Imports,
     home: Home,
-    names: ModelNames,
-    default: str,
     bases: Mapping[str, tuple[str, ...]],
     siblings: Siblings,
-) -> Iterator[Parent]:
+) -> list["ParentFile"]:
+    """The files that the shard inherits from, each with the import that names it first and all that is imported."""
     imported: dict[Path, tuple[cst.ImportFrom, SourceFile, list[str]]] = {}
     problems: list[Diagnostic] = []
     inherited = {base for its in bases.values() for base in its}
@@ -266,8 +274,7 @@ def _parents(
         imported.setdefault(file.path, (node, file, []))[2].extend(wanted)
     if problems:
         raise ShardError(problems)
-    for node, file, wanted in imported.values():
-        yield _parent(file, node, wanted, names, default, bases)
+    return list(imported.values())
 
 
 def _unknown_names(node: cst.ImportFrom, source: SourceFile, wanted: Iterable[str]) -> Iterator[str]:
@@ -282,21 +289,69 @@ def bound_names(node: cst.CSTNode) -> list[str]:
     return [bound_name(alias) for each in imports_in(node) for alias in aliases(each)]
 
 
-def _parent(
-    source: SourceFile,
-    node: cst.ImportFrom,
-    wanted: list[str],
-    names: ModelNames,
-    default: str,
-    bases: Mapping[str, tuple[str, ...]],
-) -> Parent:
+ParentFile = tuple[cst.ImportFrom, SourceFile, list[str]]
+
+
+def _own_spelling(
+    names: ModelNames, model: str, files: Iterable[ParentFile], bases: Mapping[str, tuple[str, ...]]
+) -> ModelNames:
+    """The names with those of the parents as their classes spell them; and that of the shard, where its classes do not
+    spell the file's name, as what they have in the place of their parents' names."""
+    fronts: list[str] = []
+    for node, file, wanted in files:
+        kind = parent_model(module_of(node))
+        assert kind is not None
+        if kind[1] != model:
+            names = names.spelled_in(kind[1], (each.name for each in file.of_kind("class")))
+        pairs = [(child, base) for child, its in bases.items() for base in its if base in wanted]
+        fronts += filter(None, (front(child, base, names.cased(kind[1])) for child, base in pairs))
+    return names if model in names.own or not fronts else names.with_own(model, Counter(fronts).most_common(1)[0][0])
+
+
+@dataclass(frozen=True)
+class _Family:
+    """What the names of a parent depend on: who inherits from it, and what lies beside the shard."""
+
+    path: Path
+    model: str
+    names: ModelNames
+    bases: Mapping[str, tuple[str, ...]]
+    siblings: Siblings
+
+    @cached_property
+    def types(self) -> frozenset[str]:
+        """The types of the files that the shard expands to, and of those that lie there written by hand."""
+        cased = self.names.cased(self.model)
+        return frozenset(file_type(name, cased) for name in self.bases) | frozenset(filter(self._by_hand, FILE_TYPES))
+
+    def _by_hand(self, kind: str) -> bool:
+        found = self.siblings.find(f"{kind}_{self.model}")
+        return found is not None and not found[1].startswith(
+            f"# Generated from {self.path.parent.name}/{self.path.name} "
+        )
+
+    def beside(self, source: SourceFile, module: str) -> str:
+        """The text of another file of a parent, empty where there is none."""
+        found = Siblings((source.path.parent,), self.siblings.fresh).find(module)
+        return found[1] if found else ""
+
+
+def _parent(source: SourceFile, node: cst.ImportFrom, wanted: list[str], family: _Family, home: Home) -> Parent:
     module = written_module(node)
     kind = parent_model(module)
     assert kind is not None
-    pairs = [(child, base) for child, its in bases.items() for base in its if base in wanted]
+    names = family.names
+    pairs = [(child, base) for child, its in family.bases.items() for base in its if base in wanted]
     classes = [statement.name for statement in source.of_kind("class")]
-    prefix = infer_prefix(pairs, default, names.cased(kind[1]), classes)
-    return Parent(source, module, kind[0], kind[1], tuple(wanted), model_renaming(names, kind[1], prefix))
+    prefix = infer_prefix(pairs, names.cased(family.model), names.cased(kind[1]), classes, home.inside)
+    renaming = model_renaming(names, kind[1], prefix)
+    if not home.inside:
+        along = frozenset(f"{each}_{kind[1]}" for each in family.types)
+        beside = [family.beside(source, each) for each in sorted(along)]
+        renaming = replace(
+            renaming, along=along, kept=kept_names(source, beside, renaming, along, names.config_of_type)
+        )
+    return Parent(source, module, kind[0], kind[1], tuple(wanted), renaming)
 
 
 Helpers = dict[Path, SourceFile]

@@ -75,7 +75,7 @@ def _other_prefixes(shard: Shard) -> Iterator[Diagnostic]:
     """Classes whose name asks for another prefix than the one that their parent's file is renamed to."""
     for parent in shard.parents:
         pairs = [(child, base) for child, bases in shard.bases.items() for base in bases if base in parent.classes]
-        votes = prefix_votes(pairs, shard.cased, shard.names.cased(parent.model))
+        votes = prefix_votes(pairs, shard.cased, shard.names.cased(parent.model), shard.home.inside)
         for (child, _), vote in zip(pairs, votes, strict=True):
             if len(set(votes)) > 1 and shard.names.spelling(vote).cased != _prefix(shard, parent):
                 yield _other_prefix(shard, parent, child, vote)

@@ -14,7 +14,7 @@ from .places import FILE_TYPES
 
 
 _SIBLING_IMPORT = re.compile(
-    rf"(?m)^from \.(?:modular|{'|'.join(sorted(FILE_TYPES, key=len, reverse=True))})_(\w+) import"
+    rf"(?m)^from[\s\\]+\.[\s\\]*(?:modular|{'|'.join(sorted(FILE_TYPES, key=len, reverse=True))})_(\w+)[\s\\]+import"
 )
 _EXPORTS = re.compile(r"(?m)^__all__\b")
 

@@ -173,6 +173,8 @@ def _classify(node: cst.CSTNode) -> tuple[str, str]:
             return _classify_assignment(target)
         case cst.If() if any(imports_in(node)):
             return "guard", ""
+        case cst.TypeAlias(name=cst.Name(value=name)):
+            return "constant", name
         case cst.Expr() if m.matches(node, LITERAL_STATEMENT):
             return "docstring", ""
         case cst.AnnAssign(target=cst.Name() as target, value=value) if value is not None:

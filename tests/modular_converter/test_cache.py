@@ -144,3 +144,13 @@ def test_a_memory_edited_by_hand_is_noticed(shard: Path) -> None:
     record.write_text(record.read_text().replace("NewModel", "OldModel"))
     assert expand(shard) == (before, True)
     assert expand(shard) == (before, False)
+
+
+def test_a_file_written_by_hand_beside_the_shard_is_noticed(toy: Toy) -> None:
+    toy.parent("modeling_zz", "from .configuration_zz import ZzConfig\n\n\nclass ZzModel:\n    config: ZzConfig\n")
+    toy.parent("configuration_zz", "class ZzConfig:\n    pass\n")
+    text = 'from toy.modeling_zz import ZzModel\n\n\nclass NewModel(ZzModel):\n    pass\n\n\n__all__ = ["NewModel"]\n'
+    shard = toy.shard("new", text)
+    assert "from toy.configuration_zz import ZzConfig\n" in toy.texts(shard)["modeling_new.py"]
+    toy.write(toy.shards / "configuration_new.py", "class NewConfig:\n    pass\n")
+    assert "from .configuration_new import NewConfig\n" in toy.texts(shard)["modeling_new.py"]

@@ -102,7 +102,7 @@ def zz(toy: Toy) -> Toy:
         pytest.param(
             "\n\nclass",
             "\nfrom .sibling import x\n\n\nclass",
-            "1:1: the output modeling_new.py imports from .sibling, which is neither generated",
+            "3:7: the output modeling_new.py imports from .sibling, which is neither generated",
             id="sibling",
         ),
     ],

@@ -44,6 +44,27 @@ CASES = [
     ),
     pytest.param(
         """
+        type ZzSizes[T] = list[T]
+
+
+        class ZzModel:
+            def first(self, sizes: ZzSizes[int]) -> int:
+                return sizes[0]
+        """,
+        "    pass",
+        """
+        type NewSizes[T] = list[T]
+
+
+        class NewModel:
+            def first(self, sizes: NewSizes[int]) -> int:
+                return sizes[0]
+        """,
+        marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="this Python refuses the output"),
+        id="PEP 695 type alias",
+    ),
+    pytest.param(
+        """
         class ZzModel:
             def kind(self, zz):
                 match zz:

@@ -17,8 +17,12 @@ FAMILY = "modular_heterogeneous_llama"
 
 @pytest.fixture
 def release(tmp_path):
-    """The part of transformers that the families are made of, at version 9.9.9."""
+    """The models of transformers that the families are made of, at version 9.9.9, and what lies around the models."""
     package = tmp_path / "transformers"
+    package.mkdir()
+    for entry in INSTALLED.iterdir():
+        if entry.name not in ("models", "__init__.py", "__pycache__"):
+            (package / entry.name).symlink_to(entry)
     for model in ("auto", "gpt_oss", "granitemoehybrid", "llama", "mixtral", "nemotron_h"):
         shutil.copytree(
             INSTALLED / "models" / model, package / "models" / model, ignore=shutil.ignore_patterns("*.pyc")

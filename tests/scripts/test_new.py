@@ -44,7 +44,7 @@ def hetero(*arguments) -> str:
 @pytest.mark.parametrize("parent", PARENTS)
 def test_the_new_family_is_its_parent(parent, tmp_path, monkeypatch):
     cased, changes = PARENTS[parent]
-    mine = "Mine" + "".join(part.title() for part in parent.split("_"))
+    mine = f"Mine{cased}"
     package = tmp_path / f"own_{parent}"
     hetero("new", f"mine_{parent}", "--parent", parent, "--out", package)
     hetero("generate", package / f"modular_mine_{parent}.py")
