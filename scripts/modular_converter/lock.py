@@ -103,7 +103,7 @@ def updated(lock: Lock, overrides: Mapping[Path, Iterable[Override]], folder: Pa
 
 def _recorded(override: Override, before: Mapping[str, Recorded]) -> Recorded:
     known = before.get(override.name)
-    if known and (known.parent, known.whole, known.digest) == (override.parent, override.whole, override.digest):
+    if known and (known.parent, known.digest) == (override.parent, override.digest):
         return known
     return Recorded(override.parent, override.release, override.whole, override.digest, override.text)
 

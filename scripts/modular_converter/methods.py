@@ -19,13 +19,14 @@ def merge_method(child: cst.FunctionDef, parent: cst.FunctionDef, scope: Scope) 
         decorators=merged_decorators(child.decorators, parent.decorators),
         type_parameters=child.type_parameters or parent.type_parameters,
         whitespace_before_params=child.whitespace_before_params,
-        params=_parameters(child, parent, scope),
+        params=merge_parameters(child, parent, scope),
         returns=child.returns or parent.returns,
         body=block(child.body).with_changes(body=_merged_body(child, parent, scope)),
     )
 
 
-def _parameters(child: cst.FunctionDef, parent: cst.FunctionDef, scope: Scope) -> cst.Parameters:
+def merge_parameters(child: cst.FunctionDef, parent: cst.FunctionDef, scope: Scope) -> cst.Parameters:
+    """The parameters of the merged method; where they are no signature, the child's, with that problem."""
     try:
         return merged_parameters(child.params, parent.params)
     except cst.CSTValidationError as error:

@@ -15,7 +15,7 @@ from .docstrings import outside_docstring, outside_statements
 from .faithful import lines_of, paste
 from .in_place import merged_in_place
 from .kept import Kept, on_kept
-from .parameters import merged_parameters
+from .methods import merge_parameters
 from .scopes import names_of_class_body
 from .source import LITERAL_STATEMENT
 from .tree import block, comments, small, walk
@@ -313,7 +313,7 @@ def merge_function(
         asynchronous=child.asynchronous,
         type_parameters=child.type_parameters or parent.type_parameters,
         whitespace_before_params=child.whitespace_before_params,
-        params=merged_parameters(child.params, parent.params),
+        params=merge_parameters(child, parent, scope),
         returns=child.returns or parent.returns,
         body=block(child.body).with_changes(body=_body(child, parent, kept, scope)),
     )

@@ -174,6 +174,14 @@ def test_what_is_inherited_or_only_said_is_no_bother(shard: Path, old: str, new:
     assert (shard.parent / NAME).read_text() == recorded
 
 
+def test_a_shard_that_replaces_more_of_the_same_piece_is_not_stale(shard: Path) -> None:
+    edit = shard.read_text().replace("        self.second = 2", "        self.first = 2\n        self.second = 2")
+    shard.write_text(edit)
+    source.read_source.cache_clear()
+    assert generate_command([shard], None) == 0
+    assert "self.first" in (shard.parent / NAME).read_text()
+
+
 def test_a_lock_serves_all_shards_of_its_folder(shard: Path, toy: Toy) -> None:
     other = toy.shard("other", SHARD.replace("New", "Other").replace("new_", "other_"))
     assert generate_command([other], None) == 0

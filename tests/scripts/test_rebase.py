@@ -56,6 +56,8 @@ __all__ = ["NewModel"]
 def shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [each for each in sys.modules if each.partition(".")[0] == "toy"]:
+        monkeypatch.delitem(sys.modules, name)
     toy = Toy(tmp_path)
     toy.write(tmp_path / "toy" / "helpers.py", "def old_tool(x): return x\n\n\ndef new_tool(x): return x\n")
     toy.parent("modeling_zz", PARENT)
