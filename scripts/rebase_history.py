@@ -19,11 +19,18 @@ from .modular_converter.diagnostics import ShardError
 from .modular_converter.lock import Recorded, is_stale
 from .modular_converter.overrides import overrides_of
 from .modular_converter.shard import read_shard
-from .modular_converter.tree import bare, code, same_code
+from .modular_converter.tree import Edits, bare, code, rewrite, same_code
 from .rebase import find, rebase
 
 
-KINDS = ("identical", "equal but for comments", "conflict", "different", "override gone")
+KINDS = (
+    "identical",
+    "equal but for comments",
+    "equal with inherited decorators",
+    "conflict",
+    "different",
+    "override gone",
+)
 
 
 @dataclass(frozen=True)
@@ -84,9 +91,18 @@ def _compared(shard: str, name: str, merged: cst.Module, shipped: cst.Module) ->
         mine, theirs = bare(find(merged, name)), bare(find(shipped, name))
     except StopIteration:
         return Outcome(shard, name, "override gone")
-    same = code(mine) == code(theirs)
-    kind = "identical" if same else "equal but for comments" if same_code(mine, theirs) else "different"
-    return Outcome(shard, name, kind, code(mine), code(theirs))
+    return Outcome(shard, name, _kind(mine, theirs), code(mine), code(theirs))
+
+
+def _kind(merged: cst.CSTNode, shipped: cst.CSTNode) -> str:
+    if code(merged) == code(shipped):
+        return "identical"
+    if same_code(merged, shipped):
+        return "equal but for comments"
+    plain: Edits = {cst.FunctionDef: lambda node: node.with_changes(decorators=())}
+    if same_code(rewrite(merged, plain), rewrite(shipped, plain)):  # a method without decorators has its parent's
+        return "equal with inherited decorators"
+    return "different"
 
 
 def main(before: str, after: str, show: bool = False) -> None:
@@ -100,7 +116,7 @@ def main(before: str, after: str, show: bool = False) -> None:
     for kind in (*KINDS, *(counts.keys() - set(KINDS))):
         print(f"  {kind}: {counts[kind]}")
     for each in found if show else ():
-        if each.kind not in KINDS[:2]:
+        if each.kind not in KINDS[:3]:
             print(f"\n{each.kind}: {each.shard} {each.name}\n--- merged\n{each.merged}\n--- shipped\n{each.shipped}")
 
 

@@ -4,7 +4,7 @@
 are those of the shard in all three.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -94,7 +94,16 @@ def follow_names(base: Node, ours: Node, theirs: cst.CSTNode) -> tuple[Node, Nod
 
 
 def _strings(node: cst.CSTNode) -> frozenset[str]:
-    return frozenset(each.raw_value for each in walk(node) if isinstance(each, cst.SimpleString))
+    """The strings in the code; in a decorator an old name may well stay."""
+    every, above = Counter(_raw_strings(node)), Counter[str]()
+    for each in walk(node):
+        if isinstance(each, cst.Decorator):
+            above.update(_raw_strings(each))
+    return frozenset(every - above)
+
+
+def _raw_strings(node: cst.CSTNode) -> Iterator[str]:
+    return (str(each.raw_value) for each in walk(node) if isinstance(each, cst.SimpleString))
 
 
 def renamed(base: cst.CSTNode, theirs: cst.CSTNode) -> dict[str, str]:

@@ -64,6 +64,12 @@ CASES = {
         "def f(self):\n    a()\n    c()\n    d()\n",
         "def f(self):\n    a()\n    d()\n",
     ),
+    "a renamed key whose old name stays in a decorator": (
+        'def f(self, past):\n    return {"past": past, "other": 1}\n',
+        'def f(self, past):\n    return {"past": past, "other": 2}\n',
+        '@deprecated("past")\ndef f(self, cache):\n    return {"cache": cache, "other": 1}\n',
+        'def f(self, cache):\n    return {"cache": cache, "other": 2}\n',
+    ),
     "lines added on both sides": (
         "def f(self):\n    a()\n    b()\n",
         "def f(self):\n    mine()\n    a()\n    b()\n",
