@@ -5,10 +5,10 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate check style bench newest survey
+.PHONY: help demo test generate check style bench newest survey rebase-history
 
 help:  ## Show what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 demo: $(READY)  ## Convert and load a small copy of Nemotron-Super-49B, and leave a picture of its layers
 	$(BIN)/python -m transformers_heterogeneous.scripts.demo
@@ -32,6 +32,10 @@ newest: $(READY)  ## What the newest transformers would change, tried in an envi
 
 survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)
 	$(BIN)/python -m transformers_heterogeneous.scripts.survey > docs/survey.md
+
+rebase-history: $(READY)  ## `hetero rebase` over transformers' own shards, 5.22.2 to 5.23.0 to 5.24.0 (twenty minutes)
+	$(BIN)/python -m transformers_heterogeneous.scripts.rebase_history 5.22.2 5.23.0
+	$(BIN)/python -m transformers_heterogeneous.scripts.rebase_history 5.23.0 5.24.0
 
 bench: $(READY)  ## Measure against the parents, as ratios in one run
 	$(BIN)/python -m transformers_heterogeneous.scripts.bench

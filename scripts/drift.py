@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -78,13 +79,39 @@ def drift_of(shard: Path, release: Path, folder: Path) -> int:
     if error:
         print(f"\n{shard.stem}: does not expand with the installed parents\n{error}", file=sys.stderr)
         return 2
-    error = expand_into(shard, folder / "other", release)
+    rebased = Path(shutil.copytree(shard.resolve().parent, folder / shard.resolve().parent.name)) / shard.name
+    standing = standing_of(rebased, release)
+    error = standing.error or expand_into(rebased, folder / "other", release)
     if error:
-        print(f"\n{shard.stem}: the shard no longer applies\n{error}")
+        print(f"\n{shard.stem}: {standing.words if standing.conflicts else 'the shard no longer applies'}\n{error}")
         return 1
     changes = list(changes_between(folder / "installed", folder / "other"))
-    print(f"\n{shard.stem}: the shard applies, {len(changes)} pieces change" + "".join(map(change_text, changes)))
+    print(f"\n{shard.stem}: {standing.words}, {len(changes)} pieces change" + "".join(map(change_text, changes)))
     return int(bool(changes))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What `hetero rebase` makes of a shard: the overrides that merge, those that do not, and why nothing can be said."""
+
+    merged: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def words(self) -> str:
+        if self.conflicts:
+            return f"`hetero rebase` conflicts in {', '.join(self.conflicts)}"
+        return f"`hetero rebase` merges {', '.join(self.merged)}" if self.merged else "the shard applies"
+
+
+def standing_of(shard: Path, release: Path) -> Standing:
+    """Rebase a copy of a shard onto a release, in a process whose first `transformers` that is."""
+    done = launch(["rebase", str(shard)], release)
+    merged = re.findall(r"(?m): merged (\S+)$", done.stdout)
+    conflicts = dict.fromkeys(re.findall(r": conflict in (\S+): ", done.stdout))
+    error = {0: "", 1: done.stdout.strip()}.get(done.returncode, done.stderr.strip() or "no reason given")
+    return Standing(tuple(merged), tuple(conflicts), error)
 
 
 def change_text(change: Change) -> str:
@@ -92,14 +119,19 @@ def change_text(change: Change) -> str:
 
 
 def expand_into(shard: Path, out: Path, release: Path | None = None) -> str:
-    """Expand one shard in a process of its own, whose first `transformers` is that of the release; its errors."""
+    """Expand one shard with the parents of a release; its errors."""
     out.mkdir(parents=True)
-    environment = {**os.environ, "XDG_CACHE_HOME": str(out.parent / "cache")}
+    done = launch(["generate", str(shard.resolve()), "--out", str(out), "--no-lock"], release, out.parent / "cache")
+    return done.stderr.strip() or "no reason given" if done.returncode else ""
+
+
+def launch(arguments: list[str], release: Path | None, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `hetero` in a process of its own, whose first `transformers` is that of the release."""
+    environment = {**os.environ, **({"XDG_CACHE_HOME": str(cache)} if cache else {})}
     if release is not None:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(release), environment.get("PYTHONPATH"))))
-    command = [sys.executable, "-c", LAUNCH, "generate", str(shard.resolve()), "--out", str(out), "--no-lock"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    return done.stderr.strip() or "no reason given" if done.returncode else ""
+    command = [sys.executable, "-c", LAUNCH, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def release_root(against: str | None, folder: Path) -> Path:

@@ -46,7 +46,7 @@ _MARKED = re.compile(rf"(?m)^( *){MARK.format('([0-9]+)')}\n")
 @dataclass
 class Rebased:
     """A shard after its rebase: its text, its tree (with a mark for each conflict), what was merged and what could not be
-    (by the names of the overrides)."""
+    or not recorded (by the names of the overrides)."""
 
     shard: Shard
     before: str
@@ -55,6 +55,7 @@ class Rebased:
     overrides: list[Override]
     merged: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    unrecorded: list[str] = field(default_factory=list)
 
 
 def rebase_command(shards: list[Path] | None, onto: str | None = None, dry_run: bool = False) -> int:
@@ -118,7 +119,9 @@ def rebase(shard: Shard, overrides: list[Override], recorded: Mapping[str, Recor
     sides: list[tuple[Sides, Override, Recorded]] = []
     for override in overrides:
         known = recorded.get(override.name)
-        if known is not None and is_stale(override, known):
+        if known is None:
+            result.unrecorded.append(override.name)
+        elif is_stale(override, known):
             parent = _parent_of(shard, override)
             base, theirs = (parent.renaming.node(_statement(text)) for text in (known.text, override.text))
             merged = merge(base, find(module, override.name), theirs, len(sides))
@@ -245,7 +248,8 @@ def _texts(rebased: Iterable[Rebased]) -> dict[Path, str]:
         if each.text != each.before:
             texts[path] = each.text
         lock = locks.setdefault(path.parent, read_lock(path.parent))
-        locks[path.parent] = updated(lock, {path: each.overrides}, path.parent)
+        known = [override for override in each.overrides if override.name not in each.unrecorded]
+        locks[path.parent] = updated(lock, {path: known}, path.parent)
     for folder, lock in locks.items():
         if lock != read_lock(folder):
             texts[folder / NAME] = render_lock(lock)
@@ -261,7 +265,12 @@ def _diff(rebased: Rebased) -> Iterator[str]:
 def _report(rebased: Rebased) -> Iterator[str]:
     """What became of the overrides of a shard."""
     path = rebased.shard.path
-    if not (rebased.merged or rebased.conflicts):
+    if rebased.unrecorded:
+        yield (
+            f"{path.name}: what these replaced is not recorded: {', '.join(rebased.unrecorded)}; `hetero generate` records it, "
+            "beside the release that they were written for"
+        )
+    if not (rebased.merged or rebased.conflicts or rebased.unrecorded):
         yield f"{path.name}: no override is stale"
     for name in rebased.merged:
         yield f"{path.name}: merged {name}"

@@ -111,6 +111,7 @@ def test_messages_are_cut():
 # Ctrl-C while a module is looked for
 STOPPED = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
 import hetero
 class Stop:
     def find_spec(name, path, target=None):

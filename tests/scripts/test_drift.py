@@ -79,3 +79,14 @@ def test_what_is_no_release_is_refused(against, tmp_path, monkeypatch):
     Path("file.whl").write_text("not a wheel")
     code, output = drift("--against", against)
     assert code == 2 and against in output
+
+
+def test_a_stale_override_never_applies(release):
+    """What the parent changed in an overridden method merges, or does not; the family's own files stay as they are."""
+    shard = Path(__file__).parents[2] / "modular" / f"{FAMILY}.py"
+    before = shard.read_text()
+    edit(release, "        hidden_states = residual + hidden_states\n        return", "        return")
+    code, output = drift("--against", release, shard)
+    assert code == 1 and f"{FAMILY}: the shard applies" not in output
+    assert f"{FAMILY}: `hetero rebase` " in output and "HeterogeneousLlamaDecoderLayer.forward" in output
+    assert shard.read_text() == before

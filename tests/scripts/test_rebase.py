@@ -150,6 +150,18 @@ def test_onto_a_folder(shard: Path, tmp_path: Path) -> None:
     assert "cache=None" in read_lock(shard.parent)[shard.name]["NewModel.forward"].text
 
 
+def test_what_was_never_recorded(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be taken for written beside the release that happens to be installed."""
+    (shard.parent / NAME).unlink()
+    release(shard, *RENAMED)
+    assert rebase_command([shard]) == 0
+    assert (
+        "what these replaced is not recorded: NewModel.forward, NewModel.limit; `hetero generate`"
+        in capsys.readouterr().out
+    )
+    assert not (shard.parent / NAME).exists() and shard.read_text() == SHARD
+
+
 def test_what_cannot_be_rebased(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
     release(shard, ("class ZzModel", "class ZzOther"))
     assert rebase_command([shard]) == 2
