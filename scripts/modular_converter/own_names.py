@@ -3,12 +3,19 @@
 `BertNormalizer` of another package, `torch.clip`, `OPENAI_CLIP_MEAN`: what no file of the model binds keeps its name.
 """
 
-import ast
 import re
+import symtable
 from collections.abc import Iterable, Iterator, Sequence, Set
+from pathlib import Path
 
+import libcst as cst
+
+from .diagnostics import ShardError
+from .imported import module_of, names_of
+from .pieces import Piece, cut
 from .rename import Renaming
 from .source import SourceFile
+from .tree import walk
 
 
 # An attribute of every config, which the name of one model happens to be a part of.
@@ -40,28 +47,52 @@ def _foreign(texts: Sequence[str], renaming: Renaming, along: Set[str]) -> froze
     own = set(along)
     for text in texts:
         try:
-            own.update(_bound(text, along) if named - own else ())
-        except (SyntaxError, ValueError):  # newer than this Python: told where it matters
+            own.update(_in_scopes(symtable.symtable(text, "", "exec")))
+            for piece in cut(Path(), text):
+                if _may_bind(piece, named - own):
+                    own.update(_bound(piece, along))
+        except (SyntaxError, ValueError, ShardError):  # newer than this Python or LibCST: told where it matters
             return frozenset()
     return frozenset(named - own | named & {OF_EVERY_CONFIG})
 
 
-def _bound(text: str, along: Set[str]) -> Iterator[str]:
-    """The names, attributes and parameters that a file binds; and strings that may name some."""
-    for node in ast.walk(ast.parse(text)):
+def _in_scopes(table: symtable.SymbolTable) -> Iterator[str]:
+    """The names that are bound in any scope of a file, parameters among them, but not by imports."""
+    yield from (each.get_name() for each in table.get_symbols() if each.is_assigned() or each.is_parameter())
+    for child in table.get_children():
+        yield child.get_name()
+        yield from _in_scopes(child)
+
+
+def _may_bind(piece: Piece, names: Set[str]) -> bool:
+    """Whether lines may bind some names as attributes, in imports, or name them in strings: only then are they parsed."""
+    if not piece.kind or "import" in piece.text:
+        return bool(names)
+    return any(f".{name}" in piece.text or f'"{name}"' in piece.text or f"'{name}'" in piece.text for name in names)
+
+
+def _bound(piece: Piece, along: Set[str]) -> Iterator[str]:
+    """The attributes that lines bind, what they import from files that are renamed along; and strings that may name some."""
+    for node in (each for statement in piece.statements for each in walk(statement)):
         match node:
-            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            case cst.AssignTarget(target=target) | cst.AnnAssign(target=target) | cst.AsName(name=target):
+                yield from _names_in(target)
+            case cst.AugAssign(target=target) | cst.For(target=target) | cst.CompFor(target=target):
+                yield from _names_in(target)
+            case cst.ImportFrom() if len(node.relative) == 1 and module_of(node) in along:
+                yield from names_of(node)
+            case cst.SimpleString() if "_" in (name := str(node.raw_value)) and name.isidentifier():
                 yield name
-            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
-                yield name
-            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
-                yield name
-            case ast.ExceptHandler(name=str(name)) | ast.alias(asname=str(name)):
-                yield name
-            case ast.ImportFrom(level=1, module=str(module), names=names) if module in along:
-                yield from (alias.name for alias in names)
-            case ast.Constant(value=str(name)) if "_" in name and name.isidentifier():
-                yield name
+
+
+def _names_in(target: cst.CSTNode) -> Iterator[str]:
+    """The names and attributes that an assignment to a target binds."""
+    match target:
+        case cst.Name(value=name) | cst.Attribute(attr=cst.Name(value=name)):
+            yield name
+        case cst.Tuple(elements=elements) | cst.List(elements=elements):
+            for each in elements:
+                yield from _names_in(each.value)
 
 
 def _colliding(names: Iterable[str], renaming: Renaming) -> frozenset[str]:

@@ -15,7 +15,7 @@ from .layout import FIRST, Output
 from .overrides import pieces_of
 from .prefix import prefix_votes
 from .shard import Parent, Shard
-from .source import SourceFile
+from .source import SourceFile, Statement
 
 
 def check_shard(shard: Shard, outputs: Mapping[str, Output]) -> list[Diagnostic]:
@@ -45,14 +45,13 @@ def _dropped_statements(source: SourceFile, warning: bool) -> Iterator[Diagnosti
 
 def _bound_twice(source: SourceFile) -> Iterator[Diagnostic]:
     """Names that the file binds more than once, of which only the last would be carried over."""
-    first: dict[str, int] = {}
+    several: dict[str, list[Statement]] = {}
     for statement in source.of_kind("class", "function", "constant"):
-        line = source.line(statement.node)
-        if first.setdefault(statement.name, line) != line:
-            message = (
-                f"{statement.name} is bound in line {first[statement.name]}, too, which would be left out: keep one"
-            )
-            yield Diagnostic(source.path, line, 1, message)
+        several.setdefault(statement.name, []).append(statement)
+    for name, (first, *others) in several.items():
+        for statement in others:
+            message = f"{name} is bound in line {source.line(first.node)}, too, which would be left out: keep one"
+            yield Diagnostic(source.path, source.line(statement.node), 1, message)
 
 
 def _on_one_line(source: SourceFile) -> Iterator[Diagnostic]:
