@@ -128,6 +128,9 @@ def told_of_shards(environment: Environment) -> Iterator[str]:
     for line in done.stdout.splitlines():
         if re.match(r"modular_\w+:|  (added|removed|changed): ", line):
             console.print(line, markup=False)
+    if "`hetero rebase`" in done.stdout:
+        yield "`hetero rebase`, and read what it merged"
+    environment.hetero("rebase")  # of the copy; a conflict keeps it from being expanded
     generated = environment.hetero("generate")
     if generated.returncode or done.returncode == 2:
         show(generated.stderr or done.stderr)

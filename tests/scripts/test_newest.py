@@ -89,3 +89,12 @@ def test_pieces_that_change_are_to_be_read(tmp_path, drift, capsys):
     assert newest.page(Tried(tmp_path / "tree", parents_version(), [], passed)) == 1
     page = capsys.readouterr().out
     assert "  changed: A.forward\n" in page and "+y" not in page and page.endswith("read the pieces that change\n")
+
+
+def test_overrides_to_carry_along_are_named(tmp_path, drift, capsys):
+    drift["text"] = "\nmodular_a: `hetero rebase` merges A.forward, 0 pieces change\n"
+    passed = REPORT.replace("<failure/>", "").replace("<error/>", "")
+    assert newest.page(Tried(tmp_path / "tree", parents_version(), [], passed)) == 1
+    page = capsys.readouterr().out
+    assert "modular_a: `hetero rebase` merges A.forward" in page
+    assert page.endswith("follow by hand: `hetero rebase`, and read what it merged\n")
