@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .modular_converter.diagnostics import Diagnostic
 from .modular_converter.formatting import format_files
-from .modular_converter.lock import NAME, BrokenLock, read_lock, render_lock, stale, updated
+from .modular_converter.lock import NAME, BrokenLock, gone, read_lock, render_lock, stale, updated
 from .modular_converter.run import Run, expand
 from .problems import Format, Telling, make_strict, structured, tell
 
@@ -106,7 +106,8 @@ def locks_of(run: Run, accept: Sequence[str] = ()) -> dict[Path, str]:
             run.problems.append(Diagnostic(folder / NAME, 1, 1, str(error)))
             continue
         for shard, overrides in here.items():
-            run.problems += stale(shard, overrides, lock.get(shard.name, {}), accept)
+            recorded = lock.get(shard.name, {})
+            run.problems += [*stale(shard, overrides, recorded, accept), *gone(shard, overrides, recorded, accept)]
         after = updated(lock, here, folder)
         if after or (folder / NAME).is_file():
             found[folder / NAME] = render_lock(after)

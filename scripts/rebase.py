@@ -3,7 +3,6 @@
 import difflib
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import textwrap
@@ -16,9 +15,9 @@ import libcst as cst
 from libcst.codemod import CodemodContext
 from libcst.codemod.visitors import AddImportsVisitor, RemoveImportsVisitor
 
-from .drift import HOUSE, LAUNCH, NoRelease, has_outputs, release_root
+from .drift import HOUSE, NoRelease, has_outputs, launch, release_root
 from .generate import write_files
-from .modular_converter.diagnostics import ShardError
+from .modular_converter.diagnostics import Diagnostic, ShardError
 from .modular_converter.imported import aliases, bound_name, module_of, written_module
 from .modular_converter.lock import (
     NAME,
@@ -26,6 +25,7 @@ from .modular_converter.lock import (
     Lock,
     Override,
     Recorded,
+    gone,
     is_stale,
     read_lock,
     render_lock,
@@ -56,6 +56,7 @@ class Rebased:
     merged: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     unrecorded: list[str] = field(default_factory=list)
+    gone: list[Diagnostic] = field(default_factory=list)
 
 
 def rebase_command(shards: list[Path] | None, onto: str | None = None, dry_run: bool = False) -> int:
@@ -89,7 +90,7 @@ def rebase_command(shards: list[Path] | None, onto: str | None = None, dry_run: 
             return 2
     for line in (line for each in rebased for line in _report(each)):
         print(line)
-    return int(any(each.conflicts for each in rebased))
+    return int(any(each.conflicts or each.gone for each in rebased))
 
 
 def _with_release(onto: str, shards: Sequence[Path], dry_run: bool) -> int:
@@ -100,10 +101,10 @@ def _with_release(onto: str, shards: Sequence[Path], dry_run: bool) -> int:
         except NoRelease as error:
             print(f"hetero rebase: {error}", file=sys.stderr)
             return 2
-        path = os.pathsep.join(filter(None, (str(release), os.environ.get("PYTHONPATH"))))
-        options = ["--dry-run"] if dry_run else []
-        command = [sys.executable, "-c", LAUNCH, "rebase", *map(str, shards), *options]
-        return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+        done = launch(["rebase", *map(str, shards), *(["--dry-run"] if dry_run else [])], release)
+        sys.stdout.write(done.stdout)
+        sys.stderr.write(done.stderr)
+        return done.returncode
 
 
 def _rebased(path: Path, lock: Lock) -> Rebased:
@@ -128,6 +129,7 @@ def rebase(shard: Shard, overrides: list[Override], recorded: Mapping[str, Recor
             (result.conflicts if merged.conflicts else result.merged).append(override.name)
             module = _replaced(module, override.name, merged.node)
             sides += ((each, override, known) for each in merged.conflicts)
+    result.gone += gone(shard.path, overrides, recorded)
     if result.merged or result.conflicts:
         result.module = _with_imports(before, module, shard)
         result.text = _with_conflicts(result.module.code, sides)
@@ -249,7 +251,10 @@ def _texts(rebased: Iterable[Rebased]) -> dict[Path, str]:
             texts[path] = each.text
         lock = locks.setdefault(path.parent, read_lock(path.parent))
         known = [override for override in each.overrides if override.name not in each.unrecorded]
-        locks[path.parent] = updated(lock, {path: known}, path.parent)
+        after = updated(lock, {path: known}, path.parent)
+        if each.gone:  # until somebody has looked, they stay recorded
+            after[path.name] = lock[path.name] | after.get(path.name, {})
+        locks[path.parent] = after
     for folder, lock in locks.items():
         if lock != read_lock(folder):
             texts[folder / NAME] = render_lock(lock)
@@ -270,7 +275,8 @@ def _report(rebased: Rebased) -> Iterator[str]:
             f"{path.name}: what these replaced is not recorded: {', '.join(rebased.unrecorded)}; `hetero generate` records it, "
             "beside the release that they were written for"
         )
-    if not (rebased.merged or rebased.conflicts or rebased.unrecorded):
+    yield from map(str, rebased.gone)
+    if not (rebased.merged or rebased.conflicts or rebased.unrecorded or rebased.gone):
         yield f"{path.name}: no override is stale"
     for name in rebased.merged:
         yield f"{path.name}: merged {name}"

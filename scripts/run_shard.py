@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import sys
 import tempfile
@@ -52,7 +53,7 @@ def run_command(shards: list[Path], config: str | None) -> int:
     except (OSError, ValueError) as error:
         print(f"hetero check: --config is neither JSON nor a file of it: {error}", file=sys.stderr)
         return 2
-    codes = [_run_one(shard.resolve(), changes) for shard in shards]
+    codes = [_run_one(Path(os.path.abspath(shard)), changes) for shard in shards]
     return max(codes, default=0)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import libcst as cst
 from libcst import matchers as m
 
-from .decorators import merged_decorators
+from .decorators import half_of_property, merged_decorators
+from .deletions import deletes_attribute
 from .diagnostics import nearest
 from .docstrings import is_docstring
 from .methods import body_of, merge_method, new_method
@@ -22,8 +23,6 @@ from .unroll import Scope
 MethodKey = tuple[str, str]  # name, and which half of a property
 Methods = dict[MethodKey, cst.FunctionDef]
 INDENT = "    "
-_DELETION = m.Call(func=m.Name("AttributeError"))
-_ACCESSOR = m.Decorator(decorator=m.Attribute(attr=m.Name("setter") | m.Name("deleter")))
 
 
 @dataclass(frozen=True)
@@ -157,19 +156,13 @@ def _sort_member(statement: cst.BaseStatement, members: Members) -> None:
     elif isinstance(node, cst.Assign | cst.AnnAssign):
         members.attributes[_target(node)] = statement
     elif isinstance(node, cst.FunctionDef):
-        members.methods[node.name.value, _accessor(node)] = node
+        members.methods[node.name.value, half_of_property(node)] = node
     elif not (isinstance(node, cst.Pass) or m.matches(node, LITERAL_STATEMENT)):
         members.others[node.name.value if isinstance(node, cst.ClassDef) else code(statement)] = statement
 
 
 def _target(node: cst.Assign | cst.AnnAssign) -> str:
     return code(node.targets[0].target if isinstance(node, cst.Assign) else node.target)
-
-
-def _accessor(node: cst.FunctionDef) -> str:
-    """Which half of a property a method is: `setter`, `deleter`, or nothing for a getter and plain methods."""
-    found = [each.decorator for each in node.decorators if m.matches(each, _ACCESSOR)]
-    return found[0].attr.value if found else ""  # type: ignore[attr-defined]  # as the matcher says
 
 
 def _merge_members(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> Members:
@@ -183,17 +176,13 @@ def _merge_members(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> M
 def _merge_attributes(mine: Members, theirs: Members, scope: Scope) -> dict[str, cst.BaseStatement]:
     merged = dict(theirs.attributes)
     for name, statement in mine.attributes.items():
-        if not _is_deletion(small(statement)):
+        if not deletes_attribute(statement):
             merged[name] = statement
         elif merged.pop(name, None) is None:
             hint = nearest(name, theirs.attributes)
             message = f"`{name} = AttributeError()` deletes nothing: the parent has no such attribute{hint}"
             scope.report(statement, message)
     return merged
-
-
-def _is_deletion(node: cst.CSTNode) -> bool:
-    return m.matches(node, m.Assign(value=_DELETION) | m.AnnAssign(value=_DELETION))
 
 
 def _merge_methods(mine: Members, theirs: Members, scope: Scope) -> Methods:

@@ -56,3 +56,11 @@ def merged_decorators(child: Sequence[cst.Decorator], parent: Sequence[cst.Decor
     if child and all(m.matches(each, DEPRECATES) for each in child):
         return [*(each for each in parent if not m.matches(each, DEPRECATES)), *child]
     return list(child or parent)
+
+
+def half_of_property(node: cst.FunctionDef) -> str:
+    """Which half of a property a method is: `setter`, `deleter`, or nothing for a getter and plain methods."""
+    for each in node.decorators:
+        if isinstance(each.decorator, cst.Attribute) and each.decorator.attr.value in ("setter", "deleter"):
+            return each.decorator.attr.value
+    return ""

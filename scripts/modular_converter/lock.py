@@ -81,8 +81,8 @@ def render_lock(lock: Lock) -> str:
 
 
 def _entry(shard: str, name: str, recorded: Recorded) -> str:
-    literal = "'''" not in recorded.text
-    text = f"'''\n{recorded.text}'''" if literal else json.dumps(recorded.text)
+    literal = "'''" not in recorded.text and all(each.isprintable() or each in "\n\t" for each in recorded.text)
+    text = f"'''\n{recorded.text}'''" if literal else json.dumps(recorded.text, ensure_ascii=False)
     return (
         f"[{json.dumps(shard)}.{json.dumps(name)}]\n"
         f"parent = {json.dumps(recorded.parent)}\n"
@@ -116,6 +116,25 @@ def stale(
         known = recorded.get(override.name)
         if known and is_stale(override, known) and not {override.name, "all"} & set(accepted):
             yield Diagnostic(shard, override.line, override.column, _message(shard, override, known))
+
+
+def gone(
+    shard: Path, overrides: Iterable[Override], recorded: Mapping[str, Recorded], accepted: Iterable[str] = ()
+) -> Iterator[Diagnostic]:
+    """The overrides of what the parent no longer has, each at its place."""
+    left = recorded.keys() - {override.name for override in overrides}
+    if not left or "all" in accepted:
+        return
+    from .overrides import place_of  # only now has something to be parsed
+
+    for name in sorted(left - set(accepted)):
+        if place := place_of(shard, name):
+            known = recorded[name]
+            message = (
+                f"{name} replaces {known.parent.partition(':')[2]} as {known.release} had it, and that is gone from it"
+            )
+            remedy = f"see what took its place, and then `hetero generate --accept {name}`"
+            yield Diagnostic(shard, *place, f"{message}: {remedy}")
 
 
 def is_stale(override: Override, known: Recorded) -> bool:

@@ -2,14 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import libcst as cst
 
+from .decorators import half_of_property
 from .docstrings import statements
 from .lock import Override
 from .places import installed_version
 from .rename import Renaming
 from .shard import Parent, Shard
+from .source import read_source
 from .tree import bare, block, code, same_code, small, without_comments
 from .unroll import assigned_target, deletions, super_position
 
@@ -88,9 +91,9 @@ def pieces_of(node: cst.ClassDef) -> Pieces:
 def piece_name(statement: cst.BaseStatement) -> str:
     """What a statement of a class body is called: `forward`, `size.setter`, `base_model_prefix`; else nothing."""
     match small(statement):
-        case cst.FunctionDef(name=cst.Name(value=name), decorators=decorators):
-            halves = [code(each.decorator).removeprefix(name) for each in decorators]
-            return name + next((half for half in halves if half in (".setter", ".deleter")), "")
+        case cst.FunctionDef(name=cst.Name(value=name)) as function:
+            half = half_of_property(function)
+            return f"{name}.{half}" if half else name
         case cst.Assign() | cst.AnnAssign():
             return assigned_target(statement) or ""
     return ""
@@ -115,3 +118,15 @@ def lines_taken(
     """The parent's assignments that statements after a call on `super()` replace or delete."""
     targets = {assigned_target(each) for each in after} | {name for _, name in deletions(after)}
     return [each for each in theirs if assigned_target(renaming.node(each)) in targets - {None}]
+
+
+def place_of(shard: Path, name: str) -> tuple[int, int] | None:
+    """Where a shard defines `Class.method`, or `function`; None where it does not."""
+    source = read_source(shard)
+    outer, _, inner = name.partition(".")
+    if outer not in source.definitions:
+        return None
+    node: cst.CSTNode | None = source.definitions[outer].node
+    if inner:
+        node = pieces_of(node).get(inner) if isinstance(node, cst.ClassDef) else None
+    return source.position(node) if node else None

@@ -9,7 +9,8 @@ from libcst import matchers as m
 
 from .base_calls import only_base_calls
 from .checks import check_unknown_methods
-from .decorators import method_decorators
+from .decorators import half_of_property, method_decorators
+from .deletions import deletes_attribute, deletes_method
 from .diagnostics import nearest
 from .docstrings import outside_docstring, outside_statements
 from .faithful import lines_of, paste
@@ -22,7 +23,6 @@ from .tree import block, comments, small, walk
 from .unroll import Body, Scope, super_position
 
 
-_DELETION = m.Call(func=m.Name("AttributeError"))
 _FIELDS = m.Decorator(
     decorator=m.Name("dataclass") | m.Name("strict") | m.Call(func=m.Name("dataclass") | m.Name("strict"))
 )
@@ -56,7 +56,7 @@ def _is_idle(node: cst.CSTNode) -> bool:
 def _item(statement: cst.BaseStatement) -> Item:
     node = small(statement)
     names = names_of_class_body([statement])
-    half = _half(node) if isinstance(node, cst.FunctionDef) else ""
+    half = half_of_property(node) if isinstance(node, cst.FunctionDef) else ""
     kind, name = _kind(node)
     read = names.read - {name} if half else names.read
     return Item(kind, name, half, statement, names.bound or frozenset({name} - {""}), read)
@@ -74,14 +74,6 @@ def _kind(node: cst.CSTNode) -> tuple[str, str]:
         ):
             return "attribute", name
     return "other", ""
-
-
-def _half(node: cst.FunctionDef) -> str:
-    """Which half of a property a method is: `setter`, `deleter`, or nothing for a getter and plain methods."""
-    for each in node.decorators:
-        if isinstance(each.decorator, cst.Attribute) and each.decorator.attr.value in ("setter", "deleter"):
-            return each.decorator.attr.value
-    return ""
 
 
 def merge_bodies(child: cst.ClassDef, parent: cst.ClassDef, base: str, scope: Scope) -> list[cst.BaseStatement]:
@@ -288,13 +280,10 @@ def _rank(item: Item) -> int:
 
 
 def _is_deletion(item: Item) -> bool:
-    """Whether an item says that it is not there: `x = AttributeError()`, or a method that does nothing but raise one."""
-    if item.kind == "attribute":
-        return m.matches(small(item.node), m.Assign(value=_DELETION) | m.AnnAssign(value=_DELETION))
-    if item.kind != "method" or _function(item).decorators:
-        return False
-    body = outside_statements(lines_of(block(_function(item).body).body))
-    return bool(body) and m.matches(small(body[0]), m.Raise(exc=_DELETION | m.Name("AttributeError")))
+    """Whether an item says that it is not there."""
+    if item.kind == "method":
+        return deletes_method(_function(item))
+    return item.kind == "attribute" and deletes_attribute(item.node)
 
 
 def merge_function(

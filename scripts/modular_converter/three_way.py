@@ -12,12 +12,12 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import libcst as cst
-from libcst import matchers as m
 from merge3 import Merge3
 
+from .deletions import deletes_attribute, deletes_method
 from .docstrings import docstrings, statements
 from .parameters import Parameter, as_parameters, parameter_list
-from .tree import Edits, bare, block, code, code_fields, essence, identifiers, rewrite, same_code, small, walk
+from .tree import Edits, bare, block, code, code_fields, essence, identifiers, rewrite, same_code, walk
 from .unroll import assigned_target, super_position
 
 
@@ -49,7 +49,7 @@ class Merged:
 
 def merge(base: cst.BaseStatement, ours: cst.BaseStatement, theirs: cst.BaseStatement, first: int = 0) -> Merged:
     """The override with what the parent changed since it was written; `first` is the number of its first conflict."""
-    if is_deletion(ours):
+    if deletes_method(ours) if isinstance(ours, cst.FunctionDef) else deletes_attribute(ours):
         return Merged(ours)
     base, ours = follow_names(base, ours, theirs)
     merging = _Merging(first)
@@ -58,20 +58,6 @@ def merge(base: cst.BaseStatement, ours: cst.BaseStatement, theirs: cst.BaseStat
     except Conflict:
         whole = _Merging(first)
         return Merged(whole.mark([base], [ours], [theirs]), whole.conflicts)
-
-
-def is_deletion(node: cst.BaseStatement) -> bool:
-    """Whether an override only says that the parent's piece is not there."""
-    match small(node):
-        case cst.FunctionDef(body=cst.IndentedBlock(body=[cst.SimpleStatementLine(body=[cst.Raise(exc=raised)])])):
-            return _is_attribute_error(raised)
-        case cst.Assign(value=value) | cst.AnnAssign(value=value):
-            return _is_attribute_error(value)
-    return False
-
-
-def _is_attribute_error(node: cst.BaseExpression | None) -> bool:
-    return m.matches(node, m.Call(func=m.Name("AttributeError"))) if node else False
 
 
 def follow_names(base: Node, ours: Node, theirs: cst.CSTNode) -> tuple[Node, Node]:

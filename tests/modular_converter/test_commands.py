@@ -1,5 +1,6 @@
 """`hetero generate` and `hetero check`: exit codes, what is written and what is said."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from toybox import Toy
 
+from transformers_heterogeneous.scripts import generate
 from transformers_heterogeneous.scripts.generate import check_command, generate_command
 
 
@@ -90,10 +92,15 @@ def test_what_is_in_the_way_of_a_file(
     assert check_command([shard], None, as_json=False) == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").is_dir(), reason="nothing is read-only here")
-def test_a_place_that_nobody_writes_to(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert generate_command([shard], Path("/proc/sys")) == 2
-    assert "modeling_new.py:1:1: cannot be written: " in capsys.readouterr().err
+def test_a_place_that_nobody_writes_to(
+    shard: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(shard.parent))
+
+    monkeypatch.setattr(generate.tempfile, "mkstemp", refuse)
+    assert generate_command([shard], None) == 2
+    assert "modeling_new.py:1:1: cannot be written: Permission denied" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "# nothing but this\n", "import torch\n"])

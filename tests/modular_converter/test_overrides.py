@@ -8,7 +8,7 @@ from toybox import Toy
 
 from transformers_heterogeneous.scripts.generate import check_command, generate_command
 from transformers_heterogeneous.scripts.modular_converter import source
-from transformers_heterogeneous.scripts.modular_converter.lock import NAME
+from transformers_heterogeneous.scripts.modular_converter.lock import NAME, Recorded, read_lock, render_lock
 
 
 PARENT = """\
@@ -154,6 +154,47 @@ def test_a_stale_override_is_refused(
     assert {path: path.read_bytes() for path in shard.parent.iterdir() if path.is_file()} == before
     assert generate_command([shard], None, accept=[name]) == 0
     assert generate_command([shard], None) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "place", "name"),
+    [
+        (
+            "    def forward(self, x):\n        # a comment\n        return helper(x) * LIMIT\n",
+            "21:5",
+            "NewModel.forward",
+        ),
+        ("    size: int = 1\n", "9:5", "NewModel.size"),
+        ("def helper(x):\n    return x + 1\n", "4:1", "helper"),
+    ],
+)
+def test_an_override_of_what_is_gone_is_refused(
+    shard: Path, capsys: pytest.CaptureFixture[str], old: str, place: str, name: str
+) -> None:
+    change(shard, old, "")
+    recorded = (shard.parent / NAME).read_text()
+    assert generate_command([shard], None) == check_command([shard], None, as_json=False) == 2
+    said = capsys.readouterr().err
+    assert f"modular_new.py:{place}: {name} replaces " in said and "and that is gone from it" in said
+    assert (shard.parent / NAME).read_text() == recorded
+    assert generate_command([shard], None, accept=[name]) == 0
+    assert generate_command([shard], None) == 0
+
+
+def test_an_override_that_the_shard_drops_is_forgotten(shard: Path) -> None:
+    shard.write_text(shard.read_text().replace("    size: int = 4\n", ""))
+    source.read_source.cache_clear()
+    assert generate_command([shard], None) == 0
+    assert "NewModel.size" not in (shard.parent / NAME).read_text()
+
+
+@pytest.mark.parametrize(
+    "text", ["x = 'a'\n", 'x = """\'\'\' \f \U0001f600"""\n', "x = 1  # \u00e9 \\n\n", "x = '\x0c'\n"]
+)
+def test_a_lock_reads_what_it_wrote(tmp_path: Path, text: str) -> None:
+    recorded = {"modular_a.py": {"A.b": Recorded("m:B.b", "toy 1", "1", "2", text)}}
+    (tmp_path / NAME).write_text(render_lock(recorded), encoding="utf-8")
+    assert read_lock(tmp_path) == recorded
 
 
 @pytest.mark.parametrize(

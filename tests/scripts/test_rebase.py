@@ -150,6 +150,17 @@ def test_onto_a_folder(shard: Path, tmp_path: Path) -> None:
     assert "cache=None" in read_lock(shard.parent)[shard.name]["NewModel.forward"].text
 
 
+def test_what_the_parent_no_longer_has(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release(shard, ("    limit = 1\n", ""), *RENAMED)
+    assert rebase_command([shard]) == 1
+    said = capsys.readouterr().out
+    assert "modular_new.py:8:5: NewModel.limit replaces ZzModel.limit as toy unknown had it" in said
+    assert "merged NewModel.forward" in said and "NewModel.limit" in read_lock(shard.parent)[shard.name]
+    forget()
+    assert generate_command([shard], None) == 2
+    assert generate_command([shard], None, accept=["NewModel.limit"]) == 0
+
+
 def test_what_was_never_recorded(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It would be taken for written beside the release that happens to be installed."""
     (shard.parent / NAME).unlink()
