@@ -81,6 +81,13 @@ def need_shards_to_run(shards: list[Path] | None, run: bool) -> None:
         raise typer.Exit(2)
 
 
+def need_all_shards(shards: list[Path] | None) -> None:
+    """Stop where single shards are to be expanded for another release."""
+    if shards:
+        typer.echo("hetero generate: --against expands all of modular/; name no shards", err=True)
+        raise typer.Exit(2)
+
+
 @app.callback()
 def hetero(
     versions: Annotated[
@@ -104,10 +111,22 @@ def generate(
             metavar="OVERRIDE", help="An override that fits though its parent changed; more than once, or: all."
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION|WHEEL|FOLDER",
+            help="Expand all families for another release of transformers, or: installed. Needs --out.",
+        ),
+    ] = None,
     locked: Annotated[bool, typer.Option("--lock/--no-lock", hidden=True)] = True,
 ) -> None:
     """Expand shards into the files that are imported."""
     need_generator()
+    if against is not None:
+        need_all_shards(shards)
+        from .releases import generate_against
+
+        raise typer.Exit(generate_against(against, out, accept or ()))
     from .generate import generate_command
 
     raise typer.Exit(generate_command(shards, out, as_json, strict, format, accept or (), locked))

@@ -32,12 +32,13 @@ from .modular_converter.lock import (
     updated,
 )
 from .modular_converter.outside import from_outside
+from .modular_converter.overlay import used_names
 from .modular_converter.overrides import overrides_of, piece_name
 from .modular_converter.shard import Parent, Shard, read_shard
 from .modular_converter.siblings import siblings_of
 from .modular_converter.source import imports_in
 from .modular_converter.three_way import MARK, Sides, merge
-from .modular_converter.tree import block, identifiers, small
+from .modular_converter.tree import block
 
 
 _MARKED = re.compile(rf"(?m)^( *){MARK.format('([0-9]+)')}\n")
@@ -174,7 +175,7 @@ def _replaced(module: cst.Module, name: str, new: Any) -> cst.Module:
 
 def _with_imports(before: cst.Module, module: cst.Module, shard: Shard) -> cst.Module:
     """The shard with the imports that its merged code needs, and without those that only its old code needed."""
-    used, was = _used(module), _used(before)
+    used, was = used_names(module), used_names(before)
     bound = {name for node in module.body for name in _bound(node)}
     context = CodemodContext()
     if not (missing := used - was - bound) and not (was - used) & bound:
@@ -188,11 +189,6 @@ def _with_imports(before: cst.Module, module: cst.Module, shard: Shard) -> cst.M
         if isinstance(node, cst.ImportFrom):
             _remove(context, node, was - used)
     return RemoveImportsVisitor(context).transform_module(AddImportsVisitor(context).transform_module(module))
-
-
-def _used(module: cst.Module) -> frozenset[str]:
-    """The names that are mentioned outside import statements."""
-    return identifiers(*(node for node in module.body if not isinstance(small(node), cst.Import | cst.ImportFrom)))
 
 
 def _bound(node: cst.CSTNode) -> Iterator[str]:

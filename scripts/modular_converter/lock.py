@@ -62,9 +62,9 @@ class BrokenLock(Exception):
     """Why a lock cannot be read."""
 
 
-def read_lock(folder: Path) -> Lock:
+def read_lock(folder: Path, name: str = NAME) -> Lock:
     """What is recorded in a folder; nothing where there is no lock. Raises BrokenLock."""
-    path = folder / NAME
+    path = folder / name
     if not path.is_file():
         return {}
     try:
@@ -144,13 +144,17 @@ def is_stale(override: Override, known: Recorded) -> bool:
 
 def _message(shard: Path, override: Override, known: Recorded) -> str:
     piece = known.parent.partition(":")[2]
-    diff = difflib.unified_diff(
-        known.text.splitlines(), override.text.splitlines(), known.release, override.release, lineterm="", n=2
-    )
     return "\n".join(
         [
             f"{override.name} replaces {piece} as {known.release} had it, and {override.release} has changed that:",
-            *(f"    {line}" for line in diff),
+            *diff_of(known, override),
             f"  carry it along with `hetero rebase {shard.name}`, or, after looking, `hetero generate --accept {override.name}`",
         ]
     )
+
+
+def diff_of(known: Recorded, now: Override | Recorded) -> Iterator[str]:
+    """What changed in a piece since it was recorded, indented."""
+    texts = (known.text.splitlines(), now.text.splitlines())
+    for line in difflib.unified_diff(*texts, known.release, now.release, lineterm="", n=2):
+        yield f"    {line}"

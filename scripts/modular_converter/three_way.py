@@ -16,7 +16,7 @@ from merge3 import Merge3
 
 from .deletions import deletes_attribute, deletes_method
 from .docstrings import docstrings, statements
-from .parameters import Parameter, as_parameters, parameter_list
+from .parameters import CATCH_ALL, Parameter, as_parameters, parameter_list
 from .tree import Edits, bare, block, code, code_fields, essence, identifiers, rewrite, same_code, walk
 from .unroll import assigned_target, super_position
 
@@ -143,13 +143,16 @@ class _Merging:
         bodies = [list(block(each.body).body) for each in (base, ours, theirs)]
         if (position := super_position(statements(bodies[1]), ours.name.value)) is not None:
             return self.merged_into(base, ours, theirs, statements(bodies[1])[position + 1 :])
-        if not docstrings(bodies[1]):
+        said = docstrings(bodies[1])
+        if not said or not _same_statements(said, docstrings(bodies[0])):  # the override's own stands
             bodies = [statements(body) for body in bodies]
+        else:
+            said = []
         return ours.with_changes(
             decorators=self.decorators(base, ours, theirs) if ours.decorators else (),
             params=self.parameters(base.params, ours.params, theirs.params),
             returns=self.optional(base.returns, ours.returns, theirs.returns) if ours.returns else None,
-            body=suite.with_changes(body=self.statements(*bodies)),
+            body=suite.with_changes(body=[*said, *self.statements(*bodies)]),
         )
 
     def merged_into(
@@ -179,6 +182,8 @@ class _Merging:
         if (whole := _one_sided(base, ours, theirs)) is not None:
             return whole
         old, mine, new = (dict(parameter_list(each)) for each in (base, ours, theirs))
+        if CATCH_ALL in mine:  # it stands for what the parent has, whatever that is
+            old, new = ({name: each for name, each in side.items() if name in mine} for side in (old, new))
         kept: dict[str, Parameter] = {}
         for name in _merged_order(list(mine), list(new)):
             found = self.optional(old.get(name), mine.get(name), new.get(name))
@@ -263,6 +268,10 @@ class _Merging:
         except Conflict:
             del self.conflicts[known:]
             return self.mark([base], [ours], [theirs])
+
+
+def _same_statements(first: Body, second: Body) -> bool:
+    return list(map(essence, first)) == list(map(essence, second))
 
 
 def _only_shorter(base: Body, other: Body) -> bool:
