@@ -1,6 +1,7 @@
 """Stock Llama layers of transformers put together by hand: what a heterogeneous Llama is compared with."""
 
 import torch
+from release import CACHE
 from torch import nn
 
 from transformers import LlamaConfig, MistralConfig
@@ -89,7 +90,7 @@ class StockModel(nn.Module):
         shared = {
             "inputs_embeds": x,
             "attention_mask": attention_mask,
-            "cache": None,
+            CACHE: None,
             "position_ids": position_ids,
         }
         masks = {None: create_causal_mask(config=self.config, **shared)}

@@ -1,6 +1,7 @@
 """Stock gpt-oss layers of transformers put together by hand: what a heterogeneous gpt-oss is compared with."""
 
 import torch
+from release import CACHE
 from torch import nn
 
 from transformers import GptOssConfig
@@ -92,7 +93,7 @@ class StockModel(nn.Module):
         self.rotary = GptOssRotaryEmbedding(self.config)
 
     def masks(self, x, attention_mask):
-        shared = {"inputs_embeds": x, "attention_mask": attention_mask, "cache": None}
+        shared = {"inputs_embeds": x, "attention_mask": attention_mask, CACHE: None}
         masks = {None: create_causal_mask(config=self.config, **shared)}
         for window in {layer.window for layer in self.model.layers} - {None}:
             config = GptOssConfig(sliding_window=window, attn_implementation=self.config._attn_implementation)

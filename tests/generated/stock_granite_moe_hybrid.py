@@ -1,6 +1,7 @@
 """Stock GraniteMoeHybrid layers of transformers put together by hand: what our Granite hybrids are compared with."""
 
 import torch
+from release import CACHE
 from torch import nn
 
 from transformers import GraniteMoeHybridConfig
@@ -105,7 +106,7 @@ class StockModel(nn.Module):
     def forward(self, tokens, attention_mask=None):
         x = self.model.embed_tokens(tokens) * self.fields["embedding_multiplier"]
         causal_mask = create_causal_mask(
-            config=self.config, inputs_embeds=x, attention_mask=attention_mask, cache=None
+            config=self.config, inputs_embeds=x, attention_mask=attention_mask, **{CACHE: None}
         )
         position_embeddings = None
         if self.fields.get("position_embedding_type") == "rope":

@@ -1,5 +1,6 @@
 """Stock Nemotron-H blocks of transformers put together by hand: what a heterogeneous Nemotron-H is compared with."""
 
+from release import CACHE
 from torch import nn
 
 from transformers import DynamicCache, NemotronHConfig
@@ -75,11 +76,13 @@ class StockModel(nn.Module):
 
     def forward(self, tokens, attention_mask=None):
         x = self.model.embeddings(tokens)
-        causal = create_causal_mask(config=self.config, inputs_embeds=x, attention_mask=attention_mask, cache=None)
+        causal = create_causal_mask(
+            config=self.config, inputs_embeds=x, attention_mask=attention_mask, **{CACHE: None}
+        )
         padded = attention_mask is not None and not attention_mask.all()
         masks = {"full_attention": causal, "linear_attention": attention_mask if padded else None}
         cache = DynamicCache(config=NemotronHConfig(layers_block_type=[kind or "mlp" for kind in self.kinds]))
         for kind, layer in zip(self.kinds, self.model.layers, strict=True):
             if kind is not None:  # with a cache as models have by default: keys are laid out otherwise without
-                x = layer(x, attention_mask=masks.get(kind), cache=cache)
+                x = layer(x, attention_mask=masks.get(kind), **{CACHE: cache})
         return self.lm_head(self.model.norm_f(x))

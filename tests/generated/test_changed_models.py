@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from release import CACHE
 from test_every_family import CACHES, FAMILIES, every_family, greedy, made_of
 
 from transformers import AutoModelForCausalLM, DynamicCache
@@ -20,7 +21,8 @@ def equal_to(model, expected, tokens):
     for make_cache in CACHES.values():
         cache = make_cache(model.config)
         steps = [
-            model(part, cache=cache, use_cache=True).logits for part in (tokens[:, :9], *tokens[:, 9:].split(1, 1))
+            model(part, **{CACHE: cache}, use_cache=True).logits
+            for part in (tokens[:, :9], *tokens[:, 9:].split(1, 1))
         ]
         torch.testing.assert_close(torch.cat(steps, 1), expected(tokens).logits, atol=5e-6, rtol=1e-5)
     assert torch.equal(greedy(model, tokens), greedy(expected, tokens, use_cache=False))
@@ -57,12 +59,12 @@ def test_a_window_that_is_set_on_a_built_model(family, kind, ask_first, tokens):
 def test_a_cache_that_was_filled_before_a_window_was_set(tokens):
     model = FAMILIES["llama"].build(FAMILIES["llama"].small.UNIFORM)
     cache = DynamicCache(config=model.config)
-    model(tokens, cache=cache)
+    model(tokens, **{CACHE: cache})
     model.config.sliding_window = 3
-    for call in (lambda: model(tokens[:, :1], cache=cache), lambda: greedy(model, tokens, cache=cache)):
+    for call in (lambda: model(tokens[:, :1], **{CACHE: cache}), lambda: greedy(model, tokens, **{CACHE: cache})):
         with pytest.raises(ValueError, match="since this cache was filled: begin with a new one"):
             call()
-    assert torch.isfinite(model(tokens, cache=DynamicCache(config=model.config)).logits).all()
+    assert torch.isfinite(model(tokens, **{CACHE: DynamicCache(config=model.config)}).logits).all()
 
 
 def test_a_window_set_on_a_compiled_model(tokens):

@@ -6,6 +6,7 @@ from inspect import signature
 
 import pytest
 import torch
+from release import CACHE
 from safetensors.torch import load_file
 from test_every_family import FAMILIES, every_family, every_kind, greedy
 
@@ -173,7 +174,7 @@ def test_every_class_of_cache_generates_the_same(family, fields, name, tokens):
     if name in ("offloaded", "offloaded_static") and not torch.cuda.is_available():
         cache_class = DynamicCache if name == "offloaded" else StaticCache
         lengths = {} if name == "offloaded" else {"max_cache_len": 32}
-        assert torch.equal(greedy(model, tokens, cache=cache_class(config=model.config, **lengths)), expected)
+        assert torch.equal(greedy(model, tokens, **{CACHE: cache_class(config=model.config, **lengths)}), expected)
         return
     assert torch.equal(greedy(model, tokens, cache_implementation=name, disable_compile=True), expected)
 
@@ -188,8 +189,8 @@ BACKENDS = {"fp8": {}, "quanto": {"q_group_size": 16}, "hqq": {"q_group_size": 1
 
 def step_by_step(model, cache, tokens) -> torch.Tensor:
     with torch.no_grad():
-        logits = [model(tokens[:, :10], cache=cache, use_cache=True).logits]
-        logits += [model(token[:, None], cache=cache, use_cache=True).logits for token in tokens[:, 10:].T]
+        logits = [model(tokens[:, :10], **{CACHE: cache}, use_cache=True).logits]
+        logits += [model(token[:, None], **{CACHE: cache}, use_cache=True).logits for token in tokens[:, 10:].T]
     return torch.cat(logits, dim=1)
 
 
@@ -246,11 +247,11 @@ def test_a_quantised_cache_holds_full_attention_alone(family, fields, tokens):
 def test_a_cache_is_reordered_and_copied(family, fields, tokens):
     model = family.build(fields)
     with torch.no_grad():
-        cache = model(tokens[:, :-1], use_cache=True).cache
+        cache = getattr(model(tokens[:, :-1], use_cache=True), CACHE)
         again = copy.deepcopy(cache)
         again.reorder_cache(torch.tensor([1, 0]))
-        expected = model(tokens[:, -1:], cache=cache, use_cache=True).logits
-        turned = model(tokens[:, -1:].flip(0), cache=again, use_cache=True).logits
+        expected = model(tokens[:, -1:], **{CACHE: cache}, use_cache=True).logits
+        turned = model(tokens[:, -1:].flip(0), **{CACHE: again}, use_cache=True).logits
     torch.testing.assert_close(turned.flip(0), expected, atol=1e-6, rtol=1e-5)
 
 
@@ -265,9 +266,9 @@ def test_exported_decoding(tokens, window):
     model = small.build({**small.UNIFORM, "sliding_window": window}, attn_implementation="sdpa")
     cache = DynamicCache(config=model.config)
     with torch.no_grad():
-        model(tokens[:, :10], cache=cache, use_cache=True)
+        model(tokens[:, :10], **{CACHE: cache}, use_cache=True)
         inputs = {"input_ids": tokens[:, 10:11], "position_ids": torch.full((2, 1), 10), "use_cache": True}
-        exported = DynamoExporter().export(model, {**inputs, "cache": copy.deepcopy(cache)}, config=DynamoConfig())
-        logits = exported(**inputs, cache=copy.deepcopy(cache)).logits
-        expected = model(**inputs, cache=cache).logits
+        exported = DynamoExporter().export(model, {**inputs, CACHE: copy.deepcopy(cache)}, config=DynamoConfig())
+        logits = exported(**inputs, **{CACHE: copy.deepcopy(cache)}).logits
+        expected = model(**inputs, **{CACHE: cache}).logits
     torch.testing.assert_close(logits, expected, atol=1e-6, rtol=1e-5)

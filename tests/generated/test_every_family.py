@@ -15,6 +15,7 @@ import stock_gpt_oss
 import stock_granite_moe_hybrid
 import stock_nemotron_h
 import torch
+from release import CACHE, needs
 from safetensors.torch import load_file
 
 from transformers import AutoModelForCausalLM, Cache, DynamicCache, StaticCache
@@ -175,13 +176,14 @@ def test_cached_steps_and_generation_are_one_forward_by_values(family, fields, t
     assert torch.equal(generated.sequences, greedy(model, tokens, use_cache=False))
 
 
+@needs("deprecated_cache_name")
 @every_family
 def test_deprecated_names_of_the_cache_are_taken_with_a_warning(family, tokens):
     model = family.build(family.small.KINDS["mixed"])
     cache = DynamicCache(config=model.config)
     with torch.no_grad():
         expected = model(tokens).logits[:, 9:]
-        model(tokens[:, :9], cache=cache)
+        model(tokens[:, :9], **{CACHE: cache})
         with pytest.warns(FutureWarning, match="past_key_values"):
             logits = model(tokens[:, 9:], past_key_values=cache).logits
     torch.testing.assert_close(logits, expected, atol=5e-6, rtol=1e-5)
@@ -195,7 +197,7 @@ def test_decoding_step_by_step_is_one_forward(family, fields, make_cache, tokens
     with torch.no_grad():
         expected = model(tokens).logits
         steps = [tokens[:, :6], *tokens[:, 6:].split(1, dim=1)]
-        logits = torch.cat([model(step, cache=cache, use_cache=True).logits for step in steps], dim=1)
+        logits = torch.cat([model(step, **{CACHE: cache}, use_cache=True).logits for step in steps], dim=1)
     torch.testing.assert_close(logits, expected, atol=5e-6, rtol=1e-5)
 
 
@@ -206,11 +208,11 @@ def test_generation_goes_on_from_a_cache(family, fields, make_cache, tokens):
     expected = greedy(model, tokens, use_cache=False)
     prefix = make_cache(model.config)
     with torch.no_grad():
-        model(tokens[:, :6], cache=prefix, use_cache=True)
-    assert torch.equal(greedy(model, tokens, cache=prefix), expected)
+        model(tokens[:, :6], **{CACHE: prefix}, use_cache=True)
+    assert torch.equal(greedy(model, tokens, **{CACHE: prefix}), expected)
     fresh = make_cache(model.config)
-    begun = model.generate(tokens, cache=fresh, max_new_tokens=5, do_sample=False, eos_token_id=None)
-    on = model.generate(begun, cache=fresh, max_new_tokens=11, do_sample=False, eos_token_id=None)
+    begun = model.generate(tokens, **{CACHE: fresh}, max_new_tokens=5, do_sample=False, eos_token_id=None)
+    on = model.generate(begun, **{CACHE: fresh}, max_new_tokens=11, do_sample=False, eos_token_id=None)
     assert torch.equal(on, expected)
 
 
@@ -368,10 +370,10 @@ def test_a_cache_made_from_tensors(name, tokens):
     """Layers that keep nothing are told from those that have seen nothing."""
     family = FAMILIES[name]
     model = family.build(family.small.MIXED, "eager")
-    cache = model(tokens[:, :-1], use_cache=True).cache
+    cache = getattr(model(tokens[:, :-1], use_cache=True), CACHE)
     again = DynamicCache([(layer.keys, layer.values) for layer in cache.layers])
-    expected = model(tokens[:, -1:], cache=cache).logits
-    assert torch.equal(model(tokens[:, -1:], cache=again).logits, expected)
+    expected = model(tokens[:, -1:], **{CACHE: cache}).logits
+    assert torch.equal(model(tokens[:, -1:], **{CACHE: again}).logits, expected)
 
 
 @every_family

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from release import CACHE
 from safetensors.torch import load_file
 from small_granite_moe_hybrid import (
     ATTENTION,
@@ -435,7 +436,7 @@ def test_left_padding_does_not_reach_the_mamba_states(name, tokens, padding):
 
 
 def test_cache_holds_only_what_a_layer_needs(mixed, tokens):
-    layers = mixed(tokens, use_cache=True).cache.layers
+    layers = getattr(mixed(tokens, use_cache=True), CACHE).layers
     kinds = [
         "Dummy",
         "LinearAttention",
@@ -461,7 +462,7 @@ def test_only_mamba_is_the_parent_and_keeps_its_state(tmp_path, tokens, padding)
         )
         for cache in (DynamicCache(), DynamicCache(config=model.config), StaticCache(model.config, max_cache_len=16)):
             steps = [tokens[:, :6], *tokens[:, 6:].split(1, dim=1)]
-            logits = [model(step, cache=cache, use_cache=True).logits for step in steps]
+            logits = [model(step, **{CACHE: cache}, use_cache=True).logits for step in steps]
             torch.testing.assert_close(torch.cat(logits, dim=1), expected, atol=2e-6, rtol=1e-5)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from release import CACHE
 from small import KINDS, MIXED, THINNED, UNIFORM, build
 from stock import StockModel
 
@@ -84,7 +85,7 @@ def test_ranks_that_do_not_divide_the_heads_are_refused():
 
 
 def test_layers_without_attention_take_no_cache_memory(mixed, tokens):
-    cache = mixed(tokens, use_cache=True).cache
+    cache = getattr(mixed(tokens, use_cache=True), CACHE)
     shapes = [None if layer.keys is None else tuple(layer.keys.shape) for layer in cache.layers]
     # a window of w needs the w - 1 positions before the next token
     assert shapes == [None, (2, 4, 14, 16), (2, 2, 4, 16), None, None, (2, 1, 8, 16), (2, 1, 14, 16), (2, 2, 14, 16)]
@@ -95,7 +96,7 @@ def test_quantized_cache(tokens):
     varied = build({**UNIFORM, "num_key_value_heads": [2, 1, 4, 2]}, attn_implementation="sdpa")
     cache = QuantizedCache(backend="fp8", config=varied.config)
     with torch.no_grad():
-        steps = [varied(part, cache=cache, use_cache=True).logits for part in tokens.split(7, dim=1)]
+        steps = [varied(part, **{CACHE: cache}, use_cache=True).logits for part in tokens.split(7, dim=1)]
         torch.testing.assert_close(torch.cat(steps, dim=1), varied(tokens).logits, atol=2e-2, rtol=0)
     with pytest.raises(ValueError, match=r"only full attention layers.*'dummy'"):
         QuantizedCache(backend="fp8", config=build(THINNED).config)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from release import CACHE
 from safetensors.torch import load_file, save_file
 from small_nemotron_h import BASE, KINDS, MIXED, PUZZLE, UNIFORM, build
 from stock_nemotron_h import StockModel
@@ -543,7 +544,7 @@ def test_recorded_outputs_and_loss(tokens):
 
 
 def test_layers_without_a_mixer_take_no_cache_memory(tokens):
-    cache = build(MIXED)(tokens, use_cache=True).cache
+    cache = getattr(build(MIXED)(tokens, use_cache=True), CACHE)
     shapes = [tuple(layer.recurrent_states[0].shape) for layer in cache.layers if hasattr(layer, "recurrent_states")]
     assert shapes == [(2, 4, 8, 8), (2, 4, 8, 12)]
     keys = [tuple(layer.keys.shape) for layer in cache.layers if getattr(layer, "keys", None) is not None]
@@ -559,8 +560,8 @@ def test_mamba_alone_keeps_its_states(tokens):
             expected, cache, steps = model(tokens, attention_mask=mask).logits, None, []
             for start, end in ((0, 6), *((position, position + 1) for position in range(6, 14))):
                 seen = None if mask is None else mask[:, :end]
-                outputs = model(tokens[:, start:end], attention_mask=seen, cache=cache, use_cache=True)
-                cache = outputs.cache
+                outputs = model(tokens[:, start:end], attention_mask=seen, **{CACHE: cache}, use_cache=True)
+                cache = getattr(outputs, CACHE)
                 steps.append(outputs.logits)
             torch.testing.assert_close(torch.cat(steps, dim=1), expected, atol=2e-6, rtol=1e-5)
     with pytest.raises(ValueError, match="No layer attends"):
