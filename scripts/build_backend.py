@@ -53,9 +53,7 @@ def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: S
         return build_meta.prepare_metadata_for_build_wheel(str(Path(metadata_directory).absolute()))
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
-) -> str:
+def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """The wheel; returns its file name."""
     target = str(Path(wheel_directory).absolute())
     with _tree(asked_release(config_settings), expanded=True):

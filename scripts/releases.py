@@ -93,7 +93,9 @@ def expand_for_installed(modular: Path, out: Path, accept: Iterable[str] = ()) -
     """The same for the transformers that this process finds."""
     release = installed_version("transformers")
     if not folders_of(modular):
-        return _failed(f"{modular} has no releases/: these shards are for one release; take a checkout of the repository")
+        return _failed(
+            f"{modular} has no releases/: these shards are for one release; take a checkout of the repository"
+        )
     try:
         assembly = assemble(modular, minor_of(release), accept)
         if assembly.problems:
@@ -109,7 +111,9 @@ def expand_for_installed(modular: Path, out: Path, accept: Iterable[str] = ()) -
     if problems := write_files(run.files | locks_of(run) | records):
         return _failed("\n".join(map(str, problems)))
     merged = sum(map(len, assembly.decided.values()))
-    print(f"transformers {release}: {run.shards} shards, {len(run.files)} files written; {merged} pieces of {modular.name}/releases")
+    print(
+        f"transformers {release}: {run.shards} shards, {len(run.files)} files written; {merged} pieces of {modular.name}/releases"
+    )
     return 0
 
 
@@ -155,7 +159,9 @@ def _adapt(assembly: Assembly, path: Path, minor: Minor, accept: frozenset[str])
         if name in parents:
             known[name] = parents[name]
         elif not own and name not in replaced:
-            message = f"what {name} replaced is not recorded: `hetero generate --against {path.parent.name}` records it"
+            message = (
+                f"what {name} replaced is not recorded: `hetero generate --against {path.parent.name}` records it"
+            )
             assembly.problems.append(Diagnostic(path, *decided[name].place, message))
     assembly.lock[path.name] = known
 
@@ -186,7 +192,10 @@ def _stale(
             message = f"{name} took the place of one in {known.release}.py, which is there no longer: {remedy}"
             yield Diagnostic(piece.path, *piece.place, message)
         elif piece.replaced.digest != known.digest:
-            lines = [f"{known.release}.py has changed what {name} takes the place of:", *diff_of(known, piece.replaced)]
+            lines = [
+                f"{known.release}.py has changed what {name} takes the place of:",
+                *diff_of(known, piece.replaced),
+            ]
             yield Diagnostic(piece.path, *piece.place, "\n".join([*lines, f"  {remedy}"]))
 
 

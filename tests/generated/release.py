@@ -3,6 +3,7 @@
 import pytest
 
 import transformers
+from transformers.integrations import mxfp4
 
 
 MINOR = tuple(int(part) for part in transformers.__version__.split(".")[:2])
@@ -19,3 +20,10 @@ def needs(feature: str) -> pytest.MarkDecorator:
     """Skips a test where the release lacks a feature, saying what is so there."""
     since, reason = FEATURES[feature]
     return pytest.mark.skipif(since > MINOR, reason=f"transformers {transformers.__version__}: {reason}")
+
+
+def runs_packed(mlp) -> bool:
+    """Whether gpt-oss experts in MXFP4 are run by their kernel: in a module around them, before 5.21 by another forward."""
+    if MINOR >= (5, 21):
+        return type(mlp) is mxfp4.Mxfp4GptOssMLP
+    return mlp.forward.__func__ is mxfp4.mlp_forward

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from release import runs_packed
 from safetensors.torch import save_file
 from small_gpt_oss import BASE, CAUSAL, KINDS, MIXED, PARENT, PARENT_CONFIG, PUZZLE, THINNED, UNIFORM, WINDOWED, build
 from stock_gpt_oss import StockModel
@@ -24,7 +25,7 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.integrations import hub_kernels
-from transformers.integrations.mxfp4 import Mxfp4GptOssExperts, Mxfp4GptOssMLP
+from transformers.integrations.mxfp4 import Mxfp4GptOssExperts
 from transformers.models.gpt_oss.modeling_gpt_oss import load_balancing_loss_func
 from transformers.quantizers import quantizer_mxfp4
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
@@ -672,7 +673,7 @@ def test_experts_are_replaced_by_packed_ones_with_the_sizes_of_their_layer(kerne
     for layer_idx, layer in enumerate(loaded.model.layers):
         if not layer.has_mlp:
             continue
-        assert type(layer.mlp) is Mxfp4GptOssMLP and type(layer.mlp.experts) is Mxfp4GptOssExperts
+        assert runs_packed(layer.mlp) and type(layer.mlp.experts) is Mxfp4GptOssExperts
         num_experts, width = MIXED["num_local_experts"][layer_idx], MIXED["intermediate_size"][layer_idx]
         experts = layer.mlp.experts
         assert (experts.num_experts, experts.intermediate_size, experts.limit) == (num_experts, width, 7.0)
@@ -688,7 +689,7 @@ def test_experts_are_replaced_by_packed_ones_with_the_sizes_of_their_layer(kerne
 def test_modules_to_not_convert_stay(kernels, mixed):
     quantizer = HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4Config(modules_to_not_convert=["model.layers.2.mlp.experts"]))
     quantizer._process_model_before_weight_loading(mixed, use_kernels=True)
-    replaced = [type(layer.mlp) is Mxfp4GptOssMLP for layer in mixed.model.layers if layer.has_mlp]
+    replaced = [runs_packed(layer.mlp) for layer in mixed.model.layers if layer.has_mlp]
     assert replaced == [True, True, False, True, True, True]
 
 
@@ -715,7 +716,7 @@ def test_packed_experts_have_a_kernel_of_their_own(kernels):
         quantizer._process_model_before_weight_loading(fused, use_kernels=True)
     fused = build({**UNIFORM, "fused_blocks": ["add_norm", "none", "norm_mlp", "none"]})
     quantizer._process_model_before_weight_loading(fused, use_kernels=True)
-    assert [type(layer.mlp) is Mxfp4GptOssMLP for layer in fused.model.layers] == [True, True, False, True]
+    assert [runs_packed(layer.mlp) for layer in fused.model.layers] == [True, True, False, True]
 
 
 def test_the_parent_is_quantised_as_before(kernels, tmp_path):
@@ -726,7 +727,7 @@ def test_the_parent_is_quantised_as_before(kernels, tmp_path):
     folder = write(tmp_path / "packed", config, checkpoint)
     loaded, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, use_kernels=True)
     assert type(loaded) is GptOssForCausalLM and not any(report.values())
-    assert all(type(layer.mlp) is Mxfp4GptOssMLP for layer in loaded.model.layers)
+    assert all(runs_packed(layer.mlp) for layer in loaded.model.layers)
 
 
 def test_registering_again_changes_nothing():
