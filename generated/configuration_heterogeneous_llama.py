@@ -483,6 +483,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
         return [layer_type or default for layer_type in layer_types]
 
+    def saved_layer_types(self) -> list[str]:
+        """`layer_types` as files have it, whatever the release calls a layer without a mixer."""
+        return self.layer_types
+
     def sliding_layers(self) -> list[bool]:
         """For each layer, whether it attends and is of the type that a scalar `sliding_window` holds for."""
         layers = zip(self.mixer_types, self.layer_types)
@@ -860,6 +864,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         d.pop("_layer_idx", None)
         if not isinstance(self.windows, int):
             d.pop("layer_types", None)
+        elif "layer_types" in d:
+            d["layer_types"] = self.saved_layer_types()
         if self.fused_blocks is None:
             d.pop("fused_blocks", None)
 
