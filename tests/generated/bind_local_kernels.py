@@ -2,7 +2,8 @@
 Binds the kernels of tests/data/local_kernels to a mixed model of each family and prints, as JSON, what happened.
 
 A program of its own, run by test_kernels.py: transformers 5.24 asks for a version of `kernels` that is not published
-(0.18.2) and takes it for absent otherwise. That is told here, before transformers is imported, and holds for the process.
+(0.18.2) and takes it for absent otherwise. The least that the release asks for is told here, before transformers is
+imported, and holds for the process.
 """
 
 import importlib.metadata
@@ -10,9 +11,13 @@ import json
 import sys
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 
 version = importlib.metadata.version
-importlib.metadata.version = lambda name: "0.18.2" if name == "kernels" else version(name)
+asked = next(each for each in map(Requirement, importlib.metadata.requires("transformers")) if each.name == "kernels")
+least = next(each.version for each in asked.specifier if each.operator == ">=")
+importlib.metadata.version = lambda name: least if name == "kernels" else version(name)
 
 import small  # noqa: E402
 import small_gpt_oss  # noqa: E402

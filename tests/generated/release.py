@@ -8,18 +8,26 @@ from transformers.integrations import mxfp4
 
 MINOR = tuple(int(part) for part in transformers.__version__.split(".")[:2])
 CACHE = "cache" if MINOR >= (5, 24) else "past_key_values"  # of models' arguments, and of their outputs
-MAMBA_CACHE = "cache" if MINOR >= (5, 24) else "cache_params"  # of a mamba mixer's arguments
+NO_CACHE = "dummy" if MINOR >= (5, 23) else "moe"  # what caches take a layer for that keeps nothing
 
 # What the suite asks for that older releases do not have -> the first that has it, and what is so in older ones
 FEATURES = {
+    "fp8_cache": ((5, 21), "no cache is quantised to FP8"),
+    "dequantised_as_asked": ((5, 23), "experts in MXFP4 are dequantised to bfloat16, whatever dtype is asked for"),
+    "callable_exports": ((5, 23), "what the exporter returns cannot be called"),
+    "paged_layers_without_attention": ((5, 23), "continuous batching has no place for layers without attention"),
     "deprecated_cache_name": ((5, 24), "the cache is called past_key_values, and has no older name"),
 }
 
 
+def has(feature: str) -> bool:
+    return FEATURES[feature][0] <= MINOR
+
+
 def needs(feature: str) -> pytest.MarkDecorator:
     """Skips a test where the release lacks a feature, saying what is so there."""
-    since, reason = FEATURES[feature]
-    return pytest.mark.skipif(since > MINOR, reason=f"transformers {transformers.__version__}: {reason}")
+    reason = f"transformers {transformers.__version__}: {FEATURES[feature][1]}"
+    return pytest.mark.skipif(not has(feature), reason=reason)
 
 
 def runs_packed(mlp) -> bool:
@@ -27,3 +35,8 @@ def runs_packed(mlp) -> bool:
     if MINOR >= (5, 21):
         return type(mlp) is mxfp4.Mxfp4GptOssMLP
     return mlp.forward.__func__ is mxfp4.mlp_forward
+
+
+def dequantised(model):
+    """A model whose experts were in MXFP4, in the dtype that was asked for, float32."""
+    return model if has("dequantised_as_asked") else model.float()

@@ -6,7 +6,7 @@ from inspect import signature
 
 import pytest
 import torch
-from release import CACHE
+from release import CACHE, needs
 from safetensors.torch import load_file
 from test_every_family import FAMILIES, every_family, every_kind, greedy
 
@@ -202,6 +202,11 @@ def quantised_cache(model, backend: str) -> QuantizedCache | str:
         return str(error)
 
 
+def without_list(message: str) -> str:
+    """A refusal of a cache, up to the types of layers that it lists: a layer without a mixer has no word of its own."""
+    return message.partition("invalid layer types")[0]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", FULL)
 def test_a_quantised_cache_is_what_it_is_to_the_parent(name, backend, tokens):
@@ -212,11 +217,12 @@ def test_a_quantised_cache_is_what_it_is_to_the_parent(name, backend, tokens):
         ours.load_state_dict(parent.state_dict())
         caches = [quantised_cache(model, backend) for model in (parent, ours)]
         if isinstance(caches[0], str) or isinstance(caches[1], str):
-            assert caches[0] == caches[1]
+            assert without_list(caches[0]) == without_list(caches[1])
         else:
             assert torch.equal(step_by_step(parent, caches[0], tokens), step_by_step(ours, caches[1], tokens))
 
 
+@needs("fp8_cache")
 @pytest.mark.parametrize("name", FULL)
 def test_a_quantised_cache_of_several_numbers_of_kv_heads(name, tokens):
     model = FAMILIES[name].build({**FULL[name], "num_key_value_heads": KV_HEADS}, "eager")
@@ -230,6 +236,7 @@ def test_a_quantised_cache_of_several_numbers_of_kv_heads(name, tokens):
     assert greedy(model, tokens, **options).shape == greedy(model, tokens).shape
 
 
+@needs("fp8_cache")
 @every_kind
 def test_a_quantised_cache_holds_full_attention_alone(family, fields, tokens):
     """As of every model of transformers: a layer without attention is refused as one with a window or a state is."""
@@ -258,6 +265,7 @@ def test_a_cache_is_reordered_and_copied(family, fields, tokens):
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
+@needs("callable_exports")
 @pytest.mark.parametrize("window", [None, 6, [6, None, 4, None]], ids=str)
 def test_exported_decoding(tokens, window):
     """Positions have to be given where the first layer has a window: upstream's exporter traces the caches of windows as

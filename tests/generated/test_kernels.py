@@ -13,8 +13,10 @@ import small_gpt_oss
 import small_granite_moe_hybrid
 import small_nemotron_h
 
+import transformers_heterogeneous
 
-REPOSITORY = Path(__file__).parents[2]
+
+PACKAGE = Path(transformers_heterogeneous.__file__).parent
 SMALL = {
     "llama": small,
     "gpt_oss": small_gpt_oss,
@@ -55,7 +57,7 @@ def test_every_kernel_decorator_of_the_parent_is_there(family):
     parent = SMALL[family].PARENT
     prefix = parent.__name__.removesuffix("ForCausalLM")
     theirs = hooks(Path(importlib.util.find_spec(parent.__module__).origin), prefix)
-    ours = hooks(REPOSITORY / "generated" / f"modeling_heterogeneous_{family}.py", f"Heterogeneous{prefix}")
+    ours = hooks(PACKAGE / f"modeling_heterogeneous_{family}.py", f"Heterogeneous{prefix}")
     assert len(theirs) == NUM_HOOKED[family]
     assert ours == theirs | (FUSED_BLOCKS if SMALL[family].CONFIG.fusable else {})
 
@@ -66,7 +68,7 @@ def results() -> dict:
     if importlib.util.find_spec("kernels") is None:
         pytest.skip("kernels is not installed")
     program = Path(__file__).parent / "bind_local_kernels.py"
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, cwd=REPOSITORY)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
@@ -122,7 +124,7 @@ def test_a_kernel_that_does_not_fit_is_named(results):
 def test_the_plain_layer_adds_and_norms_in_a_row():
     """`h = residual + h; residual = h; h = norm(h)` is what vLLM looks for to fuse the two."""
     for family in ("llama", "gpt_oss", "granite_moe_hybrid"):
-        source = (REPOSITORY / "generated" / f"modeling_heterogeneous_{family}.py").read_text()
+        source = (PACKAGE / f"modeling_heterogeneous_{family}.py").read_text()
         statements = [line.strip() for line in source.splitlines()]
         statements = [line for line in statements if line and not line.startswith(("if ", "else", "elif "))]
         fused = "hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)"

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from release import CACHE
+from release import CACHE, NO_CACHE, has, needs
 from small import KINDS, MIXED, THINNED, UNIFORM, build
 from stock import StockModel
 
@@ -91,6 +91,7 @@ def test_layers_without_attention_take_no_cache_memory(mixed, tokens):
     assert shapes == [None, (2, 4, 14, 16), (2, 2, 4, 16), None, None, (2, 1, 8, 16), (2, 1, 14, 16), (2, 2, 14, 16)]
 
 
+@needs("fp8_cache")
 def test_quantized_cache(tokens):
     """It holds layers of different geometry; layers without a cache are what upstream refuses."""
     varied = build({**UNIFORM, "num_key_value_heads": [2, 1, 4, 2]}, attn_implementation="sdpa")
@@ -98,7 +99,7 @@ def test_quantized_cache(tokens):
     with torch.no_grad():
         steps = [varied(part, **{CACHE: cache}, use_cache=True).logits for part in tokens.split(7, dim=1)]
         torch.testing.assert_close(torch.cat(steps, dim=1), varied(tokens).logits, atol=2e-2, rtol=0)
-    with pytest.raises(ValueError, match=r"only full attention layers.*'dummy'"):
+    with pytest.raises(ValueError, match=rf"only full attention layers.*'{NO_CACHE}'"):
         QuantizedCache(backend="fp8", config=build(THINNED).config)
 
 
@@ -134,6 +135,10 @@ def test_packed_sequences_do_not_see_each_other(mixed, tokens):
 @kinds("uniform", "thinned", "windowed", "half_windowed")
 def test_continuous_batching_gives_the_greedy_tokens(fields, tokens):
     model = build(fields, attn_implementation="sdpa")
+    if "none" in model.config.mixer_types and not has("paged_layers_without_attention"):
+        with pytest.raises(ValueError, match="no place for layers without attention.*before transformers"):
+            model.generate_batch(inputs=tokens.tolist())
+        return
     expected = greedy(model, tokens)
     options = GenerationConfig(max_new_tokens=16, do_sample=False, eos_token_id=-1, pad_token_id=0)
     outputs = model.generate_batch(
