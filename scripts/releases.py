@@ -158,7 +158,7 @@ def _adapt(assembly: Assembly, path: Path, minor: Minor, accept: frozenset[str])
         known.pop(name, None)
         if name in parents:
             known[name] = parents[name]
-        elif not own and name not in replaced:
+        elif not own and name in done.replaced and name not in replaced:
             message = (
                 f"what {name} replaced is not recorded: `hetero generate --against {path.parent.name}` records it"
             )

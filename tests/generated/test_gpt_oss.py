@@ -437,7 +437,7 @@ def test_attention_that_the_parent_lacks_is_refused_as_there():
 def test_continuous_batching_gives_the_greedy_tokens(fields, tokens):
     model = build(fields)
     if "none" in model.config.mixer_types and not has("paged_layers_without_attention"):
-        with pytest.raises(ValueError, match="no place for layers without attention.*before transformers"):
+        with pytest.raises(ValueError, match=r"no place for layers without attention.*before transformers"):
             model.generate_batch(inputs=tokens.tolist())
         return
     expected = model.generate(tokens, max_new_tokens=8, do_sample=False, eos_token_id=None)

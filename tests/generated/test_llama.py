@@ -136,7 +136,7 @@ def test_packed_sequences_do_not_see_each_other(mixed, tokens):
 def test_continuous_batching_gives_the_greedy_tokens(fields, tokens):
     model = build(fields, attn_implementation="sdpa")
     if "none" in model.config.mixer_types and not has("paged_layers_without_attention"):
-        with pytest.raises(ValueError, match="no place for layers without attention.*before transformers"):
+        with pytest.raises(ValueError, match=r"no place for layers without attention.*before transformers"):
             model.generate_batch(inputs=tokens.tolist())
         return
     expected = greedy(model, tokens)
