@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate check style bench newest survey rebase-history
+.PHONY: help demo test generate check style bench newest wheel wheels test-releases survey rebase-history
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -29,6 +29,15 @@ style: $(READY)  ## Lint, format check, types
 
 newest: $(READY)  ## What the newest transformers would change, tried in an environment of its own
 	$(BIN)/python -m transformers_heterogeneous.scripts.newest
+
+wheel: $(READY)  ## The wheel for one release of transformers: make wheel TRANSFORMERS=5.19
+	$(BIN)/python -m transformers_heterogeneous.scripts.wheels wheels $(TRANSFORMERS)
+
+wheels: $(READY)  ## A wheel for each release of transformers in the window
+	$(BIN)/python -m transformers_heterogeneous.scripts.wheels wheels
+
+test-releases: $(READY)  ## Each wheel tested beside its release: make test-releases RELEASES="5.19 5.24"
+	$(BIN)/python -m transformers_heterogeneous.scripts.wheels test $(RELEASES)
 
 survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)
 	$(BIN)/python -m transformers_heterogeneous.scripts.survey > docs/survey.md

@@ -120,7 +120,7 @@ def convert(
     skip: str | Sequence[str] = (),
     drop_empty_layers: bool = False,
     fuse: str | Sequence[str] = (),
-    with_code: bool = False,
+    with_code: bool | Path = False,
     jobs: int | None = None,
     revision: str | None = None,
     dry_run: bool = False,
@@ -151,7 +151,8 @@ def convert(
         fuse: Blocks to fuse, on disk too, as in `norm_mlp:all` or `add_norm:0,3-5`: a name that the family's `fusable`
             has, layers. Converting such a folder without `fuse` gives the ordinary names again.
         with_code: Put the family's own files into the folder, so that it loads with `trust_remote_code=True` where this
-            package is not installed.
+            package is not installed. A folder that holds the families expanded for another release of transformers
+            (`hetero generate --against`): that code.
         jobs: Number of files written at a time; by default up to four.
         revision: Branch, tag or commit of a repository.
         dry_run: Read, check and plan, but write nothing.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class Wishes:
     skip: Sequence[str]
     drop_empty_layers: bool
     fuse: Sequence[str]
-    with_code: bool
+    with_code: bool | Path
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def outline(source: Checkpoint, origin: str, wishes: Wishes) -> Outline:
     weights = plan_output(job, regrouped, wishes)
     quantisation = {} if wishes.dequantise else quantisation_configs(job, regrouped)
     config = output_config(job, quantisation.pop("config.json", None))
-    config, code = with_code(config, source.published.family) if wishes.with_code else (config, {})
+    folder = None if isinstance(wishes.with_code, bool) else wishes.with_code
+    config, code = with_code(config, source.published.family, folder) if wishes.with_code else (config, {})
     carried, not_carried = companions(job, wishes)
     texts = {**card_text(job, carried, origin), **code, **origin_text(job)}
     texts |= {name: as_json(members) for name, members in quantisation.items()}

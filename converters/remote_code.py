@@ -36,18 +36,21 @@ if transformers.__version__.split(".")[:2] != ["{major}", "{minor}"]:
 """
 
 
-def with_code(config: Mapping[str, Any], family: Family) -> tuple[dict[str, Any], dict[str, str]]:
+def with_code(
+    config: Mapping[str, Any], family: Family, folder: Path | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
     """
     A config that names the code that reads it, and this code: name of a file -> its text.
 
     Args:
         config: One of the family, as config.json has it.
+        folder: Where the family was expanded for another release of transformers; by default the installed package's.
 
     Raises:
         CheckpointError: where the family's files are not installed as files.
     """
     files = {kind: f"{kind}_{config['model_type']}" for kind in ("configuration", "modeling")}
-    texts = {f"{module}.py": guarded(source_of(module)) for module in files.values()}
+    texts = {f"{module}.py": guarded(source_of(module, folder)) for module in files.values()}
     prefix = family.architecture.removesuffix("ForCausalLM")
     classes = public_names(texts[f"{files['modeling']}.py"])
     auto_map = {"AutoConfig": f"{files['configuration']}.{family.config_class.__name__}"}
@@ -59,12 +62,13 @@ def with_code(config: Mapping[str, Any], family: Family) -> tuple[dict[str, Any]
     return {**config, "auto_map": auto_map}, texts
 
 
-def source_of(module: str) -> str:
+def source_of(module: str, folder: Path | None) -> str:
     """The text of a generated module, which is not imported."""
-    spec = find_spec(f"transformers_heterogeneous.{module}")
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+    spec = find_spec(f"transformers_heterogeneous.{module}") if folder is None else None
+    path = folder / f"{module}.py" if folder else Path(spec.origin) if spec and spec.origin else None
+    if path is None or not path.is_file():
         raise CheckpointError(f"--with-code: {module}.py is not there to be copied")
-    return Path(spec.origin).read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def guarded(source: str) -> str:

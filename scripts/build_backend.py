@@ -50,20 +50,20 @@ def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
 def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: Settings = None) -> str:
     """Name, version and dependencies of the wheel."""
     with _tree(asked_release(config_settings), expanded=False):
-        return build_meta.prepare_metadata_for_build_wheel(str(Path(metadata_directory).absolute()))
+        return str(build_meta.prepare_metadata_for_build_wheel(str(Path(metadata_directory).absolute())))
 
 
 def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """The wheel; returns its file name."""
     target = str(Path(wheel_directory).absolute())
     with _tree(asked_release(config_settings), expanded=True):
-        return build_meta.build_wheel(target)
+        return str(build_meta.build_wheel(target))
 
 
 def prepare_metadata_for_build_editable(metadata_directory: str, config_settings: Settings = None) -> str:
     """The same of an editable install, which is of the newest release alone."""
     _refuse_editable(config_settings)
-    return build_meta.prepare_metadata_for_build_editable(metadata_directory)
+    return str(build_meta.prepare_metadata_for_build_editable(metadata_directory))
 
 
 def build_editable(
@@ -71,7 +71,7 @@ def build_editable(
 ) -> str:
     """An editable install."""
     _refuse_editable(config_settings)
-    return build_meta.build_editable(wheel_directory, None, metadata_directory)
+    return str(build_meta.build_editable(wheel_directory, None, metadata_directory))
 
 
 def _refuse_editable(config_settings: Settings) -> None:

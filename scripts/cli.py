@@ -220,6 +220,12 @@ def convert(
         bool,
         typer.Option("--with-code", help="Put the family's code beside it, to load with trust_remote_code elsewhere."),
     ] = False,
+    code_for: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RELEASE", help="The code as --with-code puts it there, for another transformers, as in 5.19."
+        ),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Files written at a time; by default up to four.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     dry_run: Annotated[
@@ -241,6 +247,12 @@ def convert(
     }
     wishes |= {"max_shard_size": max_shard_size, "revision": revision, "dry_run": dry_run, "skip": skip or ()}
     wishes |= {"drop_empty_layers": drop_empty_layers, "fuse": fuse or (), "with_code": with_code}
+    if code_for is not None:
+        from .releases import with_code_for
+
+        raise typer.Exit(
+            with_code_for(code_for, lambda code: convert_command(src, dst, as_json, wishes | {"with_code": code}))
+        )
     raise typer.Exit(convert_command(src, dst, as_json, wishes))
 
 

@@ -139,9 +139,7 @@ def release_root(against: str | None, folder: Path) -> Path:
     path = Path(against) if against else None
     if path is not None and path.is_dir():
         roots = [root for root in (path, path / "src", path.parent) if (root / "transformers" / "models").is_dir()]
-        if not roots:
-            raise NoRelease(f"{path}: holds no package transformers; give the folder that does, or a wheel")
-        return roots[0].resolve()
+        return roots[0].resolve() if roots else unpacked(the_wheel_in(path), folder / "release")
     if path is not None and path.suffix == ".whl":
         return unpacked(path, folder / "release")
     if against is not None and not re.fullmatch(r"\d+(\.\w+)*", against):
@@ -149,8 +147,22 @@ def release_root(against: str | None, folder: Path) -> Path:
     return unpacked(downloaded(against, folder / "wheel"), folder / "release")
 
 
+def the_wheel_in(folder: Path) -> Path:
+    """The one wheel of transformers in a folder."""
+    wheels = sorted(folder.glob("transformers-*.whl"))
+    if len(wheels) == 1:
+        return wheels[0]
+    if wheels:
+        raise NoRelease(
+            f"{folder}: holds several wheels of transformers, {', '.join(each.name for each in wheels)}: give one"
+        )
+    raise NoRelease(f"{folder}: holds no package transformers; give the folder that does, or a wheel")
+
+
 def downloaded(version: str | None, folder: Path) -> Path:
     """The wheel of a release, fetched by pip."""
+    if version:
+        version = f"{version}.*" if re.fullmatch(r"\d+\.\d+", version) else version  # of a minor release, the last
     requirement = f"transformers=={version}" if version else "transformers"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -7,8 +7,10 @@ the release needs otherwise, stands in partial shards in `modular/releases/5.N/`
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import libcst as cst
@@ -26,6 +28,7 @@ from .modular_converter.siblings import is_shard, siblings_of
 from .modular_converter.source import SourceFile, read_source
 from .problems import make_strict
 from .rebase import Rebased, rebase
+from .versions import parents_version
 
 
 SHARDS_LOCK = "shards.lock"
@@ -82,6 +85,19 @@ def generate_against(against: str, out: Path | None, accept: Iterable[str] = ())
         sys.stdout.write(done.stdout)
         sys.stderr.write(done.stderr)
         return done.returncode
+
+
+def with_code_for(release: str, use: Callable[[Path | bool], int]) -> int:
+    """What `use` returns of the folder with the families' code for a release; of True where it is that of the package."""
+    if minor_of(release) == minor_of(parents_version()):
+        return use(True)
+    if missing := [name for name in ("libcst", "merge3", "ruff") if find_spec(name) is None]:
+        message = f"--code-for {release} expands the families, and {', '.join(missing)} is missing: pip install "
+        return _failed(f"{message}'transformers-heterogeneous[generator]'")
+    with tempfile.TemporaryDirectory() as folder:
+        with redirect_stdout(sys.stderr):  # what is printed may be JSON
+            status = generate_against(release, Path(folder))
+        return status or use(Path(folder))
 
 
 def _failed(reason: str) -> int:

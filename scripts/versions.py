@@ -33,8 +33,10 @@ def misfit() -> str | None:
     expanded, found = parents_version(), installed("transformers")
     if expanded.split(".")[:2] == found.split(".")[:2]:
         return None
+    minor = ".".join(found.split(".")[:2])
     return (
-        f"the families were expanded from transformers {expanded}, and installed is transformers {found}. Install a pair "
-        "that fits: `pip install --upgrade transformers-heterogeneous` brings the transformers that it needs; or expand "
-        "them anew from the installed one, in a clone of the repository: `hetero generate`"
+        f"the families were expanded from transformers {expanded}, and installed is transformers {found}. The wheel that "
+        f"fits this one is `pip install 'transformers-heterogeneous=={minor}.*'`, in a clone of the repository `pip install "
+        f". --config-settings transformers={minor}`; and `pip install --upgrade transformers-heterogeneous` brings the "
+        "newest with the transformers that it needs"
     )

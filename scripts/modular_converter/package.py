@@ -21,12 +21,14 @@ import transformers
 __version__ = version("transformers-heterogeneous")
 PARENTS_VERSION = "{parents_version}"
 
-if transformers.__version__.split(".")[:2] != PARENTS_VERSION.split(".")[:2]:
+minor_release = ".".join(transformers.__version__.split(".")[:2])
+if minor_release != ".".join(PARENTS_VERSION.split(".")[:2]):
     raise ImportError(
         f"transformers_heterogeneous {{__version__}} was expanded from transformers {{PARENTS_VERSION}}, and installed is "
-        f"transformers {{transformers.__version__}}, with which its models may compute something else. Install a pair that "
-        "fits: `pip install --upgrade transformers-heterogeneous` brings the transformers that it needs; or expand it anew "
-        "from the installed one, in a clone of its repository: `hetero generate`"
+        f"transformers {{transformers.__version__}}, with which its models may compute something else. The wheel that fits "
+        f"this one is `pip install 'transformers-heterogeneous=={{minor_release}}.*'`, in a clone of the repository "
+        f"`pip install . --config-settings transformers={{minor_release}}`; and "
+        "`pip install --upgrade transformers-heterogeneous` brings the newest with the transformers that it needs"
     )
 
 from transformers.models.auto.configuration_auto import AutoConfig
