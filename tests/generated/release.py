@@ -8,7 +8,8 @@ from transformers.integrations import mxfp4
 
 MINOR = tuple(int(part) for part in transformers.__version__.split(".")[:2])
 CACHE = "cache" if MINOR >= (5, 24) else "past_key_values"  # of models' arguments, and of their outputs
-NO_CACHE = "dummy" if MINOR >= (5, 23) else "moe"  # what caches take a layer for that keeps nothing
+NO_CACHE = "dummy" if MINOR >= (5, 23) else "conv"  # what caches take a layer for that keeps nothing
+NO_CACHE_LAYER = "Dummy" if MINOR >= (5, 23) else "LinearAttention"  # and of which class it is
 
 # What the suite asks for that older releases do not have -> the first that has it, and what is so in older ones
 FEATURES = {
@@ -37,6 +38,6 @@ def runs_packed(mlp) -> bool:
     return mlp.forward.__func__ is mxfp4.mlp_forward
 
 
-def dequantised(model):
+def as_asked(model):
     """A model whose experts were in MXFP4, in the dtype that was asked for, float32."""
     return model if has("dequantised_as_asked") else model.float()

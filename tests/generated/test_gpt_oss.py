@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
-from release import dequantised, has, runs_packed
+from release import as_asked, has, runs_packed
 from safetensors.torch import save_file
 from small_gpt_oss import BASE, CAUSAL, KINDS, MIXED, PARENT, PARENT_CONFIG, PUZZLE, THINNED, UNIFORM, WINDOWED, build
 from stock_gpt_oss import StockModel
@@ -575,11 +575,11 @@ def test_packed_experts_of_every_size_load_dequantised(dequantize, mixed, tmp_pa
     loaded, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
     assert not any(report.values()), report
     mixed.load_state_dict(dequantised)
-    assert torch.equal(dequantised(loaded).eval()(tokens).logits, mixed(tokens).logits)
+    assert torch.equal(as_asked(loaded).eval()(tokens).logits, mixed(tokens).logits)
     loaded.save_pretrained(tmp_path / "saved")
     again, report = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", output_loading_info=True)
     assert not any(report.values()) and not hasattr(again.config, "quantization_config")
-    assert torch.equal(dequantised(again).eval()(tokens).logits, mixed(tokens).logits)
+    assert torch.equal(as_asked(again).eval()(tokens).logits, mixed(tokens).logits)
 
 
 @pytest.mark.parametrize("mxfp4", [False, True], ids=["plain", "mxfp4"])
@@ -618,7 +618,7 @@ def test_auto_classes_load_the_unconverted_puzzle(trust_remote_code, mxfp4, tmp_
     model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
     assert type(model) is HeterogeneousGptOssForCausalLM and not any(report.values()), report
     assert caplog.text.count("The tensors `*.self_attn.[qkv]_scale` of the checkpoint are not loaded") == 1
-    assert torch.equal(dequantised(model).eval()(tokens).logits, stock(tokens))
+    assert torch.equal(as_asked(model).eval()(tokens).logits, stock(tokens))
     model.save_pretrained(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved/config.json").read_text())
     assert saved["model_type"] == "heterogeneous_gpt_oss" and saved["sliding_window"] == [4, None, 4, 9]
@@ -642,7 +642,7 @@ def test_anymodel_folders_load_through_the_family(mixed, tmp_path, tokens):
     folder = write(tmp_path / "anymodel", config, stock.state_dict())
     model, report = HeterogeneousGptOssForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(report.values()), report
-    assert torch.equal(dequantised(model).eval()(tokens).logits, stock(tokens))
+    assert torch.equal(as_asked(model).eval()(tokens).logits, stock(tokens))
 
 
 # --- MXFP4 without dequantising: what is put in the place of the experts; it runs on a GPU only -------------------------
@@ -704,13 +704,13 @@ def test_fused_experts_are_loaded_dequantised(mixed, tmp_path, tokens):
     loaded, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, fused_blocks="norm_mlp")
     assert not any(report.values()) and "norm_mlp" in loaded.config.fused_blocks
     mixed.load_state_dict(dequantised)
-    assert torch.equal(dequantised(loaded).eval()(tokens).logits, mixed(tokens).logits)
+    assert torch.equal(as_asked(loaded).eval()(tokens).logits, mixed(tokens).logits)
     loaded.save_pretrained(tmp_path / "saved")
     again, report = AutoModelForCausalLM.from_pretrained(
         tmp_path / "saved", output_loading_info=True, fused_blocks="none"
     )
     assert not any(report.values())
-    assert torch.equal(dequantised(again).eval()(tokens).logits, mixed(tokens).logits)
+    assert torch.equal(as_asked(again).eval()(tokens).logits, mixed(tokens).logits)
 
 
 def test_packed_experts_have_a_kernel_of_their_own(kernels):

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
-from release import CACHE
+from release import CACHE, NO_CACHE, NO_CACHE_LAYER
 from safetensors.torch import load_file
 from small_granite_moe_hybrid import (
     ATTENTION,
@@ -103,7 +103,7 @@ def test_no_experts_is_dense():
 def test_a_parents_config_is_overridden_on_the_way_in(tmp_path):
     PARENT_CONFIG(**UNIFORM).save_pretrained(tmp_path)
     config = CONFIG.from_pretrained(tmp_path, mixer_types=["none", "attention", "mamba", "none"])
-    assert config.layer_types == ["full_attention", "full_attention", "linear_attention", "full_attention"]
+    assert config.saved_layer_types() == ["full_attention", "full_attention", "linear_attention", "full_attention"]
     assert CONFIG.from_pretrained(tmp_path, num_hidden_layers=2, layer_types=["mamba", "attention"]).mixer_types == [
         "mamba",
         "attention",
@@ -162,7 +162,7 @@ def test_skip_knows_the_sub_blocks_by_all_their_names():
 def test_upstreams_cache_sees_what_each_layer_keeps():
     types, _ = get_layer_types_and_kwargs(CONFIG(**MIXED))
     mamba, attention = "linear_attention", "full_attention"
-    assert types == ["dummy", mamba, attention, "dummy", mamba, attention, attention, mamba]
+    assert types == [NO_CACHE, mamba, attention, NO_CACHE, mamba, attention, attention, mamba]
 
 
 BAD = {
@@ -438,10 +438,10 @@ def test_left_padding_does_not_reach_the_mamba_states(name, tokens, padding):
 def test_cache_holds_only_what_a_layer_needs(mixed, tokens):
     layers = getattr(mixed(tokens, use_cache=True), CACHE).layers
     kinds = [
-        "Dummy",
+        NO_CACHE_LAYER,
         "LinearAttention",
         "Dynamic",
-        "Dummy",
+        NO_CACHE_LAYER,
         "LinearAttention",
         "Dynamic",
         "Dynamic",

@@ -13,13 +13,13 @@
 # limitations under the License.
 """What every family shares, for transformers 5.22 and older: caches asked `layer_types` alone which layers keep nothing."""
 
-WITHOUT_MIXER = "moe"  # the one word for such a layer that every family may use
+WITHOUT_MIXER = "conv"  # of so many states as `number_of_conv_states` says: none
 
 
 class HeterogeneousPreTrainedConfig:
     def _derived_layer_types(self) -> list[str]:
-        """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer is called one of experts, which
-        keeps it out of the cache."""
+        """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer is called a convolution, which
+        keeps nothing."""
         windows = self.windows
         if isinstance(windows, list):
             slides = [window is not None for window in windows]
@@ -40,6 +40,12 @@ class HeterogeneousPreTrainedConfig:
             (layer_type for layer_type in self.layer_types if layer_type != WITHOUT_MIXER), "full_attention"
         )
         return [default if layer_type == WITHOUT_MIXER else layer_type for layer_type in self.layer_types]
+
+    @property
+    def number_of_conv_states(self) -> int:
+        """How many states a cache keeps for the layer that this is the config of."""
+        layer_idx = self.__dict__.get("_layer_idx")
+        return int(layer_idx is None or has_state(self.mixer_types[layer_idx]))
 
     def _is_without_mixer(self, layer_idx: int) -> bool:
         mixer_types = self.mixer_types or []
