@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_nemotron_h.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 4a18139e7266d96d
+# Parents: transformers 5.24.0; the code used of them: sha256 11ef1677462d21d3
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2024 The HuggingFace Inc. team. All rights reserved.
 #   Copyright (c) 2025, NVIDIA CORPORATION. All rights reserved.

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_nemotron_h.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 4a18139e7266d96d
+# Parents: transformers 5.24.0; the code used of them: sha256 11ef1677462d21d3
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2024 The HuggingFace Inc. team. All rights reserved.
 #   Copyright (c) 2025, NVIDIA CORPORATION. All rights reserved.
@@ -944,10 +944,10 @@ class HeterogeneousNemotronHAttention(nn.Module):
 
 
 MIXER_TYPES = {
-    "mamba": HeterogeneousNemotronHMamba2Mixer,
-    "attention": HeterogeneousNemotronHAttention,
+    "linear_attention": HeterogeneousNemotronHMamba2Mixer,
+    "full_attention": HeterogeneousNemotronHAttention,
     "moe": HeterogeneousNemotronHMoE,
-    "dense": HeterogeneousNemotronHMLP,
+    "mlp": HeterogeneousNemotronHMLP,
 }
 
 
@@ -960,8 +960,7 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
         super().__init__()
         self.config = config
         self.layer_idx = layer_idx
-        mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        self.block_type = mlp_type if mixer_type == "none" else mixer_type
+        self.block_type = config.layers_block_type[layer_idx]
         if self.block_type != "none":
             self.norm = HeterogeneousNemotronHRMSNorm(config.hidden_size, eps=config.layer_norm_epsilon)
             self.mixer = MIXER_TYPES[self.block_type](config, layer_idx=layer_idx)
@@ -978,18 +977,17 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
     ) -> torch.Tensor:
         if self.block_type == "none":
             return hidden_states
-
         residual = hidden_states
         hidden_states = self.norm(hidden_states.to(dtype=self.norm.weight.dtype))
 
-        if self.block_type == "mamba":
+        if self.block_type == "linear_attention":
             hidden_states = self.mixer(
                 hidden_states,
                 cache=cache,
                 attention_mask=attention_mask,
                 **kwargs,
             )
-        elif self.block_type == "attention":
+        elif self.block_type == "full_attention":
             hidden_states, _ = self.mixer(
                 hidden_states=hidden_states,
                 cache=cache,
@@ -1001,7 +999,9 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
         else:
             hidden_states = self.mixer(hidden_states)
 
-        return residual + hidden_states
+        hidden_states = residual + hidden_states
+
+        return hidden_states
 
 
 class LoadOnlyRenaming(WeightRenaming):

@@ -37,9 +37,13 @@ def layers(config: HeterogeneousNemotronHConfig) -> list[tuple[str, str]]:
 # --- configs of every generation --------------------------------------------------------------------------------------
 
 PUBLISHED = {
-    "nvidia--Nemotron-H-8B-Base-8K": (8_100_852_736, 0, {"mamba": 24, "attention": 4, "dense": 24}),
-    "nvidia--NVIDIA-Nemotron-Nano-9B-v2": (8_888_227_328, 0, {"mamba": 27, "attention": 4, "dense": 25}),
-    "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": (31_577_937_344, 2_944, {"mamba": 23, "attention": 6, "moe": 23}),
+    "nvidia--Nemotron-H-8B-Base-8K": (8_100_852_736, 0, {"linear_attention": 24, "full_attention": 4, "mlp": 24}),
+    "nvidia--NVIDIA-Nemotron-Nano-9B-v2": (8_888_227_328, 0, {"linear_attention": 27, "full_attention": 4, "mlp": 25}),
+    "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": (
+        31_577_937_344,
+        2_944,
+        {"linear_attention": 23, "full_attention": 6, "moe": 23},
+    ),
 }
 
 
@@ -472,7 +476,7 @@ def test_layers_block_type_is_set_as_upstreams():
     config = HeterogeneousNemotronHConfig(**UNIFORM)
     config.layers_block_type = ["mamba", "moe", "attention", "mlp", "none", "moe"]
     assert config.layers_block_type == ["linear_attention", "moe", "full_attention", "mlp", "none", "moe"]
-    assert HeterogeneousNemotronHForCausalLM(config).model.layers[2].block_type == "attention"
+    assert HeterogeneousNemotronHForCausalLM(config).model.layers[2].block_type == "full_attention"
     for name, value in (("layers_block_type", [["mamba"]]), ("mtp_block_configs", 5)):
         with pytest.raises(ValueError, match=name):
             HeterogeneousNemotronHConfig(**{name: value})
