@@ -115,8 +115,9 @@ def test_what_was_formatted_stays_so(shard: Path) -> None:
     (shard.parent / "ruff.toml").write_text("line-length = 52\n")
     long = ("past=None", "past=None, another_argument=None")
     for text in (SHARD, SHARD.replace("limit = 2", "limit=2")):
-        shard.write_text(text)
         release(shard)
+        shard.write_text(text)
+        (shard.parent / NAME).unlink()
         assert generate_command([shard], None) == 0
         release(shard, long)
         assert rebase_command([shard]) == 0
