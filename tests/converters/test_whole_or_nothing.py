@@ -22,7 +22,7 @@ from toy_family import ours, random_tensors, stacked_experts, write_toy
 
 from transformers_heterogeneous.converters import CheckpointError, convert, staging, writing
 from transformers_heterogeneous.converters.headers import TensorEntry, make_header
-from transformers_heterogeneous.scripts.bench_convert import START
+from transformers_heterogeneous.scripts.bench.convert import START
 
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -440,7 +440,7 @@ def test_command_that_is_stopped_says_how_to_go_on(tmp_path, target):
 
 MEASURED = (
     f"{START}\n"
-    "from transformers_heterogeneous.scripts.bench_convert import run_task\n"
+    "from transformers_heterogeneous.scripts.bench.convert import run_task\n"
     "run_task(*sys.argv[1:])\n"
     "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)\n"
     "peak = [line for line in open('/proc/self/status') if line.startswith('VmHWM')]\n"

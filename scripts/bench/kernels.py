@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 
-Row = tuple[str, str, str, str]
+from .families import LLAMA
+from .measure import TASKS, Row, compare, model
 
-KERNELS = Path(__file__).parents[1] / "tests" / "data" / "local_kernels"
+
+KERNELS = Path(__file__).parents[2] / "tests" / "data" / "local_kernels"
 # Fused block -> where it sits in a layer, what a row calls it unfused, its name for kernels, the kernel
 BLOCKS = {
     "norm_mlp": ("mlp", "MLP", "NormMLP", "CompiledNormMLP"),
@@ -22,7 +25,7 @@ CHILD = """
 import importlib.metadata
 version = importlib.metadata.version
 importlib.metadata.version = lambda name: "0.18.2" if name == "kernels" else version(name)
-from transformers_heterogeneous.scripts.bench_kernels import print_rows
+from transformers_heterogeneous.scripts.bench.kernels import print_rows
 print_rows()
 """
 
@@ -35,20 +38,15 @@ def rows() -> Iterator[Row]:
 
 def print_rows() -> None:
     """Measure, and print the rows as JSON."""
-    import torch
-
     torch.set_num_threads(1)
     with torch.no_grad():
         print(json.dumps(list(measured())))
 
 
 def measured() -> Iterator[Row]:
-    import torch
     from kernels import LocalLayerRepository, Mode, kernelize, use_kernel_mapping  # type: ignore[import-untyped]
 
     from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
-
-    from .bench import LLAMA, TASKS, compare, model
 
     logging.getLogger("kernels").setLevel(logging.ERROR)  # it names every layer without a kernel
     tokens = torch.arange(128)[None]

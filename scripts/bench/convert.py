@@ -34,7 +34,7 @@ START = (
     "import importlib.util, sys; name = 'transformers_heterogeneous';"
     "sys.modules[name] = importlib.util.module_from_spec(importlib.util.find_spec(name));"
 )
-CHILD = f"{START} from transformers_heterogeneous.scripts import bench_convert; bench_convert.run_task(*sys.argv[1:])"
+CHILD = f"{START} from transformers_heterogeneous.scripts.bench import convert; convert.run_task(*sys.argv[1:])"
 # Runs a command in a process that measures its own children: this one is larger
 MEASURE = (
     "import resource, subprocess, sys\n"
