@@ -1,8 +1,9 @@
 """The `hetero` command. Every command ends with 0 (done), 1 (found something) or 2 (could not do it, reason on stderr)."""
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -210,19 +211,29 @@ def convert(
 ) -> None:
     """Convert a checkpoint to the family that loads it without remote code, or back."""
     need_fitting_transformers()
+    from transformers_heterogeneous.converters import convert as convert_checkpoint
+
     from .convert import convert_command
 
-    wishes: dict[str, Any] = {
-        "to": to,
-        "link": link,
-        "experts": experts,
-        "dtype": dtype,
-        "dequantise": dequantise,
-        "jobs": jobs,
-    }
-    wishes |= {"max_shard_size": max_shard_size, "revision": revision, "dry_run": dry_run, "skip": skip or ()}
-    wishes |= {"drop_empty_layers": drop_empty_layers, "fuse": fuse or (), "with_code": with_code}
-    raise typer.Exit(convert_command(src, dst, as_json, wishes))
+    conversion = partial(
+        convert_checkpoint,
+        src,
+        dst,
+        to=to,
+        link=link,
+        experts=experts,
+        dtype=dtype,
+        dequantise=dequantise,
+        max_shard_size=max_shard_size,
+        skip=skip or (),
+        drop_empty_layers=drop_empty_layers,
+        fuse=fuse or (),
+        with_code=with_code,
+        jobs=jobs,
+        revision=revision,
+        dry_run=dry_run,
+    )
+    raise typer.Exit(convert_command(conversion, dst, as_json))
 
 
 @app.command()
