@@ -10,8 +10,8 @@ import typer
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Shards = Annotated[list[Path] | None, typer.Argument(metavar="[SHARD]...", help="Shards; none: all of modular/.")]
@@ -306,3 +306,24 @@ def explain(
     from .explain import explain_command
 
     raise typer.Exit(explain_command(name, shards))
+
+
+@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND [ARGUMENT]...", help="Any program, as in lm_eval.")],
+) -> None:
+    """Run a program with the families registered in each Python that it starts: hetero run lm_eval --model hf ..."""
+    need_fitting_transformers()
+    from .running import run_command
+
+    raise typer.Exit(run_command(command))
+
+
+@app.command()
+def autoload(
+    state: Annotated[Literal["on", "off", "status"], typer.Argument(help="status ends with 1 where it is off.")],
+) -> None:
+    """Register the families in every Python of this environment, when it first imports transformers."""
+    from .running import autoload_command
+
+    raise typer.Exit(autoload_command(state))

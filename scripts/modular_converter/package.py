@@ -13,6 +13,7 @@ _TEMPLATE = '''\
 # Generated from the shards in {folder}/ by `hetero generate`. Do not edit.
 """Model families for transformers whose layers differ. Importing the package registers them with the Auto classes."""
 
+import sys
 from importlib.metadata import version
 
 import transformers
@@ -36,15 +37,18 @@ from transformers.models.auto.modeling_auto import {autos}
 
 
 def register() -> None:
-    """Tell the Auto classes about every family; calling it again changes nothing."""
+    """Tell the Auto classes about every family, and let `transformers` have the classes by name; calling it again changes
+    nothing."""
     for config in ({configs}):
         AutoConfig.register(config.model_type, config, exist_ok=True)
-{models}{quantizers}
-
-register()
+{models}{quantizers}    classes = {{name: globals()[name] for name in __all__ if name != "register"}}
+    for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
+        vars(module).update(classes)
 
 
 __all__ = [{exported}]
+
+register()
 '''
 
 
