@@ -10,6 +10,7 @@ import sys
 
 TYPE_CHECKING = False  # that of `typing`, whose import would cost every Python that starts a millisecond
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -62,25 +63,33 @@ def register() -> None:
 
 
 class AtImport:
-    """A finder that finds nothing itself: it lets what is executed as `transformers` be followed by `register`."""
+    """A finder that finds nothing itself: it lets what is executed as `transformers` be followed by `register`. That may be
+    looked for any number of times before it is imported."""
+
+    looking = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
-        if name != "transformers":
+        if name != "transformers" or self.looking:
             return None
         from importlib.util import find_spec
 
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
+        self.looking = True
+        try:
+            spec = find_spec(name)
+        finally:
+            self.looking = False
         if spec is not None and spec.loader is not None:
-            loader = spec.loader
-            execute = loader.exec_module
-
-            def exec_module(module: "ModuleType") -> None:
-                execute(module)
-                register()
-
-            loader.exec_module = exec_module  # type: ignore[method-assign]
+            spec.loader.exec_module = self.followed(spec.loader.exec_module)  # type: ignore[method-assign, assignment]
         return spec
+
+    def followed(self, execute: "Callable[[ModuleType], None]") -> "Callable[[ModuleType], None]":
+        def exec_module(module: "ModuleType") -> None:
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+            execute(module)
+            register()
+
+        return exec_module
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from transformers_heterogeneous.scripts import running
 
 HETERO = [sys.executable, "-m", "hetero"]
 LOADS = """
-import json, sys
+import importlib.util, json, sys
+assert importlib.util.find_spec("transformers") is not None  # as libraries ask that can do without it
 from transformers import AutoConfig
 import transformers
 sizes = AutoConfig.for_model("heterogeneous_llama", num_hidden_layers=2, mixer_types=["attention", "none"]).mixer_types
