@@ -49,10 +49,8 @@ from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .configuration_heterogeneous_granite_moe_hybrid import (
-    HeterogeneousGraniteMoeHybridConfig,
-    HeterogeneousPreTrainedConfig,
-)
+from .configuration_heterogeneous import HeterogeneousPreTrainedConfig, has_state
+from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 
 
 logger = logging.get_logger(__name__)
@@ -1073,19 +1071,6 @@ class FusionRenaming(WeightRenaming):
 
     def was_used(self) -> bool:
         return True
-
-
-# Upstream's word for a layer -> what mixes tokens in it
-MIXERS_BY_LAYER_TYPE = {
-    "full_attention": "attention",
-    "sliding_attention": "attention",
-    "linear_attention": "mamba",
-}
-
-
-def has_state(mixer_type: str) -> bool:
-    """Whether a mixer keeps something in the cache."""
-    return mixer_type in MIXERS_BY_LAYER_TYPE.values()
 
 
 def refuse_modelopt(

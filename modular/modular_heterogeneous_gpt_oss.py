@@ -47,12 +47,9 @@ from .modular_block_configs import (
     impossible_sizes,
     inexpressible_fields,
 )
-from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedConfig,
-    HeterogeneousPreTrainedModel,
-)
+from .modular_heterogeneous import HeterogeneousPreTrainedConfig
 from .modular_moe import layered_load_balancing_loss
+from .modular_pretrained_model import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel
 
 
 # Members of an entry of `block_configs` in gpt-oss-puzzle: sizes under the config's own names

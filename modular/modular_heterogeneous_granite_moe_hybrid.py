@@ -36,12 +36,9 @@ from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
 )
 from transformers.processing_utils import Unpack
 
-from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedConfig,
-    HeterogeneousPreTrainedModel,
-)
+from .modular_heterogeneous import HeterogeneousPreTrainedConfig
 from .modular_moe import layered_load_balancing_loss
+from .modular_pretrained_model import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel
 
 
 @strict

@@ -46,11 +46,8 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .modular_block_configs import drop_remote_code_keys, read_block_configs
-from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedConfig,
-    HeterogeneousPreTrainedModel,
-)
+from .modular_heterogeneous import HeterogeneousPreTrainedConfig
+from .modular_pretrained_model import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel
 
 
 @strict
