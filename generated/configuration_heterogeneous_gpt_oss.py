@@ -23,7 +23,7 @@ from huggingface_hub.dataclasses import strict
 
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous import FusedBlocksConfig
 
 
 # Keys of the published configs that only the checkpoint's own remote code reads
@@ -213,7 +213,7 @@ def read_expert_blocks(block_configs: list[dict[str, Any]], config: PreTrainedCo
 
 
 @strict
-class HeterogeneousGptOssConfig(HeterogeneousPreTrainedConfig):
+class HeterogeneousGptOssConfig(FusedBlocksConfig):
     r"""
     Config of a gpt-oss whose layers may differ. All fields of [`GptOssConfig`] keep their meaning; those below may be
     lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.

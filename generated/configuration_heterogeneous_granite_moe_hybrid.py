@@ -19,11 +19,11 @@ from huggingface_hub.dataclasses import strict
 
 from transformers.modeling_rope_utils import RopeParameters
 
-from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous import FusedBlocksConfig
 
 
 @strict
-class HeterogeneousGraniteMoeHybridConfig(HeterogeneousPreTrainedConfig):
+class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
     r"""
     Config of a Granite 4 hybrid whose layers may differ. All fields of [`GraniteMoeHybridConfig`] keep their meaning;
     those below may be lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every

@@ -26,7 +26,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_rope_utils import RopeParameters
 from transformers.utils.type_validators import interval
 
-from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous import FusedBlocksConfig
 
 
 # Keys of the published configs that only the checkpoint's own remote code reads
@@ -228,7 +228,7 @@ def is_second_schema(block_configs: list[dict[str, Any]]) -> bool:
 
 
 @strict
-class HeterogeneousLlamaConfig(HeterogeneousPreTrainedConfig):
+class HeterogeneousLlamaConfig(FusedBlocksConfig):
     r"""
     Config of a Llama whose layers may differ. All fields of [`LlamaConfig`] keep their meaning; those below may be lists
     with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.

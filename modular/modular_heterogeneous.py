@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from safetensors import safe_open
+
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
 
 
@@ -172,6 +174,96 @@ class PerLayerConfigView(Sequence):
         return layers[0]
 
 
+class LayerPlan:
+    """
+    What the layers of a model are as it is built, and again when its masks are planned anew.
+
+    Attributes:
+        types: (mixer, MLP) of each layer.
+        sliding_windows: the window of each layer.
+        mask_names: the mask that each layer takes, `None` where it needs none.
+        mask_kinds: name of a mask -> its layer type and its window: one for each distinct (kind, window) of the layers'
+            mixers. The names are upstream's layer types; with several windows, the window is added to the name.
+    """
+
+    def __init__(self, config: "HeterogeneousPreTrainedConfig"):
+        self.lists, self.windows = config.layer_lists(), (config.windows, config.layer_types)
+        self.types = list(zip(config.mixer_types, config.mlp_types))
+        self.sliding_windows = config.layer_sizes("sliding_window")
+        self.mask_names, self.mask_kinds = [], {}
+        several = len({window for window in self.sliding_windows if window is not None}) > 1
+        for mixer_type, layer_type, window in zip(config.mixer_types, config.layer_types, self.sliding_windows):
+            name = f"{layer_type}_{window}" if several and window is not None else layer_type
+            self.mask_names.append(name if has_state(mixer_type) else None)
+            if has_state(mixer_type):
+                self.mask_kinds[name] = (layer_type, window)
+
+    def first_layers(self, num_layers: int) -> dict[str, int]:
+        """Name of a mask -> the first of so many layers that takes it."""
+        names = self.mask_names[:num_layers]
+        return {name: names.index(name) for name in self.mask_kinds if name in names}
+
+    def follow(
+        self, config: "HeterogeneousPreTrainedConfig", layers: Sequence, cache: Any, use_cache: bool | None
+    ) -> bool:
+        """
+        Let the config follow layers that were taken out of a built model, moved or copied; windows that were set on it
+        hold for the model. Returns whether that asks for a new plan.
+
+        Args:
+            layers: those of the model. Each knows the `planned_idx` and `planned_types` that it had in this plan.
+            cache: what the call comes with, if anything.
+            use_cache: whether the call asks for one.
+
+        Raises:
+            ValueError: what was changed cannot be followed, or not with this cache.
+        """
+        order = [getattr(layer, "planned_idx", None) for layer in layers]
+        moved = order != list(range(len(order))) or len(order) < len(config.mixer_types)
+        if moved and len(set(layers)) < len(order):
+            if cache is not None or use_cache:
+                raise ValueError(
+                    "A layer is there more than once, and it has one place in a cache: put a `copy.deepcopy` of it there, "
+                    "or call with `use_cache=False`."
+                )
+            return False
+        if moved:
+            self._follow_layers(config, order)
+        types = list(zip(config.mixer_types, config.mlp_types))
+        planned = [layer.planned_types for layer in layers]
+        if planned[: len(types)] != types:
+            self._refuse_other_types(planned, types)
+        if not moved and self.windows == (config.windows, config.layer_types):
+            return False
+        if cache is not None and cache.get_seq_length() > 0:
+            raise ValueError("Layers or windows were changed since this cache was filled: begin with a new one.")
+        config.check_layer_types()
+        return True
+
+    def _follow_layers(self, config: "HeterogeneousPreTrainedConfig", order: list[int | None]):
+        """Let the config say what the layers are."""
+        if None in order:
+            raise ValueError(
+                f"Layer {order.index(None)} was not built with the model. Put a `copy.deepcopy` of one of its layers "
+                "there, or build a model with as many layers and load the weights."
+            )
+        if config.layer_lists() == self.lists:
+            config.keep_layers(order)
+        elif len(config.mixer_types) != len(order):
+            raise ValueError(
+                f"The model has {len(order)} layers, of {len(self.lists['mixer_types'])} once, and mixer_types "
+                f"has {len(config.mixer_types)} entries: set the lists of the config for the layers that are there."
+            )
+        config.num_hidden_layers = len(order)
+
+    def _refuse_other_types(self, planned: list[tuple[str, str]], types: list[tuple[str, str]]):
+        wrong = {idx: own for idx, (own, asked) in enumerate(zip(planned, types)) if own != asked}
+        raise ValueError(
+            f"mixer_types or mlp_types were set on the config of a built model, whose layers are {wrong}, by index: build "
+            "a model of the config, or load one with `from_pretrained(path, per_layer_config={layer: {...}})`."
+        )
+
+
 class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     """
     A config whose layers may differ from one another.
@@ -199,7 +291,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         "attention": {"mixer_types": ("attention", "linear")},
         "mlp": {"mlp_types": ("dense", "moe", "linear")},
     }
-    # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
+    # What a layer may have computed in one module, and of what: see `FusedBlocksConfig`
     fusable = {}
     # (size, relation, size) of one layer
     related_sizes = (("num_key_value_heads", "divides", "num_attention_heads"),)
@@ -413,10 +505,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if self._list_errors():
             return  # for `validate_architecture` to report
         self._simplify_layer_types()
-        if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable:
-            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
-            if any(fits):
-                self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
         if self.fused_blocks == "none" or self.fused_blocks == ["none"] * self.num_hidden_layers:
             self.fused_blocks = None
         for name in self.per_layer_sizes:
@@ -448,11 +536,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             layers = zip(self.mixer_types, layer_types)
             mixers = [MIXERS_BY_LAYER_TYPE[kind] if has_state(mixer) else mixer for mixer, kind in layers]
             self.__dict__["mixer_types"] = mixers
-
-    def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
-        """Whether a layer has the sub-blocks that a fused one takes the place of."""
-        mixers, mlps = self.fusable[fused_block]
-        return self.mixer_types[layer_idx] in mixers and self.mlp_types[layer_idx] in mlps
 
     def _derived_layer_types(self) -> list[str]:
         """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
@@ -792,32 +875,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _fusion_errors(self) -> list[str]:
         if self.fused_blocks is None:
             return []
-        known = ["none", *self.fusable]
-        if not self.fusable:
-            return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
-        if self.fused_blocks == "none":
-            return []
-        if isinstance(self.fused_blocks, str):
-            if self.fused_blocks not in known:
-                return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
-            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
-            needed = self._needed_to_fuse(self.fused_blocks)
-            complaint = f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"
-            return [] if any(fits) else [complaint]
-        errors = []
-        for layer_idx, fused_block in enumerate(self.fused_blocks):
-            if fused_block not in known:
-                errors.append(f"fused_blocks[{layer_idx}] is {fused_block!r}, allowed are {known}")
-            elif fused_block != "none" and not self.can_fuse(layer_idx, fused_block):
-                found = f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}"
-                errors.append(
-                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, "
-                    f"needed are {self._needed_to_fuse(fused_block)}"
-                )
-        return errors
-
-    def _needed_to_fuse(self, fused_block: str) -> str:
-        return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
+        return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
 
     def _relation_errors(self) -> list[str]:
         errors = []
@@ -843,6 +901,58 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                     errors.append(f"{num_ranks} = {num} does not divide {name} of these layers: {wrong}")
         return errors
 
+    def layer_plan(self) -> LayerPlan:
+        """What a model has to know of its layers."""
+        return LayerPlan(self)
+
+    def refuse_continuous_batching(self):
+        """Refuse what upstream's paged cache cannot hold, for which it would return empty outputs."""
+        if layers := self.layers_made_of("mamba"):
+            raise ValueError(
+                f"Continuous batching has no cache for the state of mamba layers, here {layers}. "
+                "Use `generate`, which takes a batch of padded prompts."
+            )
+        geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
+        if varying := sorted(geometry.intersection(self.per_layer_attributes or ())):
+            values = "; ".join(f"{name} = {getattr(self, name)}" for name in varying)
+            raise ValueError(
+                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
+                "Use `generate`, which takes a batch of padded prompts."
+            )
+
+    def refuse_cached_generation(self):
+        """Refuse to count tokens where no layer does."""
+        if "attention" not in self.mixer_types:
+            raise ValueError(
+                "No layer attends, and only a layer that does counts the tokens in a cache. "
+                "Call `generate` with `use_cache=False`, or `forward` token by token, which keeps the mamba states."
+            )
+
+    def refuse_early_exit(self, num_layers: int):
+        """Refuse to draft with so many layers where none of them attends."""
+        if "attention" not in self.mixer_types[:num_layers]:
+            first = self.mixer_types.index("attention") + 1
+            raise ValueError(f"assistant_early_exit = {num_layers}: no layer before it attends, {first} is the least")
+
+    def refuse_modelopt(self, path: str, state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None):
+        """Refuse weights that ModelOpt quantised. Transformers would read their bits as numbers, and leave their
+        scales."""
+        names = list(state_dict or ())
+        for file in [file for file in checkpoint_files or () if file.endswith(".safetensors")]:
+            with safe_open(file, framework="pt") as opened:
+                names += opened.keys()
+        scales = [name for name in names if name.endswith(("weight_scale", "weight_scale_2", "weight_scale_inv"))]
+        said = getattr(self, "quantization_config", None)
+        said = said if isinstance(said, dict) and said.get("quant_method") == "modelopt" else {}
+        if scales or said.get("quant_algo"):
+            found = (
+                f"{len(scales)} tensors with scales, as {scales[0]!r}" if scales else f"quantization_config = {said}"
+            )
+            raise ValueError(
+                f"{path}: the weights are quantised, in ModelOpt's FP8 or NVFP4 ({found}), and cannot be loaded so. "
+                f"`hetero convert --dequantise {path} DST` makes a checkpoint of them that can be loaded."
+            )
+
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
         d.pop("_model_config", None)
@@ -851,6 +961,57 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             d.pop("layer_types", None)
         if self.fused_blocks is None:
             d.pop("fused_blocks", None)
+
+
+class FusedBlocksConfig(HeterogeneousPreTrainedConfig):
+    """A config of layers that may compute several blocks in one module, which a kernel may replace."""
+
+    # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
+    fusable = {}
+
+    def simplify_sizes(self):
+        if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable and not self._list_errors():
+            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
+            if any(fits):
+                self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
+        super().simplify_sizes()
+
+    def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
+        """Whether a layer has the sub-blocks that a fused one takes the place of."""
+        mixers, mlps = self.fusable[fused_block]
+        return self.mixer_types[layer_idx] in mixers and self.mlp_types[layer_idx] in mlps
+
+    def layers_with_fused_norm(self) -> tuple[list[int], list[int]]:
+        """The layers whose norm is the MLP's, and the others."""
+        fused_blocks = self.fused_blocks or ["none"] * self.num_hidden_layers
+        fused = [idx for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp"]
+        return fused, [idx for idx in range(len(fused_blocks)) if idx not in fused]
+
+    def _fusion_errors(self) -> list[str]:
+        if self.fused_blocks is None:
+            return []
+        known = ["none", *self.fusable]
+        if isinstance(self.fused_blocks, str):
+            if self.fused_blocks not in known:
+                return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
+            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
+            needed = self._needed_to_fuse(self.fused_blocks)
+            complaint = f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"
+            return [] if any(fits) else [complaint]
+        errors = []
+        for layer_idx, fused_block in enumerate(self.fused_blocks):
+            if fused_block not in known:
+                errors.append(f"fused_blocks[{layer_idx}] is {fused_block!r}, allowed are {known}")
+            elif fused_block != "none" and not self.can_fuse(layer_idx, fused_block):
+                found = f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}"
+                errors.append(
+                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, "
+                    f"needed are {self._needed_to_fuse(fused_block)}"
+                )
+        return errors
+
+    def _needed_to_fuse(self, fused_block: str) -> str:
+        return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
 
 
 __all__ = ["HeterogeneousPreTrainedConfig"]
