@@ -184,19 +184,9 @@ class LayerPlan:
         )
 
 
-# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
-LAYER_WORDS = re.compile(r"^(?!mtp_).*(per_layer|layers|head|size|width|dim|window|expert|multiplier|rope|rotary)")
-# Of such names those that upstream's configs read themselves, and what older releases saved
-READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
-# How two sizes of one layer may be bound to each other, and what a message says where they are not
-RELATIONS = {
-    "divides": (lambda size, other: other % size == 0, "does not divide"),
-    "is at most": (lambda size, other: size <= other, "is more than"),
-}
-# More than torch counts, than a dimension has, and than anybody lists layers
+# More than torch counts, and than a dimension has
 MAX_NUMBER = 2**63
 MAX_SIZE = 2**31
-MAX_LAYERS = 2**16
 # What a model runs with, in words -> the test of it, and the fields that it holds for, in whichever family has them
 NUMBERS = {
     "a positive integer": (
@@ -268,6 +258,90 @@ def is_dtype(dtype: Any) -> bool:
     return dtype is None or isinstance(dtype, dict) or type(dtype).__name__ == "dtype"
 
 
+def number_errors(fields: dict[str, Any], mixer_types: Sequence[str] | None) -> list[str]:
+    """Numbers that no model runs with, also those of one kind of layer where there may be such."""
+    numbers = {needed: (fits, set(names)) for needed, (fits, names) in NUMBERS.items()}
+    for mixer, names in MIXER_NUMBERS.items():
+        if mixer_types is None or mixer in mixer_types:
+            numbers["a positive integer"][1].update(names)
+    return [
+        f"{name} is {fields[name]!r}: {needed} is needed"
+        for needed, (fits, names) in numbers.items()
+        for name in sorted(names & fields.keys())
+        if not (is_number(fields[name]) and fits(fields[name]))
+    ]
+
+
+def name_errors(fields: dict[str, Any]) -> list[str]:
+    """Names and numbers of things that there are not: activations, a token to pad with."""
+    from transformers.activations import ACT2FN
+
+    errors = [
+        f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
+        for name in ACTIVATIONS
+        if name in fields and fields[name] not in ACT2FN
+    ]
+    pad_token_id, vocab_size = fields.get("pad_token_id"), fields["vocab_size"]
+    if pad_token_id is not None and not -vocab_size <= pad_token_id < vocab_size:
+        errors.append(f"pad_token_id is {pad_token_id}, and vocab_size is {vocab_size}")
+    return errors
+
+
+def early_errors(fields: dict[str, Any], keywords: dict[str, Any]) -> list[str]:
+    """Values that upstream computes with before it judges them."""
+    errors = [
+        f"{name} is {dtype!r}: the name of a dtype of torch is needed, such as 'bfloat16'"
+        for name, dtype in (("dtype", fields.get("dtype")), ("torch_dtype", keywords.get("torch_dtype")))
+        if not is_dtype(dtype)
+    ]
+    labels = fields.get("id2label")
+    if not (labels is None or isinstance(labels, dict) and all(map(is_index, labels))):
+        errors.append(f"id2label is {labels!r}: a dict is needed, from the number of a label to its name")
+    for name in ("rope_parameters", "rope_scaling"):
+        rope = fields.get(name) or keywords.get(name)
+        rope = rope if isinstance(rope, dict) else {}
+        rope_type = rope.get("rope_type", rope.get("type", "default"))
+        if not isinstance(rope_type, str) or rope_type not in ROPE_NEEDS:
+            errors.append(f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}")
+    return errors
+
+
+def rope_errors(rope: dict[str, Any]) -> list[str]:
+    """What is wrong with one RoPE for all layers."""
+    rope_type = rope.get("rope_type", "default")
+    names = ["rope_theta", *(name for name in ROPE_NUMBERS if rope.get(name) is not None)]
+    names += [name for name in ROPE_NEEDS.get(rope_type, ()) if name not in names]
+    given = ("partial_rotary_factor", *ROPE_NOT_NONE.get(rope_type, ()))
+    names += [name for name in given if name in rope and name not in names]
+    return [
+        f"rope_parameters: {name} is {rope.get(name)!r}, a positive number is needed"
+        for name in names
+        if not (is_number(rope.get(name)) and 0 < rope[name] < MAX_NUMBER)
+    ]
+
+
+def longrope_errors(rope: dict[str, Any], head_dim: int) -> list[str]:
+    """Factors that are not one for each pair of dimensions that turns."""
+    num = math.ceil(int(head_dim * rope.get("partial_rotary_factor", 1.0)) / 2)
+    return [
+        f"rope_parameters: {name} is {str(rope.get(name))[:100]}: {num} positive numbers are needed"
+        for name in ("short_factor", "long_factor")
+        if not is_list_of_factors(rope.get(name), num)
+    ]
+
+
+# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
+LAYER_WORDS = re.compile(r"^(?!mtp_).*(per_layer|layers|head|size|width|dim|window|expert|multiplier|rope|rotary)")
+# Of such names those that upstream's configs read themselves, and what older releases saved
+READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
+# How two sizes of one layer may be bound to each other, and what a message says where they are not
+RELATIONS = {
+    "divides": (lambda size, other: other % size == 0, "does not divide"),
+    "is at most": (lambda size, other: size <= other, "is more than"),
+}
+MAX_LAYERS = 2**16  # more than anybody lists
+
+
 class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     """
     A config whose layers may differ from one another.
@@ -314,7 +388,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
-        if errors := [*self._unread_errors(kwargs), *self._early_errors(kwargs)]:
+        if errors := [*self._unread_errors(kwargs), *self._depth_errors(), *early_errors(self.__dict__, kwargs)]:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
@@ -350,30 +424,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if 0 < self.num_hidden_layers < MAX_LAYERS:
             return []
         return [f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"]
-
-    def _early_errors(self, keywords: dict[str, Any]) -> list[str]:
-        """Values that upstream computes with before it judges them."""
-        errors = []
-        if not 0 < self.num_hidden_layers < MAX_LAYERS:
-            errors.append(
-                f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"
-            )
-        for name, dtype in (("dtype", self.dtype), ("torch_dtype", keywords.get("torch_dtype"))):
-            if not is_dtype(dtype):
-                errors.append(f"{name} is {dtype!r}: the name of a dtype of torch is needed, such as 'bfloat16'")
-        if not (self.id2label is None or isinstance(self.id2label, dict) and all(map(is_index, self.id2label))):
-            errors.append(f"id2label is {self.id2label!r}: a dict is needed, from the number of a label to its name")
-        return errors + self._rope_type_errors(keywords)
-
-    def _rope_type_errors(self, keywords: dict[str, Any]) -> list[str]:
-        errors = []
-        for name in ("rope_parameters", "rope_scaling"):
-            rope = self.__dict__.get(name) or keywords.get(name)
-            rope = rope if isinstance(rope, dict) else {}
-            rope_type = rope.get("rope_type", rope.get("type", "default"))
-            if not isinstance(rope_type, str) or rope_type not in ROPE_NEEDS:
-                errors.append(f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}")
-        return errors
 
     def __setattr__(self, name: str, value: Any):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
@@ -738,7 +788,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
         found = (
-            *(self._type_errors, self._number_errors, self._name_errors, self._rope_errors),
+            *(self._type_errors, self._number_errors, lambda: name_errors(self.__dict__), self._rope_errors),
             *(self._size_errors, self._fusion_errors, self._relation_errors),
         )
         if errors := self._list_errors() or [error for check in found for error in check()]:
@@ -801,32 +851,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def _number_errors(self) -> list[str]:
         """Numbers that no model runs with, outside the lists."""
-        numbers = {needed: (fits, set(names)) for needed, (fits, names) in NUMBERS.items()}
-        for mixer, names in MIXER_NUMBERS.items():
-            if self.mixer_types is None or mixer in self.mixer_types:
-                numbers["a positive integer"][1].update(names)
-        own = self.__dict__.keys() - self.per_layer_sizes.keys()
-        return [
-            f"{name} is {self.__dict__[name]!r}: {needed} is needed"
-            for needed, (fits, names) in numbers.items()
-            for name in sorted(names & own)
-            if not (is_number(self.__dict__[name]) and fits(self.__dict__[name]))
-        ]
-
-    def _name_errors(self) -> list[str]:
-        """Names and numbers of things that there are not: activations, a token to pad with."""
-        from transformers.activations import ACT2FN
-
-        fields = self.__dict__
-        errors = [
-            f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
-            for name in ACTIVATIONS
-            if name in fields and fields[name] not in ACT2FN
-        ]
-        pad_token_id = self.pad_token_id
-        if pad_token_id is not None and not -self.vocab_size <= pad_token_id < self.vocab_size:
-            errors.append(f"pad_token_id is {pad_token_id}, and vocab_size is {self.vocab_size}")
-        return errors
+        own = {name: value for name, value in self.__dict__.items() if name not in self.per_layer_sizes}
+        return number_errors(own, self.mixer_types)
 
     def _rope_errors(self) -> list[str]:
         rope = self.__dict__.get("rope_parameters")
@@ -835,28 +861,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         nested = sorted(name for name in rope if name in MIXERS_BY_LAYER_TYPE)
         if nested:
             return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]
-        rope_type = rope.get("rope_type", "default")
-        names = ["rope_theta", *(name for name in ROPE_NUMBERS if rope.get(name) is not None)]
-        names += [name for name in ROPE_NEEDS.get(rope_type, ()) if name not in names]
-        given = ("partial_rotary_factor", *ROPE_NOT_NONE.get(rope_type, ()))
-        names += [name for name in given if name in rope and name not in names]
-        errors = [
-            f"rope_parameters: {name} is {rope.get(name)!r}, a positive number is needed"
-            for name in names
-            if not (is_number(rope.get(name)) and 0 < rope[name] < MAX_NUMBER)
-        ]
-        return errors or (self._longrope_errors(rope) if rope_type == "longrope" else [])
-
-    def _longrope_errors(self, rope: dict[str, Any]) -> list[str]:
-        """Factors that are not one for each pair of dimensions that turns."""
+        errors = rope_errors(rope)
+        if errors or rope.get("rope_type") != "longrope":
+            return errors
         config = self.with_one_number_of_heads()
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        num = math.ceil(int(head_dim * rope.get("partial_rotary_factor", 1.0)) / 2)
-        return [
-            f"rope_parameters: {name} is {str(rope.get(name))[:100]}: {num} positive numbers are needed"
-            for name in ("short_factor", "long_factor")
-            if not is_list_of_factors(rope.get(name), num)
-        ]
+        return longrope_errors(rope, head_dim)
 
     def _size_errors(self) -> list[str]:
         errors = []

@@ -12,15 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
-import math
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from safetensors import safe_open
 
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
+
+from .modular_config_values import MAX_SIZE, early_errors, longrope_errors, name_errors, number_errors, rope_errors
 
 
 # Upstream's word for a layer -> what mixes tokens in it
@@ -38,79 +38,7 @@ RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
     "is at most": (lambda size, other: size <= other, "is more than"),
 }
-# More than torch counts, than a dimension has, and than anybody lists layers
-MAX_NUMBER = 2**63
-MAX_SIZE = 2**31
-MAX_LAYERS = 2**16
-# What a model runs with, in words -> the test of it, and the fields that it holds for, in whichever family has them
-NUMBERS = {
-    "a positive integer": (
-        lambda number: isinstance(number, int) and 0 < number < MAX_SIZE,
-        ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"),
-    ),
-    "a number that is not negative": (
-        lambda number: 0 <= number < MAX_NUMBER,
-        ("rms_norm_eps", "layer_norm_epsilon", "initializer_range", "router_aux_loss_coef"),
-    ),
-    "a positive number": (lambda number: 0 < number < MAX_NUMBER, ("logits_scaling", "swiglu_limit")),
-    "a number": (
-        lambda number: -MAX_NUMBER < number < MAX_NUMBER,
-        (
-            *("embedding_multiplier", "attention_multiplier", "residual_multiplier"),
-            *("routed_scaling_factor", "swiglu_alpha"),
-        ),
-    ),
-}
-# The same for fields of one kind of layer
-MIXER_NUMBERS = {
-    "attention": ("num_attention_heads", "head_dim"),
-    "mamba": (
-        *("chunk_size", "conv_kernel", "mamba_num_heads", "mamba_head_dim", "n_groups"),
-        *("mamba_chunk_size", "mamba_d_conv", "mamba_n_heads", "mamba_n_groups", "mamba_d_state"),
-        "mamba_expand",
-    ),
-}
-ACTIVATIONS = ("hidden_act", "mamba_hidden_act", "mlp_hidden_act")
-# Numbers in `rope_parameters`, `None` where a kind of RoPE has a default for it, and what a kind has no default for
-ROPE_NUMBERS = (
-    *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
-    *("low_freq_factor", "high_freq_factor"),
-)
-ROPE_NEEDS = {
-    **{"default": (), "proportional": (), "linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",)},
-    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
-    "longrope": ("original_max_position_embeddings",),
-}
-# Where upstream has a default, and none in the place of `None`
-ROPE_NOT_NONE = {"proportional": ("factor",), "yarn": ("original_max_position_embeddings",)}
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_list_of_factors(value: Any, num: int) -> bool:
-    factors = value if isinstance(value, list | tuple) else []
-    return len(factors) == num and all(is_number(factor) and 0 < factor < MAX_NUMBER for factor in factors)
-
-
-def nearest(name: Any, known: Sequence[str]) -> str:
-    """A hint at the closest known name, where one is close."""
-    found = get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def is_index(key: Any) -> bool:
-    return str(key).isdecimal()
-
-
-def is_dtype(dtype: Any) -> bool:
-    """Whether it names a dtype of torch, is one, or is none, or a dict of those of a model's parts."""
-    if isinstance(dtype, str):
-        import torch
-
-        dtype = getattr(torch, dtype, dtype)
-    return dtype is None or isinstance(dtype, dict) or type(dtype).__name__ == "dtype"
+MAX_LAYERS = 2**16  # more than anybody lists
 
 
 def has_state(mixer_type: str) -> bool:
@@ -310,7 +238,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
-        if errors := [*self._unread_errors(kwargs), *self._early_errors(kwargs)]:
+        if errors := [*self._unread_errors(kwargs), *self._depth_errors(), *early_errors(self.__dict__, kwargs)]:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
@@ -346,30 +274,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if 0 < self.num_hidden_layers < MAX_LAYERS:
             return []
         return [f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"]
-
-    def _early_errors(self, keywords: dict[str, Any]) -> list[str]:
-        """Values that upstream computes with before it judges them."""
-        errors = []
-        if not 0 < self.num_hidden_layers < MAX_LAYERS:
-            errors.append(
-                f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"
-            )
-        for name, dtype in (("dtype", self.dtype), ("torch_dtype", keywords.get("torch_dtype"))):
-            if not is_dtype(dtype):
-                errors.append(f"{name} is {dtype!r}: the name of a dtype of torch is needed, such as 'bfloat16'")
-        if not (self.id2label is None or isinstance(self.id2label, dict) and all(map(is_index, self.id2label))):
-            errors.append(f"id2label is {self.id2label!r}: a dict is needed, from the number of a label to its name")
-        return errors + self._rope_type_errors(keywords)
-
-    def _rope_type_errors(self, keywords: dict[str, Any]) -> list[str]:
-        errors = []
-        for name in ("rope_parameters", "rope_scaling"):
-            rope = self.__dict__.get(name) or keywords.get(name)
-            rope = rope if isinstance(rope, dict) else {}
-            rope_type = rope.get("rope_type", rope.get("type", "default"))
-            if not isinstance(rope_type, str) or rope_type not in ROPE_NEEDS:
-                errors.append(f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}")
-        return errors
 
     def __setattr__(self, name: str, value: Any):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
@@ -734,7 +638,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
         found = (
-            *(self._type_errors, self._number_errors, self._name_errors, self._rope_errors),
+            *(self._type_errors, self._number_errors, lambda: name_errors(self.__dict__), self._rope_errors),
             *(self._size_errors, self._fusion_errors, self._relation_errors),
         )
         if errors := self._list_errors() or [error for check in found for error in check()]:
@@ -797,32 +701,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def _number_errors(self) -> list[str]:
         """Numbers that no model runs with, outside the lists."""
-        numbers = {needed: (fits, set(names)) for needed, (fits, names) in NUMBERS.items()}
-        for mixer, names in MIXER_NUMBERS.items():
-            if self.mixer_types is None or mixer in self.mixer_types:
-                numbers["a positive integer"][1].update(names)
-        own = self.__dict__.keys() - self.per_layer_sizes.keys()
-        return [
-            f"{name} is {self.__dict__[name]!r}: {needed} is needed"
-            for needed, (fits, names) in numbers.items()
-            for name in sorted(names & own)
-            if not (is_number(self.__dict__[name]) and fits(self.__dict__[name]))
-        ]
-
-    def _name_errors(self) -> list[str]:
-        """Names and numbers of things that there are not: activations, a token to pad with."""
-        from transformers.activations import ACT2FN
-
-        fields = self.__dict__
-        errors = [
-            f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
-            for name in ACTIVATIONS
-            if name in fields and fields[name] not in ACT2FN
-        ]
-        pad_token_id = self.pad_token_id
-        if pad_token_id is not None and not -self.vocab_size <= pad_token_id < self.vocab_size:
-            errors.append(f"pad_token_id is {pad_token_id}, and vocab_size is {self.vocab_size}")
-        return errors
+        own = {name: value for name, value in self.__dict__.items() if name not in self.per_layer_sizes}
+        return number_errors(own, self.mixer_types)
 
     def _rope_errors(self) -> list[str]:
         rope = self.__dict__.get("rope_parameters")
@@ -831,28 +711,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         nested = sorted(name for name in rope if name in MIXERS_BY_LAYER_TYPE)
         if nested:
             return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]
-        rope_type = rope.get("rope_type", "default")
-        names = ["rope_theta", *(name for name in ROPE_NUMBERS if rope.get(name) is not None)]
-        names += [name for name in ROPE_NEEDS.get(rope_type, ()) if name not in names]
-        given = ("partial_rotary_factor", *ROPE_NOT_NONE.get(rope_type, ()))
-        names += [name for name in given if name in rope and name not in names]
-        errors = [
-            f"rope_parameters: {name} is {rope.get(name)!r}, a positive number is needed"
-            for name in names
-            if not (is_number(rope.get(name)) and 0 < rope[name] < MAX_NUMBER)
-        ]
-        return errors or (self._longrope_errors(rope) if rope_type == "longrope" else [])
-
-    def _longrope_errors(self, rope: dict[str, Any]) -> list[str]:
-        """Factors that are not one for each pair of dimensions that turns."""
+        errors = rope_errors(rope)
+        if errors or rope.get("rope_type") != "longrope":
+            return errors
         config = self.with_one_number_of_heads()
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        num = math.ceil(int(head_dim * rope.get("partial_rotary_factor", 1.0)) / 2)
-        return [
-            f"rope_parameters: {name} is {str(rope.get(name))[:100]}: {num} positive numbers are needed"
-            for name in ("short_factor", "long_factor")
-            if not is_list_of_factors(rope.get(name), num)
-        ]
+        return longrope_errors(rope, head_dim)
 
     def _size_errors(self) -> list[str]:
         errors = []
