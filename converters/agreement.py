@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import refuse
-from .family import Family, Shape
-from .pieces import FLOATS, FP8, PACKED, TensorPlan
+from .engine.errors import refuse
+from .engine.pieces import FLOATS, FP8, PACKED, TensorPlan
+from .families.family import Family, Shape
 from .quantisation import (
     BLOCKS,
     SCALE_NAMES,

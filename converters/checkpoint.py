@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from .agreement import check_tensors
-from .errors import CheckpointError
-from .expression import without
-from .family import PublishedFormat
-from .formats import config_file, family_config, model_fields, read_config
-from .layers import Place, places, renumbered
-from .pieces import TensorPlan
-from .plan import NamedTensor, left_out, read_tensors, unused_tensors
+from .engine.errors import CheckpointError
+from .engine.pieces import TensorPlan
+from .engine.plan import NamedTensor, left_out, read_tensors, unused_tensors
+from .engine.rendering import TORCH_DTYPES
+from .engine.weights import Weights, read_weights
+from .families.family import PublishedFormat
+from .families.layers import Place, places, renumbered
+from .formats.expression import without
+from .formats.recognition import config_file, family_config, model_fields, read_config
 from .quantisation import (
     ModuleNames,
     has_quantised_weights,
@@ -23,8 +25,6 @@ from .quantisation import (
     with_beginning,
     with_sorted_names,
 )
-from .rendering import TORCH_DTYPES
-from .weights import Weights, read_weights
 
 
 @dataclass(frozen=True)

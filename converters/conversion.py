@@ -11,14 +11,12 @@ from typing import Any
 
 from .carried import LeftBehind
 from .checkpoint import read_checkpoint
-from .errors import CheckpointError, reading
-from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
-from .layout import Experts, parse_size
-from .outline import Outline, Wishes, outline
-from .plan import NamedTensor, WeightsPlan
-from .progress import progress_bar
-from .sources import Source, held
-from .staging import (
+from .engine.errors import CheckpointError, reading
+from .engine.layout import Experts, parse_size
+from .engine.plan import NamedTensor, WeightsPlan
+from .engine.progress import progress_bar
+from .engine.sources import Source, held
+from .engine.staging import (
     FILES,
     check_target,
     num_bytes_free,
@@ -29,9 +27,11 @@ from .staging import (
     staging_of,
     write_text,
 )
-from .stamps import stamp_of
-from .transfer import Link, can_share
-from .writing import Written, check_written, num_shareable, write_files
+from .engine.stamps import stamp_of
+from .engine.transfer import Link, can_share
+from .engine.writing import Written, check_written, num_shareable, write_files
+from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
+from .outline import Outline, Wishes, outline
 
 
 CONFIG = "config.json"

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from . import formats
 from .checkpoint import Checkpoint
-from .errors import CheckpointError
-from .family import Family, PublishedFormat
-from .files import read_file
-from .json_objects import MAX_JSON_BYTES, parse_object
-from .layers import place_in
-from .layout import Experts
-from .plan import inverted, renamed
+from .engine.errors import CheckpointError
+from .engine.files import read_file
+from .engine.json_objects import MAX_JSON_BYTES, parse_object
+from .engine.layout import Experts
+from .engine.plan import inverted, renamed
+from .families.family import Family, PublishedFormat
+from .families.layers import place_in
+from .formats import recognition
 from .quantisation import BLOCKS, HF_QUANT_CONFIG, read_hf_quant_config
 from .thinning import numbers_without_empty, shortened, with_numbers
 
@@ -167,7 +167,7 @@ def past_of(source: Checkpoint, origin: Origin) -> Past | None:
     """The origin of a checkpoint, where it describes the same model still; at most empty layers are not there any more."""
     try:
         published, config_dict = format_of(origin, source.published.family)
-        whole = formats.family_config(published, config_dict, ORIGIN)
+        whole = recognition.family_config(published, config_dict, ORIGIN)
         then = replace(source, published=published, config=whole, numbers={})
         if then.model_fields() != source.model_fields():
             if not (numbers := numbers_without_empty(whole)):
@@ -201,7 +201,7 @@ def quantisation_of(origin: Origin, then: Checkpoint, source: Checkpoint) -> str
 def format_of(origin: Origin, family: Family) -> tuple[PublishedFormat, dict[str, Any]]:
     """The format of an origin, and its config.json; a `CheckpointError` where they do not belong together."""
     config_dict = parse_object(origin.config.encode("utf-8", "surrogatepass"), ORIGIN)
-    published = formats.recognise(config_dict, ORIGIN)
+    published = recognition.recognise(config_dict, ORIGIN)
     if published.name != origin.format or published.family is not family or published.write_config is None:
         raise CheckpointError(f"{ORIGIN}: is not in the format {origin.format}")
     return published, config_dict

@@ -7,25 +7,25 @@ from typing import Any
 
 import torch
 
-from . import formats
 from .card import earlier_conversions, layer_table, origin_note, with_note, without_note
 from .carried import MAX_CARRIED_BYTES, LeftBehind, other_files
 from .checkpoint import Checkpoint
-from .errors import CheckpointError, refuse
-from .family import PublishedFormat
-from .files import read_file
+from .engine.errors import CheckpointError, refuse
+from .engine.files import read_file
+from .engine.layout import Experts, Regrouped, cast_all, dequantise_all, regroup, scales_of_activations
+from .engine.pieces import TensorPlan
+from .engine.plan import NamedTensor, WeightsPlan, in_files, in_shards, inverted, plan_weights, sources_of, with_names
+from .engine.rendering import DTYPES
+from .engine.transfer import Link
+from .engine.weights import INDEX
+from .families.family import PublishedFormat
+from .formats import recognition
 from .fusion import with_fused_blocks
-from .layout import Experts, Regrouped, cast_all, dequantise_all, regroup, scales_of_activations
 from .origin import ORIGIN, Past, as_it_was, origins_of, past_of
-from .pieces import TensorPlan
-from .plan import NamedTensor, WeightsPlan, in_files, in_shards, inverted, plan_weights, sources_of, with_names
 from .quantisation import HF_QUANT_CONFIG, ModuleNames, named_modules, read_hf_quant_config, rename_modules
 from .remote_code import missing_code, with_code
-from .rendering import DTYPES
 from .summary import layer_summaries
 from .thinning import empty_layers, without_empty_layers, without_sub_blocks
-from .transfer import Link
-from .weights import INDEX
 
 
 CARD = "README.md"
@@ -222,8 +222,10 @@ def output_format(published: PublishedFormat, config: Any, to: str | None) -> Pu
     """
     own = PublishedFormat(config.model_type, "", lambda found: False, published.family)
     if to is None or to == own.name:
-        return next((each for each in formats.FORMATS if each.name == own.name), own)
-    writable = [each for each in formats.FORMATS if each.family is published.family and each.write_config is not None]
+        return next((each for each in recognition.FORMATS if each.name == own.name), own)
+    writable = [
+        each for each in recognition.FORMATS if each.family is published.family and each.write_config is not None
+    ]
     if chosen := next((each for each in writable if each.name == to), None):
         return chosen
     known = [own.name, *(each.name for each in writable)]

@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
-from .family import Shape
-from .json_objects import read_object
-from .layers import OTHER_LAYERS
-from .pieces import FLOATS, FP8, PACKED, TensorPlan
+from .engine.errors import CheckpointError
+from .engine.json_objects import read_object
+from .engine.pieces import FLOATS, FP8, PACKED, TensorPlan
+from .families.family import Shape
+from .families.layers import OTHER_LAYERS
 
 
 HF_QUANT_CONFIG = "hf_quant_config.json"

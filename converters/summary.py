@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from .errors import reading
-from .family import Family, LayerFacts, Shape
-from .formats import config_file, family_config, read_config
+from .engine.errors import reading
+from .families.family import Family, LayerFacts, Shape
+from .formats.recognition import config_file, family_config, read_config
 from .hub import local_config
 from .loading import loading_of
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import Checkpoint, read_checkpoint
-from .errors import CheckpointError, reading
-from .expression import without
-from .headers import DTYPE_BITS
+from .engine.errors import CheckpointError, reading
+from .engine.headers import DTYPE_BITS
+from .engine.layout import dequantise_all, regroup
+from .engine.pieces import TensorPlan
+from .engine.progress import progress_bar
+from .engine.rendering import DTYPES, render
+from .engine.sources import held
+from .engine.transfer import Advance
+from .formats.expression import without
 from .hub import local_folder
-from .layout import dequantise_all, regroup
 from .outline import dtype_of
-from .pieces import TensorPlan
-from .progress import progress_bar
 from .quantisation import is_scale, read_hf_quant_config
-from .rendering import DTYPES, render
-from .sources import held
 from .thinning import without_empty_layers
-from .transfer import Advance
 
 
 HEAD, EMBEDDINGS = "lm_head.weight", ("model.embed_tokens.weight", "model.embeddings.weight")

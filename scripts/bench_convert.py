@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from transformers_heterogeneous.converters.headers import TensorEntry, make_header, num_bytes_of
-from transformers_heterogeneous.converters.layout import regroup
-from transformers_heterogeneous.converters.plan import in_files, plan_weights, read_tensors, with_names
-from transformers_heterogeneous.converters.sources import held
-from transformers_heterogeneous.converters.staging import flush_tree
-from transformers_heterogeneous.converters.transfer import Link, can_share
-from transformers_heterogeneous.converters.weights import SINGLE, read_weights
-from transformers_heterogeneous.converters.writing import write_files
+from transformers_heterogeneous.converters.engine.headers import TensorEntry, make_header, num_bytes_of
+from transformers_heterogeneous.converters.engine.layout import regroup
+from transformers_heterogeneous.converters.engine.plan import in_files, plan_weights, read_tensors, with_names
+from transformers_heterogeneous.converters.engine.sources import held
+from transformers_heterogeneous.converters.engine.staging import flush_tree
+from transformers_heterogeneous.converters.engine.transfer import Link, can_share
+from transformers_heterogeneous.converters.engine.weights import SINGLE, read_weights
+from transformers_heterogeneous.converters.engine.writing import write_files
 
 
 Row = tuple[str, str, str, str, str, str]

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from transformers_heterogeneous.converters import CheckpointError, Report, convert
-from transformers_heterogeneous.converters.plan import NamedTensor
-from transformers_heterogeneous.converters.staging import staging_of
+from transformers_heterogeneous.converters.engine.plan import NamedTensor
+from transformers_heterogeneous.converters.engine.staging import staging_of
 
 
 MAX_LINES = 10  # of tensors for one reason; --json names them all

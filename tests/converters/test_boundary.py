@@ -13,7 +13,7 @@ from published import CONFIG, write_checkpoint
 from safetensors.torch import load_file, save_file
 
 from transformers_heterogeneous.converters import CheckpointError, checkpoint, convert, summarise, verify
-from transformers_heterogeneous.converters.errors import MAX_LINE, refuse
+from transformers_heterogeneous.converters.engine.errors import MAX_LINE, refuse
 
 
 INDEX, ROPE = "model.safetensors.index.json", CONFIG["rope_scaling"]

@@ -10,7 +10,8 @@ import torch
 from published import read_tensors, write_checkpoint
 from toy_family import ours, random_tensors, write_toy
 
-from transformers_heterogeneous.converters import CheckpointError, convert, verification, verify, writing
+from transformers_heterogeneous.converters import CheckpointError, convert, verification, verify
+from transformers_heterogeneous.converters.engine import writing
 
 
 pytestmark = pytest.mark.usefixtures("toy")

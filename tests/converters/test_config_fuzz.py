@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published import GLOBALS
 
-from transformers_heterogeneous.converters import CheckpointError, formats
-from transformers_heterogeneous.converters import heterogeneous_gpt_oss as gpt_oss
-from transformers_heterogeneous.converters import heterogeneous_granite_moe_hybrid as granite
-from transformers_heterogeneous.converters import heterogeneous_llama as llama
-from transformers_heterogeneous.converters import heterogeneous_nemotron_h as nemotron_h
-from transformers_heterogeneous.converters.family import Family, PublishedFormat
-from transformers_heterogeneous.converters.json_objects import parse_object
+from transformers_heterogeneous.converters import CheckpointError
+from transformers_heterogeneous.converters.engine.json_objects import parse_object
+from transformers_heterogeneous.converters.families import heterogeneous_gpt_oss as gpt_oss
+from transformers_heterogeneous.converters.families import heterogeneous_granite_moe_hybrid as granite
+from transformers_heterogeneous.converters.families import heterogeneous_llama as llama
+from transformers_heterogeneous.converters.families import heterogeneous_nemotron_h as nemotron_h
+from transformers_heterogeneous.converters.families.family import Family, PublishedFormat
+from transformers_heterogeneous.converters.formats import recognition
 
 
 HEADS = [1, 2, 4]
@@ -37,7 +38,7 @@ def pairs(mixers: str, mlps: str) -> list[tuple[str, str]]:
 
 def outside(config: dict[str, Any], *names: str) -> dict[str, Any]:
     """The fields of a published config that say nothing of single layers."""
-    kept = formats.PROVENANCE
+    kept = recognition.PROVENANCE
     return {name: value for name, value in config.items() if name not in (*kept, "num_hidden_layers", *names)}
 
 
@@ -99,14 +100,14 @@ def written(published: PublishedFormat, config: Any) -> dict[str, Any]:
 @given(data=st.data())
 def test_what_is_written_is_read_again(name, attempted, data):
     family, config = data.draw(configs(name))
-    for each in formats.FORMATS:
+    for each in recognition.FORMATS:
         if each.family is not family or each.write_config is None:
             continue
         with attempted("random configs, written in each format", CheckpointError):
             members = written(each, config)
             found = parse_object(json.dumps(members).encode(), each.name)
-            assert formats.recognise(found, each.name) is each
-            again = formats.family_config(each, found, each.name)
-            assert formats.model_fields(again) == formats.model_fields(config), each.name
+            assert recognition.recognise(found, each.name) is each
+            again = recognition.family_config(each, found, each.name)
+            assert recognition.model_fields(again) == recognition.model_fields(config), each.name
     own = parse_object(config.to_json_string().encode(), name)
-    assert formats.model_fields(family.config_class.from_dict(own)) == formats.model_fields(config)
+    assert recognition.model_fields(family.config_class.from_dict(own)) == recognition.model_fields(config)

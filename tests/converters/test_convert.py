@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
-from transformers_heterogeneous.converters import convert, transfer
+from transformers_heterogeneous.converters import convert
+from transformers_heterogeneous.converters.engine import transfer
 from transformers_heterogeneous.scripts.cli import app
 
 

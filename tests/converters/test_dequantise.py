@@ -214,7 +214,7 @@ def test_scales_of_tensors_rows_and_squares(scale_shape, name, tmp_path):
 
 def test_in_many_chunks(monkeypatch, tmp_path):
     true = write(tmp_path / "source", "Nemotron 3 Nano", nvfp4)
-    monkeypatch.setattr("transformers_heterogeneous.converters.rendering.CHUNK", 100)
+    monkeypatch.setattr("transformers_heterogeneous.converters.engine.rendering.CHUNK", 100)
     convert(tmp_path / "source", tmp_path / "ours", dequantise=True, experts="stacked")
     convert(tmp_path / "ours", tmp_path / "single", experts="separate")
     assert_same(read_tensors(tmp_path / "single"), with_our_names(true))

@@ -9,7 +9,8 @@ from test_families import logits
 from test_there_and_back import DATA, SOURCES, write
 
 from transformers_heterogeneous.configuration_heterogeneous_llama import ffn_mult_to_intermediate_size
-from transformers_heterogeneous.converters import CheckpointError, convert, formats, verify
+from transformers_heterogeneous.converters import CheckpointError, convert, verify
+from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.converters.origin import ORIGIN
 from transformers_heterogeneous.scripts.cli import FORMATS_HELP
 
@@ -47,9 +48,9 @@ FORMATS_OF = {
 
 
 def config_of(folder: Path):
-    published, config_dict = formats.read_config(folder)
-    config = formats.family_config(published, config_dict, str(folder))
-    return published.name, config.model_type, formats.model_fields(config)
+    published, config_dict = recognition.read_config(folder)
+    config = recognition.family_config(published, config_dict, str(folder))
+    return published.name, config.model_type, recognition.model_fields(config)
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -58,10 +59,10 @@ def test_every_format_says_the_same_model(name, tmp_path):
     write(source, name)
     convert(source, tmp_path / "ours")
     (tmp_path / "ours" / ORIGIN).unlink()  # what is written is computed
-    family = formats.read_config(source)[0].family
+    family = recognition.read_config(source)[0].family
     name_of_ours, model_type, expected = config_of(tmp_path / "ours")
     written = set()
-    for each in formats.FORMATS:
+    for each in recognition.FORMATS:
         if each.family is not family or each.write_config is None:
             continue
         there, back = tmp_path / each.name, tmp_path / f"{each.name}, back"
@@ -113,8 +114,8 @@ def test_what_is_written_loads(name, to, tmp_path):
 
 def test_blocks_have_the_members_that_servers_read():
     """Those of the published Super 49B, and its values: heads in a group, and multipliers that give the same widths."""
-    found, config_dict = formats.read_config(DATA / "nvidia--Llama-3_3-Nemotron-Super-49B-v1.json")
-    config = formats.family_config(found, config_dict, "published")
+    found, config_dict = recognition.read_config(DATA / "nvidia--Llama-3_3-Nemotron-Super-49B-v1.json")
+    config = recognition.family_config(found, config_dict, "published")
     written = found.write_config(config)
     for ours, theirs in zip(written["block_configs"], config_dict["block_configs"], strict=True):
         assert ours["attention"] == theirs["attention"]
@@ -125,5 +126,5 @@ def test_blocks_have_the_members_that_servers_read():
 
 
 def test_help_names_all_formats():
-    own = {family.config_class.model_type for family in (each.family for each in formats.FORMATS)}
-    assert all(each.name in FORMATS_HELP for each in formats.FORMATS if each.name not in own)
+    own = {family.config_class.model_type for family in (each.family for each in recognition.FORMATS)}
+    assert all(each.name in FORMATS_HELP for each in recognition.FORMATS if each.name not in own)

@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 from transformers_heterogeneous.converters import CheckpointError, convert
-from transformers_heterogeneous.converters.headers import BLOCK, read_header
-from transformers_heterogeneous.converters.layout import parse_size
-from transformers_heterogeneous.converters.pieces import keep, slice_tensor
-from transformers_heterogeneous.converters.progress import progress_bar
-from transformers_heterogeneous.converters.rendering import render
+from transformers_heterogeneous.converters.engine.headers import BLOCK, read_header
+from transformers_heterogeneous.converters.engine.layout import parse_size
+from transformers_heterogeneous.converters.engine.pieces import keep, slice_tensor
+from transformers_heterogeneous.converters.engine.progress import progress_bar
+from transformers_heterogeneous.converters.engine.rendering import render
 from transformers_heterogeneous.scripts.cli import app
 
 
@@ -209,7 +209,7 @@ class TestNumbers:
 
     def test_are_rounded_as_torch_does(self, source, target, monkeypatch):
         """In chunks that are smaller than the tensors."""
-        monkeypatch.setattr("transformers_heterogeneous.converters.rendering.CHUNK", 1000)
+        monkeypatch.setattr("transformers_heterogeneous.converters.engine.rendering.CHUNK", 1000)
         generator = torch.Generator().manual_seed(5)
         tensors = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in random_tensors().items()}
         tensors["backbone.embeddings.weight"][0, :3] = torch.tensor([float("nan"), float("inf"), 1e-42])

@@ -12,7 +12,7 @@ from published import write_checkpoint
 from typer.testing import CliRunner
 
 from transformers_heterogeneous.converters import CheckpointError, convert, summarise, verify
-from transformers_heterogeneous.converters import files as opened
+from transformers_heterogeneous.converters.engine import files as opened
 from transformers_heterogeneous.scripts.cli import app
 
 
@@ -112,7 +112,7 @@ def test_inspected_config(named, make, words, source):
 
 @pytest.mark.parametrize("name", ["config.json", "hf_quant_config.json", INDEX])
 def test_sizes_are_capped(name, source, tmp_path, monkeypatch):
-    monkeypatch.setattr("transformers_heterogeneous.converters.json_objects.MAX_JSON_BYTES", 10_000)
+    monkeypatch.setattr("transformers_heterogeneous.converters.engine.json_objects.MAX_JSON_BYTES", 10_000)
     (source / name).write_text(json.dumps({"a": "b" * 10_000}))
     with pytest.raises(CheckpointError, match=f"{name}: has more than the 10,000 bytes"):
         convert(source, tmp_path / "ours")

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 
 from transformers_heterogeneous.converters import CheckpointError
-from transformers_heterogeneous.converters.headers import make_header, read_header
+from transformers_heterogeneous.converters.engine.headers import make_header, read_header
 
 
 TENSORS = {

@@ -9,7 +9,8 @@ from published import DECI, DIALECTS, TRAP
 from test_families import CHECKPOINTS
 
 from transformers import logging
-from transformers_heterogeneous.converters import CheckpointError, formats
+from transformers_heterogeneous.converters import CheckpointError
+from transformers_heterogeneous.converters.formats import recognition
 
 
 VALUES = [None, -1, 0, math.nan, "abc", [3], ["x"] * 5, {"a": 1}, True, 10**30]
@@ -39,8 +40,8 @@ def quiet():
 
 def read(members: dict) -> None:
     """As the converters read a config, without the guard around them; and the family's own is written, and read again."""
-    published = formats.recognise(members, "config.json")
-    config = formats.family_config(published, members, "config.json")
+    published = recognition.recognise(members, "config.json")
+    config = recognition.family_config(published, members, "config.json")
     published.family.tensor_shapes(config)
     type(config).from_dict(json.loads(config.to_json_string()))
 

@@ -13,7 +13,7 @@ from published import assert_same_tensors, read_tensors, write_checkpoint
 from toy_family import ours, random_tensors, write_toy
 
 from transformers_heterogeneous.converters import CheckpointError, convert
-from transformers_heterogeneous.converters.transfer import Move, joined, whole_blocks
+from transformers_heterogeneous.converters.engine.transfer import Move, joined, whole_blocks
 
 
 MAKERS = {"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "btrfs": ["mkfs.btrfs", "-q"]}

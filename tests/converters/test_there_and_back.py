@@ -13,8 +13,9 @@ from published import DECI, DECI_LAYERS, DIALECTS, GLOBALS, LAYERS, TRAP, assert
 from test_families import CHECKPOINTS
 
 from transformers import AutoModelForCausalLM
-from transformers_heterogeneous.converters import convert, formats, verify
-from transformers_heterogeneous.converters.json_objects import parse_object
+from transformers_heterogeneous.converters import convert, verify
+from transformers_heterogeneous.converters.engine.json_objects import parse_object
+from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.converters.origin import ORIGIN
 
 
@@ -45,7 +46,7 @@ def write(folder: Path, name: str) -> str:
     published.write_checkpoint(folder, config, tensors)
     (folder / "config.json").write_text(json.dumps(config, indent=3, sort_keys=len(name) % 2 == 0) + "\r\n \n")
     (folder / "README.md").write_bytes(CARD.encode())
-    return formats.read_config(folder)[0].name
+    return recognition.read_config(folder)[0].name
 
 
 def assert_same_checkpoint(found: Path, source: Path) -> None:
@@ -104,7 +105,7 @@ class TestOrigin:
     def test_through_another_published_format(self, tmp_path):
         write(tmp_path / "source", "Nemotron 3 Nano")
         convert(tmp_path / "source", tmp_path / "there", to="anymodel")
-        assert formats.read_config(tmp_path / "there")[0].name == "anymodel"
+        assert recognition.read_config(tmp_path / "there")[0].name == "anymodel"
         assert convert(tmp_path / "there", tmp_path / "back", to="nemotron_h").restored
         assert_same_checkpoint(tmp_path / "back", tmp_path / "source")
 
@@ -293,11 +294,11 @@ def test_file_of_modelopt_that_names_layers_which_are_taken_out(tmp_path):
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.json")), ids=lambda path: path.stem)
 def test_real_configs_hold(path):
     """The config of a published model, written as ours and read again, says the same: so the way back is the verbatim one."""
-    found, config_dict = formats.read_config(path)
-    config = formats.family_config(found, config_dict, path.name)
+    found, config_dict = recognition.read_config(path)
+    config = recognition.family_config(found, config_dict, path.name)
     own = parse_object(config.to_json_string().encode(), path.name)
-    again = formats.family_config(formats.recognise(own, path.name), own, path.name)
-    assert formats.model_fields(again) == formats.model_fields(config)
+    again = recognition.family_config(recognition.recognise(own, path.name), own, path.name)
+    assert recognition.model_fields(again) == recognition.model_fields(config)
 
 
 def test_windows_that_a_llama_does_not_read(tmp_path):

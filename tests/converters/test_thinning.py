@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 import transformers_heterogeneous  # noqa: F401  (registers the families)
 from transformers import AutoModelForCausalLM
-from transformers_heterogeneous.converters import CheckpointError, convert, formats, verify
+from transformers_heterogeneous.converters import CheckpointError, convert, verify
+from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.scripts.cli import app
 
 
@@ -73,7 +74,7 @@ class TestSkip:
         convert(source, tmp_path / "thin", skip="attention:1")
         convert(source, tmp_path / "published", skip=["attention:1"], to=to)
         assert verify(tmp_path / "thin", tmp_path / "published").same
-        assert formats.read_config(tmp_path / "published")[0].name == to
+        assert recognition.read_config(tmp_path / "published")[0].name == to
 
     def test_format_that_has_no_such_layers(self, source, tmp_path):
         with pytest.raises(CheckpointError, match=re.escape("mixer_types[1] is 'none'")):

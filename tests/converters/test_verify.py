@@ -49,7 +49,7 @@ def test_digest_is_that_of_the_tensors(source):
 
 def test_first_differing_element_is_named(source, tmp_path, monkeypatch):
     """In a later chunk than the first, with the files on both sides."""
-    monkeypatch.setattr("transformers_heterogeneous.converters.rendering.CHUNK", 1024)
+    monkeypatch.setattr("transformers_heterogeneous.converters.engine.rendering.CHUNK", 1024)
     tensors = random_tensors()
     tensors[EMBEDDING][70, 5] += 1
     tensors[EMBEDDING][90, 5] += 1

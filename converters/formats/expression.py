@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from .errors import CheckpointError
+from ..engine.errors import CheckpointError
 
 
 # What only the families' configs say

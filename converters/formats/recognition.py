@@ -7,25 +7,27 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
+from ..engine.errors import CheckpointError, refuse
+from ..engine.json_objects import read_object
+from ..families import (
+    heterogeneous_gpt_oss,
+    heterogeneous_granite_moe_hybrid,
+    heterogeneous_llama,
+    heterogeneous_nemotron_h,
+)
+from ..families.family import PublishedFormat
 from . import (
     anymodel,
     deci,
     gpt_oss,
     gpt_oss_puzzle,
     granitemoehybrid,
-    heterogeneous_gpt_oss,
-    heterogeneous_granite_moe_hybrid,
-    heterogeneous_llama,
-    heterogeneous_nemotron_h,
     llama,
     nemotron_h,
     nemotron_h_puzzle,
     nemotron_nas,
     per_layer_config,
 )
-from .errors import CheckpointError, refuse
-from .family import PublishedFormat
-from .json_objects import read_object
 
 
 # The first that recognises a config reads it: what says `llama` may be `deci`, AnyModel, or a form of transformers' own

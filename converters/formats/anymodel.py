@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from ..families.family import PublishedFormat
 from . import gpt_oss, llama, nemotron_h
 from .expression import most_common, refuse_inexpressible, varying_sizes
-from .family import PublishedFormat
 
 
 FOLDER = "subblocks_safetensors"

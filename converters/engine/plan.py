@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any
 
+from ..families.layers import Place, place_in
 from .errors import refuse
 from .headers import DTYPE_BITS, Header, TensorEntry, make_header
-from .layers import Place, place_in
 from .pieces import COMPUTED, TensorPlan, keep
 from .weights import SINGLE, Weights
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from ..families.family import PublishedFormat
 from . import gpt_oss, granitemoehybrid, llama, nemotron_h
 from .expression import most_common, other_types, refuse_inexpressible
-from .family import PublishedFormat
 
 
 def write_config(

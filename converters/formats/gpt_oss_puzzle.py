@@ -10,9 +10,9 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import GptOssPuzzleConfig
 
+from ..families.family import PublishedFormat
+from ..families.heterogeneous_gpt_oss import FAMILY, SERVERS_SCALES
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes, without
-from .family import PublishedFormat
-from .heterogeneous_gpt_oss import FAMILY, SERVERS_SCALES
 
 
 PER_BLOCK = ("num_local_experts", "sliding_window")

@@ -7,9 +7,9 @@ Tensor names begin with `backbone.` on the hub and with `model.` where transform
 from collections.abc import Iterator
 from typing import Any
 
+from ..families.family import PublishedFormat
+from ..families.heterogeneous_nemotron_h import FAMILY, MTP
 from .expression import refuse_inexpressible, shared_fields, varying_sizes
-from .family import PublishedFormat
-from .heterogeneous_nemotron_h import FAMILY, MTP
 
 
 # What a layer is made of -> transformers' word for it; there is none for a layer with nothing in it

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..families.family import Shape
 from .errors import CheckpointError
-from .family import Shape
 from .headers import DTYPE_BITS, TensorEntry, num_bytes_of
 
 

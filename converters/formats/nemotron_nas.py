@@ -13,9 +13,9 @@ from transformers_heterogeneous.configuration_heterogeneous_llama import (
     ffn_mult_to_intermediate_size,
 )
 
+from ..families.family import PublishedFormat
+from ..families.heterogeneous_llama import FAMILY
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes, without
-from .family import PublishedFormat
-from .heterogeneous_llama import FAMILY
 
 
 def recognises(config: Mapping[str, Any]) -> bool:

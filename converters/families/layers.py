@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from .errors import CheckpointError
+from ..engine.errors import CheckpointError
 
 
 # The number of a layer and the sub-module in it, in a family's names

@@ -10,9 +10,9 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import NemotronHPuzzleConfig
 
+from ..families.family import PublishedFormat
+from ..families.heterogeneous_nemotron_h import FAMILY, MTP
 from .expression import refuse_inexpressible, shared_fields, varying_sizes, without
-from .family import PublishedFormat
-from .heterogeneous_nemotron_h import FAMILY, MTP
 from .nemotron_h import empty_layers, sub_block
 
 

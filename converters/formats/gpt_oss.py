@@ -6,9 +6,9 @@ which name another architecture. Experts may be packed in MXFP4.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..families.family import PublishedFormat
+from ..families.heterogeneous_gpt_oss import FAMILY, SERVERS_SCALES
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes
-from .family import PublishedFormat
-from .heterogeneous_gpt_oss import FAMILY, SERVERS_SCALES
 
 
 def recognises(config: Mapping[str, Any]) -> bool:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from .errors import CheckpointError, refuse
-from .pieces import TensorPlan, cast, dequantise, dequantise_mxfp4, split_groups, stack_groups
-from .quantisation import (
+from ..quantisation import (
     BLOCKS,
     SCALES,
     WEIGHT_SCALES,
@@ -20,6 +18,8 @@ from .quantisation import (
     unpacked_shape,
     with_scales,
 )
+from .errors import CheckpointError, refuse
+from .pieces import TensorPlan, cast, dequantise, dequantise_mxfp4, split_groups, stack_groups
 from .rendering import DTYPES
 
 
