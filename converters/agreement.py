@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .engine.errors import refuse
+from .engine.headers import Shape
 from .engine.pieces import FLOATS, FP8, PACKED, TensorPlan
-from .families.family import Family, Shape
-from .quantisation import (
+from .engine.quantised import (
     BLOCKS,
     SCALE_NAMES,
     is_mxfp4,
@@ -17,6 +17,7 @@ from .quantisation import (
     scale_shapes,
     weight_shapes,
 )
+from .families.family import Family
 
 
 @dataclass(frozen=True)

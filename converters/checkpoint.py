@@ -8,18 +8,16 @@ from typing import Any
 
 from .agreement import check_tensors
 from .engine.errors import CheckpointError
-from .engine.pieces import TensorPlan
-from .engine.plan import NamedTensor, left_out, read_tensors, unused_tensors
-from .engine.rendering import TORCH_DTYPES
+from .engine.pieces import TORCH_DTYPES, TensorPlan
+from .engine.plan import NamedTensor, read_tensors, unused_tensors
+from .engine.quantised import has_quantised_weights, is_scale
 from .engine.weights import Weights, read_weights
-from .families.family import PublishedFormat
-from .families.layers import Place, places, renumbered
+from .families.layers import Place, left_out, places, renumbered
 from .formats.expression import without
+from .formats.published_format import PublishedFormat
 from .formats.recognition import config_file, family_config, model_fields, read_config
 from .quantisation import (
     ModuleNames,
-    has_quantised_weights,
-    is_scale,
     quantisation_method,
     rename_modules,
     with_beginning,
@@ -112,7 +110,7 @@ def read_checkpoint(folder: Path, dtype: str | None = None, by_scales: bool = Fa
     names = {**published.names, **published.family.fused_names(config)}
     tensors, dropped = read_tensors(weights, names, published.dropped)
     tensors, skipped = left_out(tensors, skipped_places(published, config_dict, config))
-    unused = unused_tensors(tensors, published.unused)
+    unused = unused_tensors(tensors, published.family.unused)
     if method is None and by_scales and has_quantised_weights(tensors):
         method = "modelopt"
     check_tensors(str(folder), tensors, unused, published.family, config, method)

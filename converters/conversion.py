@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .arithmetic import compute
 from .carried import LeftBehind
 from .checkpoint import read_checkpoint
 from .engine.errors import CheckpointError, reading
@@ -260,7 +261,7 @@ def carry_out(planned: Outline, target: Path, link: Link, jobs: int) -> dict[str
         remove_others(folder, {file.name for file in files})
         write_beside(planned, folder)
         with progress_bar(planned.weights.num_bytes) as advance:
-            written = write_files(files, source, folder, link, jobs, advance)
+            written = write_files(files, source, folder, link, jobs, compute, advance)
         check_written(files, folder)
         write_text(folder / CONFIG, planned.texts[CONFIG])
     return written

@@ -14,10 +14,12 @@ from .engine.files import read_file
 from .engine.json_objects import MAX_JSON_BYTES, parse_object
 from .engine.layout import Experts
 from .engine.plan import inverted, renamed
-from .families.family import Family, PublishedFormat
+from .engine.quantised import BLOCKS
+from .families.family import Family
 from .families.layers import place_in
 from .formats import recognition
-from .quantisation import BLOCKS, HF_QUANT_CONFIG, read_hf_quant_config
+from .formats.published_format import PublishedFormat
+from .quantisation import HF_QUANT_CONFIG, read_hf_quant_config
 from .thinning import numbers_without_empty, shortened, with_numbers
 
 

@@ -13,13 +13,12 @@ from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError, refuse
 from .engine.files import read_file
 from .engine.layout import Experts, Regrouped, cast_all, dequantise_all, regroup, scales_of_activations
-from .engine.pieces import TensorPlan
+from .engine.pieces import DTYPES, TensorPlan
 from .engine.plan import NamedTensor, WeightsPlan, in_files, in_shards, inverted, plan_weights, sources_of, with_names
-from .engine.rendering import DTYPES
 from .engine.transfer import Link
 from .engine.weights import INDEX
-from .families.family import PublishedFormat
 from .formats import recognition
+from .formats.published_format import PublishedFormat
 from .fusion import with_fused_blocks
 from .origin import ORIGIN, Past, as_it_was, origins_of, past_of
 from .quantisation import HF_QUANT_CONFIG, ModuleNames, named_modules, read_hf_quant_config, rename_modules

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from .engine.errors import reading
-from .families.family import Family, LayerFacts, Shape
+from .engine.headers import Shape
+from .families.family import Family, LayerFacts
 from .formats.recognition import config_file, family_config, read_config
 from .hub import local_config
 from .loading import loading_of

@@ -7,9 +7,8 @@ from typing import Any
 
 from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError, refuse
-from .engine.plan import left_out
 from .families.family import Family
-from .families.layers import places, renumbered
+from .families.layers import left_out, places, renumbered
 from .formats.recognition import PROVENANCE, UNREADABLE
 
 

@@ -10,19 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .arithmetic import compute
 from .checkpoint import Checkpoint, read_checkpoint
 from .engine.errors import CheckpointError, reading
 from .engine.headers import DTYPE_BITS
 from .engine.layout import dequantise_all, regroup
-from .engine.pieces import TensorPlan
+from .engine.pieces import DTYPES, TensorPlan
 from .engine.progress import progress_bar
-from .engine.rendering import DTYPES, render
+from .engine.quantised import is_scale
+from .engine.rendering import render
 from .engine.sources import held
 from .engine.transfer import Advance
 from .formats.expression import without
 from .hub import local_folder
 from .outline import dtype_of
-from .quantisation import is_scale, read_hf_quant_config
+from .quantisation import read_hf_quant_config
 from .thinning import without_empty_layers
 
 
@@ -202,7 +204,7 @@ def all_digests(tensors: list[Tensors], files: list[Files], jobs: int | None) ->
 def digest_of(tensor: TensorPlan, files: Files, advance: Advance) -> str:
     """SHA-256 of a tensor's bytes."""
     digest = hashlib.sha256()
-    for chunk in render(tensor, files):
+    for chunk in render(tensor, files, compute):
         digest.update(chunk)
         advance(len(chunk))
     return digest.hexdigest()
@@ -275,7 +277,9 @@ def tensor_difference(name: str, tensors: list[Tensors], files: list[Files]) -> 
     if (first.dtype, first.shape) != (second.dtype, second.shape):
         words = (f"{tensor.dtype} {list(tensor.shape)}" for tensor in (first, second))
         return Difference(name, *places, " against ".join(words))
-    at = first_difference(*(render(side[name], readings) for side, readings in zip(tensors, files, strict=True)))
+    at = first_difference(
+        *(render(side[name], readings, compute) for side, readings in zip(tensors, files, strict=True))
+    )
     element = element_at(at * 8 // DTYPE_BITS[first.dtype], first.shape)
     return Difference(name, *places, f"differs from byte {at:,} on, element {element}")
 

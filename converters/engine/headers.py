@@ -20,6 +20,7 @@ from .json_objects import parse_object
 from .stamps import Stamp, stamp_of
 
 
+Shape = tuple[int, ...]
 LENGTH = struct.Struct("<Q")
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 ALIGNMENT = 8

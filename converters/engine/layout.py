@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from ..quantisation import (
+from .errors import CheckpointError, refuse
+from .pieces import DTYPES, TensorPlan, cast, dequantise, dequantise_mxfp4, split_groups, stack_groups
+from .quantised import (
     BLOCKS,
     SCALES,
     WEIGHT_SCALES,
@@ -18,9 +20,6 @@ from ..quantisation import (
     unpacked_shape,
     with_scales,
 )
-from .errors import CheckpointError, refuse
-from .pieces import TensorPlan, cast, dequantise, dequantise_mxfp4, split_groups, stack_groups
-from .rendering import DTYPES
 
 
 Experts = Literal["keep", "stacked", "separate"]

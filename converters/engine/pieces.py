@@ -9,17 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..families.family import Shape
 from .errors import CheckpointError
-from .headers import DTYPE_BITS, TensorEntry, num_bytes_of
+from .headers import DTYPE_BITS, Shape, TensorEntry, num_bytes_of
 
 
 Operation = Literal["keep", "rename", "stack", "split", "slice", "cast", "dequantise"]
 
 # The operations whose results are other bytes than their pieces
 COMPUTED: tuple[Operation, ...] = ("cast", "dequantise")
-# The dtypes of weights that are not quantised, as safetensors names them
-FLOATS = ("F16", "BF16", "F32", "F64")
+# The dtypes of weights that are not quantised, as safetensors names them -> as torch does
+TORCH_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+DTYPES = {name: dtype for dtype, name in TORCH_DTYPES.items()}
+FLOATS = tuple(TORCH_DTYPES)
 # Those of weights that are: FP8, and two values of four bits in a byte
 FP8, PACKED = "F8_E4M3", "U8"
 

@@ -6,14 +6,12 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any
 
-from ..families.layers import Place, place_in
 from .errors import refuse
 from .headers import DTYPE_BITS, Header, TensorEntry, make_header
 from .pieces import COMPUTED, TensorPlan, keep
 from .weights import SINGLE, Weights
 
 
-OUTSIDE: Place = (-1, "")
 # How a file of the output comes to be, the cheapest first
 UNCHANGED, NEW_HEADER, REBUILT, COMPUTED_FILE = "unchanged", "new header", "rebuilt", "transformed"
 
@@ -104,21 +102,6 @@ def read_tensors(
             tensors[name] = keep(name, file, entry, weights.files[file].data_start)
     refuse(f"{weights.folder}: holds tensors under two names", problems)
     return tensors, tuple(left_out)
-
-
-def left_out(
-    tensors: Mapping[str, TensorPlan], reasons: Mapping[Place, str]
-) -> tuple[dict[str, TensorPlan], tuple[NamedTensor, ...]]:
-    """
-    The tensors without those that lie in some sub-modules of layers, and these.
-
-    Args:
-        reasons: (layer, sub-module) -> why it is left out.
-    """
-    gone = {name: reason for name in tensors if (reason := reasons.get(place_in(name) or OUTSIDE))}
-    pieces = {name: tensors[name].pieces[0] for name in gone}
-    kept = {name: tensor for name, tensor in tensors.items() if name not in gone}
-    return kept, tuple(NamedTensor(piece.tensor, piece.file, gone[name]) for name, piece in pieces.items())
 
 
 def sources_of(tensors: Iterable[TensorPlan], reason: str) -> Iterator[NamedTensor]:

@@ -12,7 +12,7 @@ from .errors import CheckpointError
 from .headers import read_header
 from .pieces import COMPUTED, TensorPlan
 from .plan import UNCHANGED, FilePlan
-from .rendering import file_chunks, render
+from .rendering import Compute, file_chunks, render
 from .sources import Source
 from .transfer import Advance, Link, Move, carry_moves, hardlink, joined, whole_blocks, write_at
 
@@ -30,13 +30,20 @@ class Stopped(Exception):
 
 
 def write_files(
-    files: tuple[FilePlan, ...], source: Source, folder: Path, link: Link, jobs: int, advance: Advance
+    files: tuple[FilePlan, ...],
+    source: Source,
+    folder: Path,
+    link: Link,
+    jobs: int,
+    compute: Compute,
+    advance: Advance,
 ) -> dict[str, Written]:
     """
     Write files in parallel. Those that an earlier run left whole, byte for byte what the plan says, are used.
 
     Args:
         folder: Of the output.
+        compute: What does the arithmetic.
         advance: Called, in several threads, with the numbers of bytes that are done.
 
     Returns:
@@ -51,7 +58,7 @@ def write_files(
 
     pool = ThreadPoolExecutor(jobs)
     try:
-        futures = {pool.submit(write_file, file, source, folder, link, step): file.name for file in files}
+        futures = {pool.submit(write_file, file, source, folder, link, compute, step): file.name for file in files}
         done = {futures[future]: future.result() for future in as_completed(futures)}
     finally:
         stop.set()
@@ -59,11 +66,13 @@ def write_files(
     return done
 
 
-def write_file(file: FilePlan, source: Source, folder: Path, link: Link, advance: Advance) -> Written:
+def write_file(
+    file: FilePlan, source: Source, folder: Path, link: Link, compute: Compute, advance: Advance
+) -> Written:
     """Write one file, unless an earlier run has."""
     target = folder / file.name
     target.parent.mkdir(parents=True, exist_ok=True)
-    if is_written(file, source, target, link, advance):
+    if is_written(file, source, target, link, compute, advance):
         advance(file.num_bytes)
         return Written("resumed", 0)
     target.unlink(missing_ok=True)
@@ -71,7 +80,7 @@ def write_file(file: FilePlan, source: Source, folder: Path, link: Link, advance
         hardlink(source.folder / file.source, target)
         advance(file.num_bytes)
         return Written("hardlink", file.num_bytes)
-    num_shared = put_together(file, source, target, link != "copy", advance)
+    num_shared = put_together(file, source, target, link != "copy", compute, advance)
     return Written(way_of(file, num_shared), num_shared)
 
 
@@ -82,7 +91,7 @@ def way_of(file: FilePlan, num_shared: int) -> str:
     return file.how
 
 
-def put_together(file: FilePlan, source: Source, target: Path, share: bool, advance: Advance) -> int:
+def put_together(file: FilePlan, source: Source, target: Path, share: bool, compute: Compute, advance: Advance) -> int:
     """Write a file's header, move the bytes that stay, and compute the others; how many bytes are shared."""
     writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
@@ -91,7 +100,7 @@ def put_together(file: FilePlan, source: Source, target: Path, share: bool, adva
         num_shared = carry_moves(source.readings, writing, moves_of(file), share, advance)
         for position, tensor in placed(file):
             if not is_moved(tensor):
-                for chunk in render(tensor, source.readings):
+                for chunk in render(tensor, source.readings, compute):
                     position = write_at(writing, chunk, position)
                     advance(len(chunk))
     finally:
@@ -139,25 +148,25 @@ def num_shareable(file: FilePlan, link: Link, sharing: bool) -> int:
     return sum(whole_blocks(move)[1] for move in moves_of(file)) if sharing else 0
 
 
-def is_written(file: FilePlan, source: Source, target: Path, link: Link, advance: Advance) -> bool:
+def is_written(file: FilePlan, source: Source, target: Path, link: Link, compute: Compute, advance: Advance) -> bool:
     """Whether the target is a file of its own that holds, byte for byte, what the plan says."""
     if target.is_symlink() or not target.is_file() or target.stat().st_size != file.num_bytes:
         return False
     if target.stat().st_nlink > 1:
         return link == "hardlink" and file.source is not None and target.samefile(source.folder / file.source)
     with target.open("rb") as written:
-        for chunk in contents(file, source):
+        for chunk in contents(file, source, compute):
             advance(0)  # where a conversion that ends early stops
             if written.read(len(chunk)) != chunk:
                 return False
     return True
 
 
-def contents(file: FilePlan, source: Source) -> Iterator[bytes | memoryview]:
+def contents(file: FilePlan, source: Source, compute: Compute) -> Iterator[bytes | memoryview]:
     """All bytes of a file of the output, in bounded chunks."""
     if file.source is not None:
         return file_chunks(source.readings[file.source], file.num_bytes)
-    return chain([file.header], *(render(tensor, source.readings) for _, tensor in placed(file)))
+    return chain([file.header], *(render(tensor, source.readings, compute) for _, tensor in placed(file)))
 
 
 def check_written(files: tuple[FilePlan, ...], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the converters know of a model family and of a published format: data, which the engine beneath reads."""
+"""What the converters know of a model family, as data."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-
-Shape = tuple[int, ...]
+from ..engine.headers import Shape
 
 
 def nothing(config: Any) -> dict[str, Any]:
@@ -57,6 +56,7 @@ class Family:
             in which they are stacked along a new first dimension. `layer_shapes` gives the single ones.
         fused_mlp: The module of a layer into which its norm moves where the two are fused.
         buffers: Names, as a pattern, of tensors that are no parameters: on disk, but not counted.
+        unused: Pattern of published tensor names -> why loading ignores them. They are kept: the way back needs them.
     """
 
     architecture: str
@@ -68,6 +68,7 @@ class Family:
     stacked: Callable[[Any], Mapping[str, tuple[str, ...]]] = nothing
     fused_mlp: str = "mlp"
     buffers: str = ""
+    unused: Mapping[str, str] = field(default_factory=dict)
 
     def fused_names(self, config: Any) -> dict[str, str]:
         """Beginnings of names where norm and MLP are one block on disk -> those where they are not."""
@@ -92,36 +93,3 @@ class Family:
         for layer_idx in range(config.num_hidden_layers):
             shapes |= self.layer_shapes(config, layer_idx)
         return shapes
-
-
-@dataclass(frozen=True)
-class PublishedFormat:
-    """
-    A form in which checkpoints are published.
-
-    Attributes:
-        name: What reports and `--to` call it.
-        looks_like: How its config.json is recognised, in words.
-        recognises: The same as a function of the config's dict.
-        family: The family that it is converted to.
-        config_class: Reads its config.json, with `from_dict`; the family's where there is no other.
-        dropped: Pattern of tensor names -> why they are left out.
-        unused: Pattern of tensor names -> why loading ignores them. They are kept: the way back needs them.
-        names: Beginnings of tensor names, published -> the family's. All other names are the same.
-        written_names: Those with which the format is written, where it is read with others too.
-        write_config: `config` -> the published config.json as a dict; raises a `CheckpointError` that names what the
-            format cannot express. `None` where the format cannot be written.
-        file_of: `(tensor name, config)` -> the file that a tensor lies in, where the format prescribes one.
-    """
-
-    name: str
-    looks_like: str
-    recognises: Callable[[Mapping[str, Any]], bool]
-    family: Family
-    config_class: Any = None
-    dropped: Mapping[str, str] = field(default_factory=dict)
-    unused: Mapping[str, str] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
-    written_names: Mapping[str, str] | None = None
-    write_config: Callable[[Any], dict[str, Any]] | None = None
-    file_of: Callable[[str, Any], str] | None = None

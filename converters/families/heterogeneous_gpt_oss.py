@@ -1,10 +1,11 @@
-"""Our own family `heterogeneous_gpt_oss`: the names and shapes of its tensors, and its checkpoints."""
+"""Our own family `heterogeneous_gpt_oss`: the names and shapes of its tensors."""
 
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 
-from .family import Family, LayerFacts, PublishedFormat, Shape
+from ..engine.headers import Shape
+from .family import Family, LayerFacts
 from .heterogeneous_llama import model_shapes, tied_shapes
 from .parts import attention_shapes, under
 
@@ -66,11 +67,5 @@ FAMILY = Family(
     layer_facts=layer_facts,
     model_shapes=model_shapes,
     optional=tied_shapes,
-)
-FORMAT = PublishedFormat(
-    name="heterogeneous_gpt_oss",
-    looks_like='model_type "heterogeneous_gpt_oss"',
-    recognises=lambda config: config.get("model_type") == "heterogeneous_gpt_oss",
-    family=FAMILY,
     unused=SERVERS_SCALES,
 )

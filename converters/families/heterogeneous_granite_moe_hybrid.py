@@ -1,4 +1,4 @@
-"""Our own family `heterogeneous_granite_moe_hybrid`: the names and shapes of its tensors, and its checkpoints."""
+"""Our own family `heterogeneous_granite_moe_hybrid`: the names and shapes of its tensors."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ from transformers_heterogeneous.configuration_heterogeneous_granite_moe_hybrid i
     HeterogeneousGraniteMoeHybridConfig,
 )
 
-from .family import Family, LayerFacts, PublishedFormat, Shape
+from ..engine.headers import Shape
+from .family import Family, LayerFacts
 from .heterogeneous_llama import model_shapes, tied_shapes
 from .parts import attention_shapes, mamba_shapes, mamba_state, under
 
@@ -97,10 +98,4 @@ FAMILY = Family(
     model_shapes=model_shapes,
     optional=tied_shapes,
     fused_mlp="shared_mlp",
-)
-FORMAT = PublishedFormat(
-    name="heterogeneous_granite_moe_hybrid",
-    looks_like='model_type "heterogeneous_granite_moe_hybrid"',
-    recognises=lambda config: config.get("model_type") == "heterogeneous_granite_moe_hybrid",
-    family=FAMILY,
 )

@@ -1,10 +1,11 @@
-"""Our own family `heterogeneous_llama`: the names and shapes of its tensors, and its checkpoints."""
+"""Our own family `heterogeneous_llama`: the names and shapes of its tensors."""
 
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
-from .family import Family, LayerFacts, PublishedFormat, Shape
+from ..engine.headers import Shape
+from .family import Family, LayerFacts
 from .parts import attention_shapes, linear_shapes, under
 
 
@@ -74,10 +75,4 @@ FAMILY = Family(
     layer_facts=layer_facts,
     model_shapes=model_shapes,
     optional=tied_shapes,
-)
-FORMAT = PublishedFormat(
-    name="heterogeneous_llama",
-    looks_like='model_type "heterogeneous_llama"',
-    recognises=lambda config: config.get("model_type") == "heterogeneous_llama",
-    family=FAMILY,
 )

@@ -1,10 +1,11 @@
-"""Our own family `heterogeneous_nemotron_h`: the names and shapes of its tensors, and its checkpoints."""
+"""Our own family `heterogeneous_nemotron_h`: the names and shapes of its tensors."""
 
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 
-from .family import Family, LayerFacts, PublishedFormat, Shape
+from ..engine.headers import Shape
+from .family import Family, LayerFacts
 from .parts import attention_shapes, linear_shapes, mamba_shapes, mamba_state, under
 
 
@@ -141,11 +142,5 @@ FAMILY = Family(
     optional=no_optional,
     stacked=stacked,
     buffers="*.e_score_correction_bias",
-)
-FORMAT = PublishedFormat(
-    name="heterogeneous_nemotron_h",
-    looks_like='model_type "heterogeneous_nemotron_h"',
-    recognises=lambda config: config.get("model_type") == "heterogeneous_nemotron_h",
-    family=FAMILY,
     unused=MTP,
 )

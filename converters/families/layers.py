@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..engine.errors import CheckpointError
+from ..engine.pieces import TensorPlan
+from ..engine.plan import NamedTensor
 
 
 # The number of a layer and the sub-module in it, in a family's names
@@ -13,6 +15,7 @@ NUMBERED = re.compile(r"layers\W*\d")
 OTHER_LAYERS = ("mtp.",)  # have numbers of their own
 EVERY_LAYER = "model.layers.*"
 Place = tuple[int, str]
+OUTSIDE: Place = (-1, "")
 
 
 def place_in(name: str) -> Place | None:
@@ -44,3 +47,18 @@ def renumbered(name: str, numbers: Mapping[int, int]) -> str:
     layer = int(match["number"])
     start, end = match.span("number")
     return f"{name[:start]}{numbers[layer]}{name[end:]}" if layer in numbers else ""
+
+
+def left_out(
+    tensors: Mapping[str, TensorPlan], reasons: Mapping[Place, str]
+) -> tuple[dict[str, TensorPlan], tuple[NamedTensor, ...]]:
+    """
+    The tensors without those that lie in some sub-modules of layers, and these.
+
+    Args:
+        reasons: (layer, sub-module) -> why it is left out.
+    """
+    gone = {name: reason for name in tensors if (reason := reasons.get(place_in(name) or OUTSIDE))}
+    pieces = {name: tensors[name].pieces[0] for name in gone}
+    kept = {name: tensor for name, tensor in tensors.items() if name not in gone}
+    return kept, tuple(NamedTensor(piece.tensor, piece.file, gone[name]) for name, piece in pieces.items())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from .family import Shape
+from ..engine.headers import Shape
 
 
 def under(prefix: str, shapes: Mapping[str, Shape]) -> dict[str, Shape]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from ..families.family import PublishedFormat
 from . import gpt_oss, llama, nemotron_h
 from .expression import most_common, refuse_inexpressible, varying_sizes
+from .published_format import PublishedFormat
 
 
 FOLDER = "subblocks_safetensors"
@@ -129,8 +129,8 @@ def any_model(
         looks_like=f'model_type "{base.name}" with block_configs',
         recognises=lambda config: base.recognises(config) and has_halves(config.get("block_configs")),
         family=base.family,
+        before=("gpt_oss_puzzle", "per_layer_config", base.name),
         dropped=base.dropped,
-        unused=base.unused,
         names=base.names,
         write_config=partial(write_config, parent_fields, problems, names),
         file_of=file_of,

@@ -7,9 +7,9 @@ KV heads are listed in `num_key_value_heads_per_layer`. Tensor names are Llama's
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..families.family import PublishedFormat
 from ..families.heterogeneous_llama import FAMILY
 from .expression import any_window, other_types, refuse_inexpressible, shared_fields, varying_sizes, without
+from .published_format import PublishedFormat
 
 
 # Fine-tunes that transformers saved again say "llama" and a false `num_key_value_heads`; the first uploads say nothing
@@ -41,6 +41,7 @@ FORMAT = PublishedFormat(
     looks_like='model_type "deci", "llama" or none with num_key_value_heads_per_layer',
     recognises=recognises,
     family=FAMILY,
+    before=("anymodel", "llama", "per_layer_config"),
     dropped={"*.rotary_emb.inv_freq": "buffer of rotary embeddings, computed from the config"},
     write_config=write_config,
 )

@@ -6,9 +6,9 @@ which name another architecture. Experts may be packed in MXFP4.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..families.family import PublishedFormat
-from ..families.heterogeneous_gpt_oss import FAMILY, SERVERS_SCALES
+from ..families.heterogeneous_gpt_oss import FAMILY
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes
+from .published_format import PublishedFormat
 
 
 def recognises(config: Mapping[str, Any]) -> bool:
@@ -38,6 +38,5 @@ FORMAT = PublishedFormat(
     looks_like='model_type "gpt_oss", or the architecture DeciGptOssForCausalLM',
     recognises=recognises,
     family=FAMILY,
-    unused=SERVERS_SCALES,
     write_config=write_config,
 )

@@ -10,9 +10,9 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import GptOssPuzzleConfig
 
-from ..families.family import PublishedFormat
-from ..families.heterogeneous_gpt_oss import FAMILY, SERVERS_SCALES
+from ..families.heterogeneous_gpt_oss import FAMILY
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes, without
+from .published_format import PublishedFormat
 
 
 PER_BLOCK = ("num_local_experts", "sliding_window")
@@ -38,7 +38,7 @@ FORMAT = PublishedFormat(
     looks_like='model_type "gpt_oss_puzzle"',
     recognises=lambda config: config.get("model_type") == "gpt_oss_puzzle",
     family=FAMILY,
+    before=("gpt_oss",),
     config_class=GptOssPuzzleConfig,
-    unused=SERVERS_SCALES,
     write_config=write_config,
 )

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..families.family import PublishedFormat
 from ..families.heterogeneous_granite_moe_hybrid import FAMILY
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes
+from .published_format import PublishedFormat
 
 
 def parent_fields(config: Any) -> dict[str, Any]:

@@ -7,9 +7,9 @@ Tensor names begin with `backbone.` on the hub and with `model.` where transform
 from collections.abc import Iterator
 from typing import Any
 
-from ..families.family import PublishedFormat
-from ..families.heterogeneous_nemotron_h import FAMILY, MTP
+from ..families.heterogeneous_nemotron_h import FAMILY
 from .expression import refuse_inexpressible, shared_fields, varying_sizes
+from .published_format import PublishedFormat
 
 
 # What a layer is made of -> transformers' word for it; there is none for a layer with nothing in it
@@ -51,7 +51,6 @@ FORMAT = PublishedFormat(
     looks_like='model_type "nemotron_h"',
     recognises=lambda config: config.get("model_type") == "nemotron_h",
     family=FAMILY,
-    unused=MTP,
     names={"backbone.": "model."},
     write_config=write_config,
 )

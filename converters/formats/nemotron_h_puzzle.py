@@ -10,10 +10,10 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import NemotronHPuzzleConfig
 
-from ..families.family import PublishedFormat
-from ..families.heterogeneous_nemotron_h import FAMILY, MTP
+from ..families.heterogeneous_nemotron_h import FAMILY
 from .expression import refuse_inexpressible, shared_fields, varying_sizes, without
 from .nemotron_h import empty_layers, sub_block
+from .published_format import PublishedFormat
 
 
 # What a layer is made of -> NVIDIA's word for it, and the sizes that its block says
@@ -60,7 +60,6 @@ FORMAT = PublishedFormat(
     recognises=lambda config: config.get("model_type") == "nemotron_h_puzzle",
     family=FAMILY,
     config_class=NemotronHPuzzleConfig,
-    unused=MTP,
     names={"backbone.": "model."},
     written_names={},
     write_config=write_config,

@@ -13,9 +13,9 @@ from transformers_heterogeneous.configuration_heterogeneous_llama import (
     ffn_mult_to_intermediate_size,
 )
 
-from ..families.family import PublishedFormat
 from ..families.heterogeneous_llama import FAMILY
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes, without
+from .published_format import PublishedFormat
 
 
 def recognises(config: Mapping[str, Any]) -> bool:
@@ -85,6 +85,7 @@ FORMAT = PublishedFormat(
     looks_like='model_type "nemotron-nas", or none with block_configs and the architecture DeciLMForCausalLM',
     recognises=recognises,
     family=FAMILY,
+    before=("deci",),
     config_class=NemotronNasConfig,
     dropped={"*.rotary_emb.inv_freq": "buffer of rotary embeddings, computed from the config"},
     write_config=write_config,

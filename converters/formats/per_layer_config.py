@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from ..families.family import PublishedFormat
 from . import gpt_oss, granitemoehybrid, llama, nemotron_h
 from .expression import most_common, other_types, refuse_inexpressible
+from .published_format import PublishedFormat
 
 
 def write_config(
@@ -88,8 +88,8 @@ def per_layer(
         looks_like=f'model_type "{parent.name}" with per_layer_config',
         recognises=lambda config: parent.recognises(config) and config.get("per_layer_config") is not None,
         family=parent.family,
+        before=("gpt_oss_puzzle", parent.name),
         dropped=parent.dropped,
-        unused=parent.unused,
         names=parent.names,
         written_names=parent.written_names,
         write_config=partial(write_config, parent_fields, problems, skipped),

@@ -1,52 +1,20 @@
 """Which format a checkpoint is in, and its config."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
+from .. import formats
 from ..engine.errors import CheckpointError, refuse
 from ..engine.json_objects import read_object
-from ..families import (
-    heterogeneous_gpt_oss,
-    heterogeneous_granite_moe_hybrid,
-    heterogeneous_llama,
-    heterogeneous_nemotron_h,
-)
-from ..families.family import PublishedFormat
-from . import (
-    anymodel,
-    deci,
-    gpt_oss,
-    gpt_oss_puzzle,
-    granitemoehybrid,
-    llama,
-    nemotron_h,
-    nemotron_h_puzzle,
-    nemotron_nas,
-    per_layer_config,
-)
+from ..families import modules_in
+from .published_format import PublishedFormat
 
 
-# The first that recognises a config reads it: what says `llama` may be `deci`, AnyModel, or a form of transformers' own
-FORMATS = (
-    heterogeneous_llama.FORMAT,
-    heterogeneous_gpt_oss.FORMAT,
-    heterogeneous_granite_moe_hybrid.FORMAT,
-    heterogeneous_nemotron_h.FORMAT,
-    nemotron_nas.FORMAT,
-    deci.FORMAT,
-    *anymodel.FORMATS,
-    *per_layer_config.FORMATS,
-    llama.FORMAT,
-    gpt_oss_puzzle.FORMAT,
-    gpt_oss.FORMAT,
-    granitemoehybrid.FORMAT,
-    nemotron_h_puzzle.FORMAT,
-    nemotron_h.FORMAT,
-)
 # Names that weights may have as their dtype
 DTYPES = ("bfloat16", "float16", "float32", "float64")
 # Numbers of which a config may have lists, and a family shapes for each
@@ -172,3 +140,26 @@ def count_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
             members += [(name, member) for member in value]
         elif name in COUNTS and type(value) is int and value > MAX_COUNT:
             yield f"{name} = {value:,}: at most {MAX_COUNT:,} are read"
+
+
+def found_formats() -> Iterator[PublishedFormat]:
+    """What the modules of this sub-package call `FORMAT`, or `FORMATS` where it is several."""
+    for module in modules_in(formats.__name__, formats.__path__):
+        if module.__name__ != __name__:
+            yield from getattr(module, "FORMATS", [module.FORMAT] if hasattr(module, "FORMAT") else [])
+
+
+def in_order(found: Iterable[PublishedFormat]) -> tuple[PublishedFormat, ...]:
+    """Formats as they are asked: each before those that it says; else by their names."""
+    named: dict[str, list[PublishedFormat]] = {}
+    for published in sorted(found, key=lambda each: (each.name, each.looks_like)):
+        named.setdefault(published.name, []).append(published)
+    order: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(named, ()))
+    for name, several in named.items():
+        for other in sorted({other for published in several for other in published.before}):
+            order.add(other, name)
+    return tuple(published for name in order.static_order() for published in named[name])
+
+
+# The first that recognises a config reads it
+FORMATS = in_order(found_formats())

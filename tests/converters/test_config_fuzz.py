@@ -15,8 +15,9 @@ from transformers_heterogeneous.converters.families import heterogeneous_gpt_oss
 from transformers_heterogeneous.converters.families import heterogeneous_granite_moe_hybrid as granite
 from transformers_heterogeneous.converters.families import heterogeneous_llama as llama
 from transformers_heterogeneous.converters.families import heterogeneous_nemotron_h as nemotron_h
-from transformers_heterogeneous.converters.families.family import Family, PublishedFormat
+from transformers_heterogeneous.converters.families.family import Family
 from transformers_heterogeneous.converters.formats import recognition
+from transformers_heterogeneous.converters.formats.published_format import PublishedFormat
 
 
 HEADS = [1, 2, 4]
