@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from .family import Family
 
 
-def modules_in(package: str, path: Iterable[str]) -> list[ModuleType]:
+def found_modules(package: str, path: Iterable[str]) -> list[ModuleType]:
     """The modules of a package, in the order of their names."""
     return [import_module(f"{package}.{name}") for name in sorted(module.name for module in iter_modules(path))]
 
 
 def found_families() -> "list[Family]":
     """What the modules of this sub-package call `FAMILY`."""
-    return [module.FAMILY for module in modules_in(__name__, __path__) if hasattr(module, "FAMILY")]
+    return [module.FAMILY for module in found_modules(__name__, __path__) if hasattr(module, "FAMILY")]

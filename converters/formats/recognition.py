@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from .. import formats
 from ..engine.errors import CheckpointError, refuse
 from ..engine.json_objects import read_object
-from ..families import modules_in
+from ..families import found_modules
 from .published_format import PublishedFormat
 
 
@@ -144,7 +144,7 @@ def count_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
 
 def found_formats() -> Iterator[PublishedFormat]:
     """What the modules of this sub-package call `FORMAT`, or `FORMATS` where it is several."""
-    for module in modules_in(formats.__name__, formats.__path__):
+    for module in found_modules(formats.__name__, formats.__path__):
         if module.__name__ != __name__:
             yield from getattr(module, "FORMATS", [module.FORMAT] if hasattr(module, "FORMAT") else [])
 

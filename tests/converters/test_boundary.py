@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published import CONFIG, write_checkpoint
 from safetensors.torch import load_file, save_file
 
 from transformers_heterogeneous.converters import CheckpointError, checkpoint, convert, summarise, verify
 from transformers_heterogeneous.converters.engine.errors import MAX_LINE, refuse
+
+from .published import CONFIG, write_checkpoint
 
 
 INDEX, ROPE = "model.safetensors.index.json", CONFIG["rope_scaling"]

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from published import CONFIG, LAYERS, read_tensors, tensors_of, write_checkpoint
-from test_families import CHECKPOINTS, logits
 from typer.testing import CliRunner
 
 import transformers_heterogeneous
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.scripts.cli import app
+
+from .checkpoints import CHECKPOINTS, logits
+from .published import CONFIG, LAYERS, read_tensors, tensors_of, write_checkpoint
 
 
 Tensors = dict[str, torch.Tensor]

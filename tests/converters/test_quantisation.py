@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published import write_checkpoint
-from test_families import CHECKPOINTS
 
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
+
+from .checkpoints import CHECKPOINTS
+from .published import write_checkpoint
 
 
 UP = "backbone.layers.1.mixer.experts.{}.up_proj"

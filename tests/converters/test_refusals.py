@@ -7,18 +7,19 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
-import published
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published import CONFIG, write_checkpoint
 from safetensors.torch import save_file
 
 from transformers_heterogeneous.converters import CheckpointError, conversion, convert, summarise
 from transformers_heterogeneous.converters.engine import writing
 from transformers_heterogeneous.converters.engine.transfer import Move, carry_moves
 from transformers_heterogeneous.converters.formats import recognition
+
+from . import published
+from .published import CONFIG, write_checkpoint
 
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"

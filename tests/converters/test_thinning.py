@@ -4,12 +4,8 @@ import json
 import re
 from pathlib import Path
 
-import published
-import published_families as families
 import pytest
 import torch
-from published import DIALECTS, GLOBALS, LAYERS, assert_same_tensors, read_tensors, tensors_of, write_checkpoint
-from test_families import CHECKPOINTS, logits
 from typer.testing import CliRunner
 
 import transformers_heterogeneous  # noqa: F401  (registers the families)
@@ -17,6 +13,11 @@ from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.scripts.cli import app
+
+from . import published
+from . import published_families as families
+from .checkpoints import CHECKPOINTS, logits
+from .published import DIALECTS, GLOBALS, LAYERS, assert_same_tensors, read_tensors, tensors_of, write_checkpoint
 
 
 UNIFORM = {

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import write_checkpoint
 from safetensors.torch import save_file
-from test_families import CHECKPOINTS
-from toy_family import MXFP4, packed, random_tensors, stacked_experts, write_toy
 from typer.testing import CliRunner
 
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.scripts.cli import app
+
+from .checkpoints import CHECKPOINTS
+from .published import write_checkpoint
+from .toy_family import MXFP4, packed, random_tensors, stacked_experts, write_toy
 
 
 pytestmark = pytest.mark.usefixtures("toy")

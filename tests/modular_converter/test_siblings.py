@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from toybox import Toy, body, clean
 
 from transformers_heterogeneous.scripts.generate import generate_command
+
+from .toybox import Toy, body, clean
 
 
 PARENT = """

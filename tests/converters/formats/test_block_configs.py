@@ -5,11 +5,12 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from published import CONFIG, DIALECTS, write_checkpoint
-from test_families import CHECKPOINTS
 
 import transformers_heterogeneous as families
 from transformers_heterogeneous.converters import CheckpointError, convert, summarise
+
+from ..checkpoints import CHECKPOINTS
+from ..published import CONFIG, DIALECTS, write_checkpoint
 
 
 CONFIGS: dict[str, tuple[dict[str, Any], Any]] = {

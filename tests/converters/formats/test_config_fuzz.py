@@ -3,11 +3,9 @@
 import json
 from typing import Any
 
-import published_families as families
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from published import GLOBALS
 
 from transformers_heterogeneous.converters import CheckpointError
 from transformers_heterogeneous.converters.engine.json_objects import parse_object
@@ -18,6 +16,9 @@ from transformers_heterogeneous.converters.families import heterogeneous_nemotro
 from transformers_heterogeneous.converters.families.family import Family
 from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.converters.formats.published_format import PublishedFormat
+
+from .. import published_families as families
+from ..published import GLOBALS
 
 
 HEADS = [1, 2, 4]

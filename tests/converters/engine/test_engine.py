@@ -7,15 +7,11 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-import published
 import pytest
 import torch
-import toy_family
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published import assert_same_tensors, read_tensors
 from safetensors.torch import save_file
-from toy_family import MXFP4, ours, packed, random_tensors, stacked_experts, write_toy
 from typer.testing import CliRunner
 
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
@@ -27,6 +23,10 @@ from transformers_heterogeneous.converters.engine.pieces import keep, slice_tens
 from transformers_heterogeneous.converters.engine.progress import progress_bar
 from transformers_heterogeneous.converters.engine.rendering import render
 from transformers_heterogeneous.scripts.cli import app
+
+from .. import published, toy_family
+from ..published import assert_same_tensors, read_tensors
+from ..toy_family import MXFP4, ours, packed, random_tensors, stacked_experts, write_toy
 
 
 pytestmark = pytest.mark.usefixtures("toy")

@@ -5,12 +5,13 @@ import json
 import math
 
 import pytest
-from published import DECI, DIALECTS, TRAP
-from test_families import CHECKPOINTS
 
 from transformers import logging
 from transformers_heterogeneous.converters import CheckpointError
 from transformers_heterogeneous.converters.formats import recognition
+
+from ..checkpoints import CHECKPOINTS
+from ..published import DECI, DIALECTS, TRAP
 
 
 VALUES = [None, -1, 0, math.nan, "abc", [3], ["x"] * 5, {"a": 1}, True, 10**30]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import read_tensors, write_checkpoint
-from toy_family import ours, random_tensors, write_toy
 
 from transformers_heterogeneous.converters import CheckpointError, convert, verification, verify
 from transformers_heterogeneous.converters.engine import writing
+
+from ..published import read_tensors, write_checkpoint
+from ..toy_family import ours, random_tensors, write_toy
 
 
 pytestmark = pytest.mark.usefixtures("toy")

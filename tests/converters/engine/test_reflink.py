@@ -6,14 +6,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import published
 import pytest
 import torch
-from published import assert_same_tensors, read_tensors, write_checkpoint
-from toy_family import ours, random_tensors, write_toy
 
 from transformers_heterogeneous.converters import CheckpointError, convert
 from transformers_heterogeneous.converters.engine.transfer import Move, joined, whole_blocks
+
+from .. import published
+from ..published import assert_same_tensors, read_tensors, write_checkpoint
+from ..toy_family import ours, random_tensors, write_toy
 
 
 MAKERS = {"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "btrfs": ["mkfs.btrfs", "-q"]}

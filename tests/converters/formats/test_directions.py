@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import assert_same_tensors, read_tensors
-from test_families import logits
-from test_there_and_back import DATA, SOURCES, write
 
 from transformers_heterogeneous.configuration_heterogeneous_llama import ffn_mult_to_intermediate_size
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.converters.origin import ORIGIN
 from transformers_heterogeneous.scripts.cli import FORMATS_HELP
+
+from ..checkpoints import logits
+from ..published import assert_same_tensors, read_tensors
+from .test_there_and_back import DATA, SOURCES, write
 
 
 FORMATS_OF = {

@@ -5,18 +5,28 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import published
-import published_families
 import pytest
 import torch
-from published import DECI, DECI_LAYERS, DIALECTS, GLOBALS, LAYERS, TRAP, assert_same_tensors, read_tensors, tensors_of
-from test_families import CHECKPOINTS
 
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import convert, verify
 from transformers_heterogeneous.converters.engine.json_objects import parse_object
 from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.converters.origin import ORIGIN
+
+from .. import published, published_families
+from ..checkpoints import CHECKPOINTS
+from ..published import (
+    DECI,
+    DECI_LAYERS,
+    DIALECTS,
+    GLOBALS,
+    LAYERS,
+    TRAP,
+    assert_same_tensors,
+    read_tensors,
+    tensors_of,
+)
 
 
 UNIFORM = {
@@ -36,7 +46,7 @@ LLAMAS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "llama, per_layer_config": (SKIPS, tensors_of([LAYERS[0], LAYERS[1]])),
 }
 SOURCES = LLAMAS | {name: (checkpoint.config, checkpoint.tensors) for name, checkpoint in CHECKPOINTS.items()}
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 CARD = "---\nlicense: mit\n---\r\n# Title\n\n| a | b |\n"
 
 

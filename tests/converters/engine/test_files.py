@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from published import write_checkpoint
 from typer.testing import CliRunner
 
 from transformers_heterogeneous.converters import CheckpointError, convert, summarise, verify
 from transformers_heterogeneous.converters.engine import files as opened
 from transformers_heterogeneous.scripts.cli import app
+
+from ..published import write_checkpoint
 
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and devices are files on POSIX systems")

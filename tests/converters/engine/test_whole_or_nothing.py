@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import assert_same_tensors, read_tensors, write_checkpoint
-from toy_family import ours, random_tensors, stacked_experts, write_toy
 
 from transformers_heterogeneous.converters import CheckpointError, convert
 from transformers_heterogeneous.converters.engine import staging, writing
 from transformers_heterogeneous.converters.engine.headers import TensorEntry, make_header
 from transformers_heterogeneous.scripts.bench_convert import START
+
+from ..published import assert_same_tensors, read_tensors, write_checkpoint
+from ..toy_family import ours, random_tensors, stacked_experts, write_toy
 
 
 pytestmark = pytest.mark.usefixtures("toy")
