@@ -104,12 +104,12 @@ def verify(
     sides = [read_side(folder) for folder in folders]
     if len({side.config.num_hidden_layers for side in sides}) > 1:
         sides = [without_empty_layers(side) for side in sides]
-    sides = [replace(side, tensors=single_tensors(side)) for side in sides]
+    tensors = [single_tensors(side) for side in sides]
     dequantised = None
     for at, name in enumerate((first, second)):
         if is_quantised(sides[at]) and sides[1 - at].method is None:
-            sides[at], dequantised = unpacked(sides[at], sides[1 - at]), str(name)
-    tensors = [side.tensors for side in sides]
+            sides[at], dequantised = unpacked(sides[at], tensors[at], sides[1 - at]), str(name)
+            tensors[at] = sides[at].tensors
     with held(folders[0], sides[0].weights.stamps) as one, held(folders[1], sides[1].weights.stamps) as other:
         files = [one.readings, other.readings]
         digests = all_digests(tensors, files, jobs)
@@ -143,13 +143,13 @@ def is_quantised(side: Checkpoint) -> bool:
     return side.method == "mxfp4" or (side.method == "modelopt" and any(map(is_scale, side.tensors)))
 
 
-def unpacked(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
+def unpacked(checkpoint: Checkpoint, tensors: Tensors, other: Checkpoint) -> Checkpoint:
     """A checkpoint with what is quantised as numbers, in the other's dtype."""
     assert checkpoint.method is not None
     config = deepcopy(checkpoint.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    tensors = dequantise_all(checkpoint.tensors, checkpoint.method, DTYPES[dtype_of(other.config)])
+    tensors = dequantise_all(tensors, checkpoint.method, DTYPES[dtype_of(other.config)])
     return replace(checkpoint, config=config, tensors=dict(sorted(tensors.items())))
 
 
@@ -232,7 +232,7 @@ def quantisation_differences(first: Checkpoint, second: Checkpoint) -> Iterator[
     """What ModelOpt's files say differently, but for who wrote them."""
     said = [read_hf_quant_config(side.folder) for side in (first, second)]
     mapped = [
-        None if members is None else without(side.modules_in(members), "producer")
+        None if members is None else without(side.modules_in(members, "modelopt"), "producer")
         for side, members in zip((first, second), said, strict=True)
     ]
     yield from value_differences("hf_quant_config", *mapped)

@@ -21,6 +21,8 @@ SCALE_NAMES = (
 )
 # Those of them that a weight is multiplied with; the others are of what is computed, and of the cache
 WEIGHT_SCALES = ("weight_scale", "weight_scale_inv", "weight_scale_2")
+# Methods whose tensors can be stacked, split and dequantised
+COMPUTABLE = ("modelopt", "mxfp4")
 Names = Mapping[str, tuple[str, ...]]
 
 
@@ -156,3 +158,17 @@ def are_floats(tensor: TensorPlan) -> bool:
 
 def module_of(weight: str) -> str:
     return weight.removesuffix(".weight")
+
+
+def module_in(tensor: str, num_dims: int) -> str:
+    """
+    The module that a tensor, or a companion of it, belongs to. Experts that are stacked have none of their own and are
+    called by the name of the tensor.
+    """
+    for suffix in (BLOCKS, SCALES, *(f"_{scale}" for scale in SCALE_NAMES)):
+        if tensor.endswith(suffix):
+            return tensor.removesuffix(suffix)
+    if num_dims >= 3 and not tensor.endswith(".weight"):
+        return tensor
+    owner, _, _ = tensor.partition(".weight.")  # bitsandbytes: `<module>.weight.absmax`
+    return tensor.rpartition(".")[0] if owner == tensor else owner

@@ -3,17 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from ..engine.errors import CheckpointError
 from ..engine.pieces import TensorPlan
 from ..engine.plan import NamedTensor
 
 
 # The number of a layer and the sub-module in it, in a family's names
 IN_LAYER = re.compile(r"model\.layers\.(?P<number>\d+)(?:\.(?P<module>[^.]+)|$)")
-# What speaks of numbered layers, be it a name, a glob or a regular expression
-NUMBERED = re.compile(r"layers\W*\d")
-OTHER_LAYERS = ("mtp.",)  # have numbers of their own
-EVERY_LAYER = "model.layers.*"
 Place = tuple[int, str]
 OUTSIDE: Place = (-1, "")
 
@@ -35,15 +30,10 @@ def renumbered(name: str, numbers: Mapping[int, int]) -> str:
 
     Args:
         numbers: Old number -> new number; empty where all stay the same.
-
-    Raises:
-        CheckpointError: where it is a pattern of numbers.
     """
-    if not numbers or name.startswith((*OTHER_LAYERS, EVERY_LAYER)) or not NUMBERED.search(name):
-        return name
     match = IN_LAYER.match(name)
-    if match is None:
-        raise CheckpointError(f"{name!r} speaks of layers by number and cannot follow when layers are renumbered")
+    if not numbers or match is None:
+        return name
     layer = int(match["number"])
     start, end = match.span("number")
     return f"{name[:start]}{numbers[layer]}{name[end:]}" if layer in numbers else ""

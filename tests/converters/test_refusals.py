@@ -190,8 +190,8 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "no attention": (no_attention, ["attention", "at least one layer"]),
     "quantised in an unknown way": (
-        lambda folder: configure(folder, quantization_config={"quant_method": "gptq"}),
-        ["quantization_config", "gptq", "modelopt", "mxfp4"],
+        lambda folder: configure(folder, quantization_config={"quant_method": 4}),
+        ["quantization_config", "quant_method = 4", "a name such as 'modelopt' is needed"],
     ),
 }
 

@@ -254,11 +254,14 @@ class TestEmptyLayers:
         assert_same_tensors(read_tensors(tmp_path / "back"), read_tensors(source))
 
     @pytest.mark.parametrize("name", ["backbone.layers.3*", r"re:.*layers\.3\..*", "model.layers.[3]"])
-    def test_patterns_of_numbers_cannot_follow(self, name, tmp_path):
+    def test_patterns_of_numbers_are_written_out(self, name, tmp_path):
         source = self.quantised(tmp_path / "source", name)
-        words = "quantization_config.ignore: .*cannot follow when layers are renumbered: leave out --drop-empty-layers"
-        with pytest.raises(CheckpointError, match=words):
-            convert(source, tmp_path / "short", drop_empty_layers=True)
+        convert(source, tmp_path / "short", drop_empty_layers=True)
+        found = config_of(tmp_path / "short")["quantization_config"]["ignore"]
+        projections = [f"mixer.{name}_proj" for name in "koqv"]
+        assert sorted(found) == [f"model.layers.2.{name}" for name in [*projections, "norm"]]
+        assert verify(source, tmp_path / "short").same
+        assert convert(tmp_path / "short", tmp_path / "back", to="anymodel").restored
 
 
 class TestCommand:
