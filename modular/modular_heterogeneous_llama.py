@@ -46,15 +46,13 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .modular_block_configs import drop_remote_code_keys, read_block_configs
-from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedConfig,
-    HeterogeneousPreTrainedModel,
-)
+from .modular_fused_blocks import FusedBlocksPreTrainedModel
+from .modular_heterogeneous import FusedBlocksConfig
+from .modular_pretrained_model import HeterogeneousGenerationMixin
 
 
 @strict
-class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
+class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
     r"""
     Config of a Llama whose layers may differ. All fields of [`LlamaConfig`] keep their meaning; those below may be lists
     with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
@@ -344,7 +342,7 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
         return hidden_states
 
 
-class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, HeterogeneousPreTrainedModel):
+class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, FusedBlocksPreTrainedModel):
     pass
 
 

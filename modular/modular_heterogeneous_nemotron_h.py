@@ -39,12 +39,7 @@ from transformers.models.nemotron_h.modeling_nemotron_h import (
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, logging
 
-from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedConfig,
-    HeterogeneousPreTrainedModel,
-    LoadOnlyRenaming,
-)
+from .modular_heterogeneous import HeterogeneousPreTrainedConfig
 from .modular_nemotron_h_layers import (
     BLOCK_TYPES,
     PATTERN_BLOCK_TYPES,
@@ -53,6 +48,7 @@ from .modular_nemotron_h_layers import (
     read_block_configs,
     read_block_types,
 )
+from .modular_pretrained_model import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel, LoadOnlyRenaming
 
 
 logger = logging.get_logger(__name__)

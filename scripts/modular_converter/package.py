@@ -50,10 +50,11 @@ __all__ = [{exported}]
 
 @dataclass(frozen=True)
 class Family:
-    """What one shard adds to the package."""
+    """What one shard adds to the package: public names by module, the config of its models, configs with a model type."""
 
     modules: Mapping[str, tuple[str, ...]]
     config: str
+    configs: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,7 +82,7 @@ def render_package(families: Iterable[Family], folder: str) -> str:
         parents_version=installed_version("transformers"),
         autos=", ".join(sorted(autos)),
         imports="\n".join(imports),
-        configs=_elements([name for name in names if name.endswith("Config")]),
+        configs=_elements(sorted(name for each in families for name in each.configs)),
         models="".join(lines),
         quantizer_mapping=_QUANTIZER_MAPPING if quantizers else "",
         quantizers="".join(f"    AUTO_QUANTIZER_MAPPING[{name}.quant_method] = {name}\n" for name in quantizers),
