@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
-from .family import Family
+from .engine.errors import CheckpointError
+from .families.family import Family
 
 
 # What the name of a class ends in -> transformers' class that finds it

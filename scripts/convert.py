@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from transformers_heterogeneous.converters import CheckpointError, Report
-from transformers_heterogeneous.converters.plan import NamedTensor
-from transformers_heterogeneous.converters.staging import staging_of
+from transformers_heterogeneous.converters.engine.plan import NamedTensor
+from transformers_heterogeneous.converters.engine.staging import staging_of
 
 
 MAX_LINES = 10  # of tensors for one reason; --json names them all

@@ -7,11 +7,12 @@ import sys
 
 import pytest
 import torch
-from published import LAYERS, tensors_of, write_checkpoint
 from safetensors.torch import load_file
-from test_families import CHECKPOINTS, TOKENS, logits
 
 from transformers_heterogeneous.converters import CheckpointError, convert
+
+from .checkpoints import CHECKPOINTS, TOKENS, logits
+from .published import LAYERS, tensors_of, write_checkpoint
 
 
 # One of each family -> the heads that its code has

@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
-from test_every_family import CACHES, FAMILIES, every_family, greedy, made_of
 
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.cache_utils import get_layer_types_and_kwargs
+
+from .test_every_family import CACHES, FAMILIES, every_family, greedy, made_of
 
 
 WINDOWED = ("llama", "gpt_oss")

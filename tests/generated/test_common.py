@@ -7,10 +7,11 @@ from inspect import signature
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_every_family import FAMILIES, every_family, every_kind, greedy
 
 from transformers import DynamicCache, QuantizedCache, StaticCache
 from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
+
+from .test_every_family import FAMILIES, every_family, every_kind, greedy
 
 
 TIES = {"llama": True, "gpt_oss": True, "granite_moe_hybrid": True, "nemotron_h": False}

@@ -6,12 +6,13 @@ import pickle
 
 import pytest
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
-from small import BASE, MIXED, THINNED
 
 from transformers import AutoConfig, LlamaConfig
 from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.configuration_utils import get_head_shapes
 from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaModel
+
+from .small import BASE, MIXED, THINNED
 
 
 def make(**changes) -> HeterogeneousLlamaConfig:

@@ -9,8 +9,6 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors.torch import save_file
-from small_gpt_oss import BASE, CAUSAL, KINDS, MIXED, PARENT, PARENT_CONFIG, PUZZLE, THINNED, UNIFORM, WINDOWED, build
-from stock_gpt_oss import StockModel
 
 import transformers.integrations.mxfp4
 from transformers import (
@@ -36,6 +34,9 @@ from transformers_heterogeneous import (
     HeterogeneousGptOssMxfp4HfQuantizer,
     register,
 )
+
+from .small_gpt_oss import BASE, CAUSAL, KINDS, MIXED, PARENT, PARENT_CONFIG, PUZZLE, THINNED, UNIFORM, WINDOWED, build
+from .stock_gpt_oss import StockModel
 
 
 DATA = Path(__file__).parent.parent / "data"

@@ -7,7 +7,13 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors.torch import load_file
-from small_granite_moe_hybrid import (
+
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
+from transformers.cache_utils import get_layer_types_and_kwargs
+from transformers.models.granitemoehybrid.modeling_granitemoehybrid import load_balancing_loss_func
+from transformers_heterogeneous import HeterogeneousGraniteMoeHybridModel
+
+from .small_granite_moe_hybrid import (
     ATTENTION,
     CAUSAL,
     CONFIG,
@@ -21,12 +27,7 @@ from small_granite_moe_hybrid import (
     WITHOUT_ROPE,
     build,
 )
-from stock_granite_moe_hybrid import StockModel
-
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
-from transformers.cache_utils import get_layer_types_and_kwargs
-from transformers.models.granitemoehybrid.modeling_granitemoehybrid import load_balancing_loss_func
-from transformers_heterogeneous import HeterogeneousGraniteMoeHybridModel
+from .stock_granite_moe_hybrid import StockModel
 
 
 ALL_MAMBA = {name: value for name, value in UNIFORM.items() if name != "layer_types"}  # the parent's default

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from small import KINDS, MIXED, THINNED, UNIFORM, build
-from stock import StockModel
 
 from transformers import (
     AutoModelForCausalLM,
@@ -21,6 +19,9 @@ from transformers_heterogeneous import (
     HeterogeneousLlamaForSequenceClassification,
     HeterogeneousLlamaForTokenClassification,
 )
+
+from .small import KINDS, MIXED, THINNED, UNIFORM, build
+from .stock import StockModel
 
 
 def kinds(*names: str):

@@ -8,8 +8,6 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors.torch import load_file, save_file
-from small_nemotron_h import BASE, KINDS, MIXED, PUZZLE, UNIFORM, build
-from stock_nemotron_h import StockModel
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, NemotronHConfig, NemotronHForCausalLM
 from transformers.cache_utils import get_layer_types_and_kwargs
@@ -20,6 +18,9 @@ from transformers_heterogeneous import (
     HeterogeneousNemotronHModel,
 )
 from transformers_heterogeneous.converters import summarise, verify
+
+from .small_nemotron_h import BASE, KINDS, MIXED, PUZZLE, UNIFORM, build
+from .stock_nemotron_h import StockModel
 
 
 DATA = Path(__file__).parent.parent / "data"

@@ -4,11 +4,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from toybox import Toy
 
 from transformers_heterogeneous.scripts.generate import check_command, generate_command
 from transformers_heterogeneous.scripts.modular_converter import source
 from transformers_heterogeneous.scripts.modular_converter.lock import NAME, Recorded, read_lock, render_lock
+
+from .toybox import Toy
 
 
 PARENT = """\

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from toybox import Toy, body, clean
 
 from transformers_heterogeneous.scripts.generate import generate_command
 from transformers_heterogeneous.scripts.modular_converter.run import expand
+
+from .toybox import Toy, body, clean
 
 
 PARENT = """

@@ -10,9 +10,7 @@ from transformers_heterogeneous.scripts.modular_converter import source
 from transformers_heterogeneous.scripts.modular_converter.lock import NAME, read_lock
 from transformers_heterogeneous.scripts.rebase import rebase_command
 
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "modular_converter"))
-from toybox import Toy
+from ..modular_converter.toybox import Toy
 
 
 PARENT = """\
