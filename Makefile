@@ -48,7 +48,6 @@ rebase-history: $(READY)  ## `hetero rebase` over transformers' own shards, 5.22
 
 bench: $(READY)  ## Measure against the parents, as ratios in one run
 	$(BIN)/python -m transformers_heterogeneous.scripts.bench
-	$(BIN)/python -m transformers_heterogeneous.scripts.bench_convert
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -8,6 +8,12 @@ its `__init__`, and imports from its sub-packages what each command asks for.
 import sys
 
 
+TYPE_CHECKING = False  # that of `typing`, whose import would cost every Python that starts a millisecond
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
 STOPPED = 130  # what shells say of a command that Ctrl-C ended
 
 
@@ -38,6 +44,52 @@ def run() -> None:
     from transformers_heterogeneous.scripts.cli import app
 
     app()
+
+
+def autoload() -> None:
+    """Register the families as soon as transformers is imported: what `hetero autoload` and `hetero run` start Python with."""
+    if "transformers" in sys.modules:
+        register()
+    elif not any(isinstance(finder, AtImport) for finder in sys.meta_path):
+        sys.meta_path.insert(0, AtImport())
+
+
+def register() -> None:
+    """Import the package, which registers; where it cannot be, the program goes on without it, and says so."""
+    try:
+        import transformers_heterogeneous  # noqa: F401
+    except ImportError as error:
+        print(f"hetero: the families are not registered: {error}", file=sys.stderr)
+
+
+class AtImport:
+    """A finder that finds nothing itself: it lets what is executed as `transformers` be followed by `register`. That may be
+    looked for any number of times before it is imported."""
+
+    looking = False
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        if name != "transformers" or self.looking:
+            return None
+        from importlib.util import find_spec
+
+        self.looking = True
+        try:
+            spec = find_spec(name)
+        finally:
+            self.looking = False
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = self.followed(spec.loader.exec_module)  # type: ignore[method-assign, assignment]
+        return spec
+
+    def followed(self, execute: "Callable[[ModuleType], None]") -> "Callable[[ModuleType], None]":
+        def exec_module(module: "ModuleType") -> None:
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+            execute(module)
+            register()
+
+        return exec_module
 
 
 if __name__ == "__main__":

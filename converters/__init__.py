@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .conversion import Report, convert
-    from .errors import CheckpointError
+    from .engine.errors import CheckpointError
     from .summary import LayerSummary, ModelSummary, summarise
     from .verification import Comparison, verify
 
 
 HOMES = {
-    "CheckpointError": "errors",
+    "CheckpointError": "engine.errors",
     "Comparison": "verification",
     "LayerSummary": "summary",
     "ModelSummary": "summary",

@@ -2,29 +2,34 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
-from .errors import refuse
-from .family import Family, Shape
-from .pieces import FLOATS, FP8, PACKED, TensorPlan
-from .quantisation import (
+from .engine.errors import refuse
+from .engine.headers import Shape
+from .engine.pieces import FLOATS, FP8, PACKED, TensorPlan
+from .engine.quantised import (
     BLOCKS,
+    COMPUTABLE,
     SCALE_NAMES,
     is_mxfp4,
+    is_scale,
     missing_scales,
+    module_in,
     mxfp4_shapes,
     scale_name,
     scale_shapes,
     weight_shapes,
 )
+from .families.family import Family
 
 
 @dataclass(frozen=True)
 class Form:
-    """The shapes and dtypes that a tensor may have."""
+    """The shapes and dtypes that a tensor may have; `None` where it may have any."""
 
-    shapes: Collection[Shape]
-    dtypes: tuple[str, ...] = FLOATS
+    shapes: Collection[Shape] | None
+    dtypes: tuple[str, ...] | None = FLOATS
 
 
 def check_tensors(
@@ -79,7 +84,53 @@ def expected_forms(
             forms |= modelopt_forms(name, shape, tensors)
         else:
             forms[name] = Form([shape])
-    return forms
+    return forms if method in (None, *COMPUTABLE) else with_companions(forms, shapes, tensors)
+
+
+def with_companions(
+    forms: Mapping[str, Form], shapes: Mapping[str, Shape], tensors: Mapping[str, TensorPlan]
+) -> dict[str, Form]:
+    """
+    The forms where the method is none of those that are known here: a weight beside which something stands may be in any,
+    or be replaced by what holds its numbers, and what stands there too.
+    """
+    beside = companions(shapes, tensors)
+    replaced = {weight for name, weight in beside.items() if may_hold(tensors[name], shapes.get(weight, ()))}
+    gone = {weight for weight in replaced if weight not in tensors}
+    anything = [*beside, *(weight for weight in beside.values() if weight in tensors)]
+    return {name: form for name, form in forms.items() if name not in gone} | dict.fromkeys(anything, Form(None, None))
+
+
+def may_hold(tensor: TensorPlan, shape: Shape) -> bool:
+    """Whether a tensor has room for the numbers of a weight of this shape: at least a bit for each, and no scales."""
+    return tensor.dtype not in FLOATS and 8 * tensor.num_bytes >= prod(shape)
+
+
+def companions(shapes: Mapping[str, Shape], tensors: Mapping[str, TensorPlan]) -> dict[str, str]:
+    """Tensors that the model does not have, and that stand beside a weight or in its place -> that weight, or the module
+    that a scale lies in."""
+    modules = {name[:end] for name in shapes for end, letter in enumerate(name) if letter == "."}
+    found: dict[str, str] = {}
+    for name in tensors.keys() - shapes.keys():
+        module = module_in(name, 0)
+        matrices = [name for name in (f"{module}.weight", module, *stems(name)) if len(shapes.get(name, ())) > 1]
+        if matrices:
+            found[name] = matrices[0]
+        elif is_scale(name) and module in modules:
+            found[name] = module
+    return found
+
+
+def stems(name: str) -> Iterator[str]:
+    """What a name is a longer form of, where its last words have been added."""
+    while (name := name.rpartition("_")[0]).rpartition(".")[2]:
+        yield name
+
+
+def quantised_tensors(tensors: Mapping[str, TensorPlan], family: Family, config: Any) -> set[str]:
+    """Those that a method which is not known here has made or changed."""
+    beside = companions(as_found(family.tensor_shapes(config), family.stacked(config), tensors), tensors)
+    return beside.keys() | (set(beside.values()) & tensors.keys())
 
 
 def modelopt_forms(name: str, shape: Shape, tensors: Mapping[str, TensorPlan]) -> dict[str, Form]:
@@ -93,8 +144,8 @@ def modelopt_forms(name: str, shape: Shape, tensors: Mapping[str, TensorPlan]) -
 
 
 def lacking(expected: Mapping[str, Form], tensors: Mapping[str, TensorPlan]) -> Iterator[str]:
-    for name in expected:
-        if name in tensors and PACKED in expected[name].dtypes and FP8 in expected[name].dtypes:
+    for name, form in expected.items():
+        if name in tensors and form.dtypes is not None and {PACKED, FP8} <= set(form.dtypes):
             yield from missing_scales(name, tensors[name].dtype, tensors)
 
 
@@ -110,14 +161,15 @@ def tensor_problems(
         if name not in allowed:
             yield f"{place} is unexpected: the model has no such tensor (shape {list(tensor.shape)})"
             continue
-        if tensor.shape not in allowed[name].shapes:
-            yield f"{place} has shape {list(tensor.shape)}, expected {in_words(allowed[name].shapes)}"
-        if tensor.dtype not in allowed[name].dtypes:
-            yield f"{place} has dtype {tensor.dtype}, allowed are {', '.join(allowed[name].dtypes)}"
+        shapes, dtypes = allowed[name].shapes, allowed[name].dtypes
+        if shapes is not None and tensor.shape not in shapes:
+            yield f"{place} has shape {list(tensor.shape)}, expected {in_words(shapes)}"
+        if dtypes is not None and tensor.dtype not in dtypes:
+            yield f"{place} has dtype {tensor.dtype}, allowed are {', '.join(dtypes)}"
 
 
-def in_words(shapes: Collection[Shape]) -> str:
-    return " or ".join(str(list(shape)) for shape in sorted(shapes))
+def in_words(shapes: Collection[Shape] | None) -> str:
+    return " or ".join(str(list(shape)) for shape in sorted(shapes or ()))
 
 
 def quantised_remedy(tensors: Mapping[str, TensorPlan]) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from .errors import refuse
-from .files import is_own
-from .weights import INDEX, PICKLES
+from .engine.errors import refuse
+from .engine.files import is_own
+from .engine.weights import INDEX, PICKLES
 
 
 MAX_CARRIED_BYTES = 100 * 2**20

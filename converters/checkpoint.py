@@ -3,28 +3,27 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .agreement import check_tensors
-from .errors import CheckpointError
-from .expression import without
-from .family import PublishedFormat
-from .formats import config_file, family_config, model_fields, read_config
-from .layers import Place, places, renumbered
-from .pieces import TensorPlan
-from .plan import NamedTensor, left_out, read_tensors, unused_tensors
+from .engine.errors import CheckpointError
+from .engine.pieces import TORCH_DTYPES, TensorPlan
+from .engine.plan import NamedTensor, read_tensors, unused_tensors
+from .engine.quantised import has_quantised_weights, is_scale
+from .engine.weights import Weights, read_weights
+from .families.layers import Place, left_out, places, renumbered
+from .formats.expression import without
+from .formats.published_format import PublishedFormat
+from .formats.recognition import config_file, family_config, model_fields, read_config
 from .quantisation import (
-    ModuleNames,
-    has_quantised_weights,
-    is_scale,
+    Modules,
+    in_modules,
+    modules_of,
     quantisation_method,
-    rename_modules,
-    with_beginning,
-    with_sorted_names,
+    with_words,
 )
-from .rendering import TORCH_DTYPES
-from .weights import Weights, read_weights
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,16 @@ class Checkpoint:
     unused: Mapping[str, NamedTensor]
     numbers: Mapping[int, int] = field(default_factory=dict)
 
-    def module_in(self, name: str) -> str:
-        """The family's name of a module of the files, or a pattern of such names; "" of what is not there any more."""
-        return renumbered(with_beginning(name, self.published.names), self.numbers)
+    @cached_property
+    def modules(self) -> Modules:
+        """Those that hold tensors."""
+        first = {new: old for old, new in self.numbers.items()}
+        named = ((tensor.pieces[0].tensor, renumbered(name, first), tensor) for name, tensor in self.tensors.items())
+        return modules_of(named, self.groups)
+
+    def module_in(self, pattern: str) -> str:
+        """What the family may call a module of the files, or a pattern of such; "" of what is not there any more."""
+        return renumbered(with_words(pattern, self.published.names), self.numbers)
 
     def model_fields(self) -> dict[str, Any]:
         """
@@ -67,13 +73,12 @@ class Checkpoint:
         """
         fields = model_fields(self.config)
         if "quantization_config" in fields:
-            fields["quantization_config"] = self.modules_in(fields["quantization_config"])
+            fields["quantization_config"] = self.modules_in(fields["quantization_config"], self.method)
         return {**fields, "dtype": fields.get("dtype") or self.dtype_of_tensors}
 
-    def modules_in(self, quantisation: Any) -> Any:
-        """A quantisation config with modules under the family's names, experts singly, lists of names in their order."""
-        names = ModuleNames(self.module_in, {}, self.groups, {}, self.published.names)
-        return with_sorted_names(rename_modules(quantisation, names.renamed))
+    def modules_in(self, quantisation: Any, method: str | None) -> Any:
+        """What a quantisation config says of the modules, under the family's names, experts singly."""
+        return in_modules(quantisation, self.modules, method or "", self.module_in)
 
     @property
     def dtype_of_tensors(self) -> str | None:
@@ -112,7 +117,7 @@ def read_checkpoint(folder: Path, dtype: str | None = None, by_scales: bool = Fa
     names = {**published.names, **published.family.fused_names(config)}
     tensors, dropped = read_tensors(weights, names, published.dropped)
     tensors, skipped = left_out(tensors, skipped_places(published, config_dict, config))
-    unused = unused_tensors(tensors, published.unused)
+    unused = unused_tensors(tensors, published.family.unused)
     if method is None and by_scales and has_quantised_weights(tensors):
         method = "modelopt"
     check_tensors(str(folder), tensors, unused, published.family, config, method)

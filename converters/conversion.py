@@ -9,16 +9,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .arithmetic import compute
 from .carried import LeftBehind
 from .checkpoint import read_checkpoint
-from .errors import CheckpointError, reading
-from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
-from .layout import Experts, parse_size
-from .outline import Outline, Wishes, outline
-from .plan import NamedTensor, WeightsPlan
-from .progress import progress_bar
-from .sources import Source, held
-from .staging import (
+from .engine.errors import CheckpointError, reading
+from .engine.layout import Experts, parse_size
+from .engine.plan import NamedTensor, WeightsPlan
+from .engine.progress import progress_bar
+from .engine.sources import Source, held
+from .engine.staging import (
     FILES,
     check_target,
     num_bytes_free,
@@ -29,9 +28,11 @@ from .staging import (
     staging_of,
     write_text,
 )
-from .stamps import stamp_of
-from .transfer import Link, can_share
-from .writing import Written, check_written, num_shareable, write_files
+from .engine.stamps import stamp_of
+from .engine.transfer import Link, can_share
+from .engine.writing import Written, check_written, num_shareable, write_files
+from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
+from .outline import Outline, Wishes, outline
 
 
 CONFIG = "config.json"
@@ -261,7 +262,7 @@ def carry_out(planned: Outline, target: Path, link: Link, jobs: int) -> dict[str
         remove_others(folder, {file.name for file in files})
         write_beside(planned, folder)
         with progress_bar(planned.weights.num_bytes) as advance:
-            written = write_files(files, source, folder, link, jobs, advance)
+            written = write_files(files, source, folder, link, jobs, compute, advance)
         check_written(files, folder)
         write_text(folder / CONFIG, planned.texts[CONFIG])
     return written

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from .checkpoint import Checkpoint
-from .errors import CheckpointError, refuse
-from .formats import UNREADABLE
+from .engine.errors import CheckpointError, refuse
+from .formats.recognition import UNREADABLE
 from .thinning import read_numbers
 
 

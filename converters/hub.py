@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .carried import LEFT_BEHIND, OTHER_WEIGHTS
-from .errors import CheckpointError
-from .headers import LENGTH, header_length
-from .weights import read_weights
+from .engine.errors import CheckpointError
+from .engine.headers import LENGTH, header_length
+from .engine.weights import read_weights
 
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

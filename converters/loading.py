@@ -9,8 +9,8 @@ from typing import Any
 from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from .family import PublishedFormat
-from .formats import UNREADABLE
+from .formats.published_format import PublishedFormat
+from .formats.recognition import UNREADABLE
 from .quantisation import read_hf_quant_config
 
 

@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from . import formats
 from .checkpoint import Checkpoint
-from .errors import CheckpointError
-from .family import Family, PublishedFormat
-from .files import read_file
-from .json_objects import MAX_JSON_BYTES, parse_object
-from .layers import place_in
-from .layout import Experts
-from .plan import inverted, renamed
-from .quantisation import BLOCKS, HF_QUANT_CONFIG, read_hf_quant_config
+from .engine.errors import CheckpointError
+from .engine.files import read_file
+from .engine.json_objects import MAX_JSON_BYTES, parse_object
+from .engine.layout import Experts, regroup
+from .engine.plan import inverted, renamed
+from .engine.quantised import BLOCKS
+from .families.family import Family
+from .families.layers import place_in, renumbered
+from .formats import recognition
+from .formats.published_format import PublishedFormat
+from .quantisation import HF_QUANT_CONFIG, read_hf_quant_config
 from .thinning import numbers_without_empty, shortened, with_numbers
 
 
@@ -167,18 +169,29 @@ def past_of(source: Checkpoint, origin: Origin) -> Past | None:
     """The origin of a checkpoint, where it describes the same model still; at most empty layers are not there any more."""
     try:
         published, config_dict = format_of(origin, source.published.family)
-        whole = formats.family_config(published, config_dict, ORIGIN)
-        then = replace(source, published=published, config=whole, numbers={})
+        whole = recognition.family_config(published, config_dict, ORIGIN)
+        then = as_published(replace(source, published=published, config=whole, numbers={}), origin)
         if then.model_fields() != source.model_fields():
             if not (numbers := numbers_without_empty(whole)):
                 return None
-            then = replace(then, config=shortened(whole, numbers, published.family), numbers=numbers)
+            shorter = shortened(whole, numbers, published.family)
+            then = as_published(replace(source, published=published, config=shorter, numbers=numbers), origin)
             if then.model_fields() != source.model_fields():
                 return None
         past = Past(origin, whole, config_dict, then.numbers, quantisation_of(origin, then, source))
         return checked(past, source, published)
     except CheckpointError:
         return None  # what cannot be read does not hold
+
+
+def as_published(source: Checkpoint, origin: Origin) -> Checkpoint:
+    """A checkpoint as if its files were those of the origin: their names, and experts as they lay in them."""
+    back = inverted(origin.names)
+    first_numbers = {new: old for old, new in source.numbers.items()}
+    tensors = regroup(source.tensors, source.groups, origin.experts).tensors
+    names = {name: renamed(renumbered(name, first_numbers), back) for name in tensors}
+    pieces = {name: replace(tensor.pieces[0], tensor=names[name]) for name, tensor in tensors.items()}
+    return replace(source, tensors={name: replace(tensor, pieces=(pieces[name],)) for name, tensor in tensors.items()})
 
 
 def quantisation_of(origin: Origin, then: Checkpoint, source: Checkpoint) -> str | None:
@@ -193,7 +206,8 @@ def quantisation_of(origin: Origin, then: Checkpoint, source: Checkpoint) -> str
         return None
     try:
         before = parse_object(text.encode("utf-8", "surrogatepass"), ORIGIN)
-        return text if then.modules_in(before) == source.modules_in(now) else None
+        same = then.modules_in(before, "modelopt") == source.modules_in(now, "modelopt")
+        return text if same else None
     except CheckpointError:
         return None
 
@@ -201,7 +215,7 @@ def quantisation_of(origin: Origin, then: Checkpoint, source: Checkpoint) -> str
 def format_of(origin: Origin, family: Family) -> tuple[PublishedFormat, dict[str, Any]]:
     """The format of an origin, and its config.json; a `CheckpointError` where they do not belong together."""
     config_dict = parse_object(origin.config.encode("utf-8", "surrogatepass"), ORIGIN)
-    published = formats.recognise(config_dict, ORIGIN)
+    published = recognition.recognise(config_dict, ORIGIN)
     if published.name != origin.format or published.family is not family or published.write_config is None:
         raise CheckpointError(f"{ORIGIN}: is not in the format {origin.format}")
     return published, config_dict

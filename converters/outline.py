@@ -1,32 +1,44 @@
 """What the caller wants of a conversion, and all that is known of it before the first byte is written."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import formats
+from .agreement import quantised_tensors
 from .card import earlier_conversions, layer_table, origin_note, with_note, without_note
 from .carried import MAX_CARRIED_BYTES, LeftBehind, other_files
 from .checkpoint import Checkpoint
-from .errors import CheckpointError, refuse
-from .family import PublishedFormat
-from .files import read_file
+from .engine.errors import CheckpointError, refuse
+from .engine.files import read_file
+from .engine.layout import Experts, Regrouped, cast_all, dequantise_all, regroup, scales_of_activations
+from .engine.pieces import DTYPES, TensorPlan
+from .engine.plan import (
+    NamedTensor,
+    WeightsPlan,
+    in_files,
+    in_shards,
+    inverted,
+    plan_weights,
+    renamed,
+    sources_of,
+    with_names,
+)
+from .engine.quantised import COMPUTABLE, module_in
+from .engine.transfer import Link
+from .engine.weights import INDEX
+from .formats import recognition
+from .formats.published_format import PublishedFormat
 from .fusion import with_fused_blocks
-from .layout import Experts, Regrouped, cast_all, dequantise_all, regroup, scales_of_activations
 from .origin import ORIGIN, Past, as_it_was, origins_of, past_of
-from .pieces import TensorPlan
-from .plan import NamedTensor, WeightsPlan, in_files, in_shards, inverted, plan_weights, sources_of, with_names
-from .quantisation import HF_QUANT_CONFIG, ModuleNames, named_modules, read_hf_quant_config, rename_modules
+from .quantisation import HF_QUANT_CONFIG, Translation, modules_of, read_hf_quant_config, with_words
 from .remote_code import missing_code, with_code
-from .rendering import DTYPES
 from .summary import layer_summaries
 from .thinning import empty_layers, without_empty_layers, without_sub_blocks
-from .transfer import Link
-from .weights import INDEX
 
 
 CARD = "README.md"
@@ -213,6 +225,28 @@ def check_wishes(source: Checkpoint, output: PublishedFormat, wishes: Wishes) ->
             f"{source.folder}: cannot be dequantised: this checkpoint is not quantised",
             remedy="Leave out --dequantise.",
         )
+    if source.method not in (None, *COMPUTABLE):
+        check_untouched(source, wishes)
+
+
+def check_untouched(source: Checkpoint, wishes: Wishes) -> None:
+    """Raise a `CheckpointError` that names the tensors of a method not known here which would be computed or cut up."""
+    family, config = source.published.family, source.config
+    heading = f"{source.folder}: quantised by {source.method!r}, whose tensors are renamed or left alone, and no more"
+    if wishes.dequantise:
+        known = ", ".join(COMPUTABLE)
+        raise CheckpointError(
+            f"{heading}: they cannot be dequantised, known are {known}", remedy="Leave out --dequantise."
+        )
+    quantised = sorted(quantised_tensors(source.tensors, family, config))
+    if wishes.experts != "keep":
+        modules = {module_in(name, 3) for stack, names in source.groups.items() for name in (stack, *names)}
+        experts = [name for name in quantised if module_in(name, len(source.tensors[name].shape)) in modules]
+        refuse(heading, (f"{name!r} cannot be stacked or split" for name in experts), remedy="Leave out --experts.")
+    if wishes.dtype is not None:
+        after = cast_all({name: source.tensors[name] for name in quantised}, wishes.dtype, family.buffers)
+        changed = [name for name, tensor in after.items() if tensor is not source.tensors[name]]
+        refuse(heading, (f"{name!r} cannot be cast" for name in changed), remedy="Leave out --dtype.")
 
 
 def output_format(published: PublishedFormat, config: Any, to: str | None) -> PublishedFormat:
@@ -224,8 +258,10 @@ def output_format(published: PublishedFormat, config: Any, to: str | None) -> Pu
     """
     own = PublishedFormat(config.model_type, "", lambda found: False, published.family)
     if to is None or to == own.name:
-        return next((each for each in formats.FORMATS if each.name == own.name), own)
-    writable = [each for each in formats.FORMATS if each.family is published.family and each.write_config is not None]
+        return next((each for each in recognition.FORMATS if each.name == own.name), own)
+    writable = [
+        each for each in recognition.FORMATS if each.family is published.family and each.write_config is not None
+    ]
     if chosen := next((each for each in writable if each.name == to), None):
         return chosen
     known = [own.name, *(each.name for each in writable)]
@@ -289,19 +325,22 @@ def quantisation_configs(job: Prepared, regrouped: Regrouped) -> dict[str, dict[
         "config.json": source.config_dict.get("quantization_config") if back is None else None,
         HF_QUANT_CONFIG: None if back and back.hf_quant_config else read_hf_quant_config(source.folder),
     }
-    names = ModuleNames(
-        source.module_in, job.names, regrouped.were_split, regrouped.were_stacked, source.published.names
-    )
+    written = ((renamed(name, job.names), name, tensor) for name, tensor in regrouped.tensors.items())
+    target = modules_of(written, source.groups)
+    translated = {}
     for name, members in found.items():
-        field = "quantization_config" if name == "config.json" else ""
-        refuse(f"{source.folder / name}: names of modules cannot follow", module_problems(names, members, field))
-    return {name: rename_modules(members, names.renamed) for name, members in found.items() if members}
+        if members:
+            method = source.method if name == "config.json" else "modelopt"
+            place = "quantization_config" if name == "config.json" else ""
+            names = Translation(source.modules, target, method or "", partial(module_out, job))
+            translated[name] = names.config(members, place)
+            refuse(f"{source.folder / name}: names of modules cannot follow", names.problems)
+    return translated
 
 
-def module_problems(names: ModuleNames, members: Any, field: str) -> Iterator[str]:
-    """The modules of a quantisation config that cannot follow, each with its field."""
-    for place, named in named_modules(members, field):
-        yield from (f"{place}: {problem}" for problem in names.problems(named))
+def module_out(job: Prepared, pattern: str) -> str:
+    """What a module of the source, or a pattern of such, may be called in the output; "" of what is not there any more."""
+    return with_words(job.source.module_in(pattern), job.names)
 
 
 def output_config(job: Prepared, quantisation: dict[str, Any] | None) -> dict[str, Any]:

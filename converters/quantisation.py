@@ -1,381 +1,334 @@
 """
-Quantised checkpoints: which tensors stand beside a weight, or in its place, and the config that names modules.
+Quantisation configs: which modules they name, and how these are named in another checkpoint of the same model.
 
-MXFP4 (gpt-oss) has blocks and scales in the place of experts. ModelOpt's FP8 and NVFP4 have a weight in fewer bits and
-tensors with its scales beside it: `<module>.weight_scale`, or `<name>_weight_scale` where the weight has no module.
+Names, globs and regular expressions are evaluated, as the method's reader does, on the names of all modules that there
+are. A pattern follows as it is, or with its beginning renamed, where it means the same modules after as before; where it
+does not, the names of these modules take its place.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
-from .family import Shape
-from .json_objects import read_object
-from .layers import OTHER_LAYERS
-from .pieces import FLOATS, FP8, PACKED, TensorPlan
+from .engine.errors import CheckpointError
+from .engine.json_objects import read_object
+from .engine.pieces import TensorPlan
+from .engine.quantised import Names, module_in, module_of
 
 
 HF_QUANT_CONFIG = "hf_quant_config.json"
-METHODS = ("modelopt", "mxfp4")
-BLOCKS, SCALES = "_blocks", "_scales"
-MXFP4_GROUP, MXFP4_BYTES = 32, 16
-NVFP4_GROUP = 16
-# What ModelOpt writes beside a weight
-SCALE_NAMES = (
-    *("weight_scale", "weight_scale_2", "weight_scale_inv", "input_scale", "pre_quant_scale"),
-    *("k_scale", "v_scale", "q_scale", "output_scale"),
-)
-# Those of them that a weight is multiplied with; the others are of what is computed, and of the cache
-WEIGHT_SCALES = ("weight_scale", "weight_scale_inv", "weight_scale_2")
 # Fields that hold lists of modules, or a single one
 LISTS = ("exclude_modules", "ignore", "modules_to_not_convert", "targets")
-# Ahead of the name in a pattern, and what makes a name a pattern
-LEAD = re.compile(r"re:\^?(?:\.\*)?|\*+")
-PATTERN = re.compile(r"^re:|[*?\[\\(|+]")
-# In patterns: experts one by one, and a stack of all
-ONE_EXPERT = re.compile(r"\bexperts\\?\.(?:\d|\\d|\[0|\*\.|\.\*\\?\.)")
-ALL_EXPERTS = re.compile(r"\bexperts\\?\.[a-z]")
-Names = Mapping[str, tuple[str, ...]]
+REGEX = "re:"  # the mark of a regular expression, where names or globs are expected
+SIGNED = re.compile(r"[+-]:")  # a rule of GPTQ's: what is quantised so, or not at all
+SPECIAL = re.compile(r"[*?\[\]]")  # what makes a name a glob
+BOUNDARY = r"(?:(?<=\.)|(?=\.|$))"
+Meaning = frozenset[str]
 
 
 def quantisation_method(folder: Path, config_dict: Mapping[str, Any]) -> str | None:
     """
-    How a checkpoint is quantised: `modelopt`, `mxfp4` or, where it is not, `None`.
+    How a checkpoint is quantised, as its config calls it; `None` where it is not.
 
     Raises:
-        CheckpointError: where it is in a way whose tensors are not known here.
+        CheckpointError: where the config does not say how.
     """
     quantisation = config_dict.get("quantization_config")
     if not quantisation:
         return "modelopt" if (folder / HF_QUANT_CONFIG).exists() else None
     method = quantisation.get("quant_method") if isinstance(quantisation, dict) else quantisation
-    if method not in METHODS:
+    if not isinstance(method, str) or not method or not isinstance(quantisation, dict):
         raise CheckpointError(
-            f"{folder / 'config.json'}: quantization_config has quant_method = {method!r}, known are {METHODS}",
+            f"{folder / 'config.json'}: quantization_config has quant_method = {method!r}, a name such as 'modelopt' "
+            "is needed",
             remedy="Convert the checkpoint that this one was made from.",
         )
-    return str(method)
-
-
-def scale_name(weight: str, scale: str) -> str:
-    """The name of a scale of a weight."""
-    module = module_of(weight)
-    return f"{module}{'_' if module == weight else '.'}{scale}"
-
-
-def with_scales(groups: Names, tensors: Mapping[str, TensorPlan]) -> dict[str, tuple[str, ...]]:
-    """The groups that may be stacked or split, and beside each those of its weights' scales that are there."""
-    extended = dict(groups)
-    for stacked, singles in groups.items():
-        for scale in SCALE_NAMES:
-            name, names = scale_name(stacked, scale), tuple(scale_name(single, scale) for single in singles)
-            if name in tensors or any(single in tensors for single in names):
-                extended[name] = names
-    return extended
-
-
-def mxfp4_shapes(shape: Shape) -> dict[str, Shape]:
-    """Suffix -> shape of the two tensors in the place of experts of this shape, `[experts, in, out]`."""
-    num_experts, num_in, num_out = shape
-    groups = (num_experts, num_out, num_in // MXFP4_GROUP)
-    return {BLOCKS: (*groups, MXFP4_BYTES), SCALES: groups}
-
-
-def is_mxfp4(name: str, shape: Shape, names: Iterable[str]) -> bool:
-    """Whether MXFP4 stands in the place of a tensor."""
-    return name not in names and f"{name}{BLOCKS}" in names and len(shape) == 3 and shape[1] % MXFP4_GROUP == 0
-
-
-def packed_names(tensors: Mapping[str, TensorPlan]) -> Iterator[str]:
-    """Names of the tensors in whose place MXFP4 stands."""
-    for name in tensors:
-        base = name.removesuffix(BLOCKS)
-        if base != name and f"{base}{SCALES}" in tensors:
-            yield base
-
-
-def weight_shapes(dtype: str, shape: Shape) -> Shape:
-    """The shape that a weight has on disk in this dtype: NVFP4 packs two values into a byte."""
-    return (*shape[:-1], shape[-1] // 2) if dtype == PACKED and shape else shape
-
-
-def scale_shapes(scale: str, dtype: str, shape: Shape) -> set[Shape]:
-    """
-    The shapes that a scale of a weight may have.
-
-    Args:
-        dtype: Of the weight, as it is on disk.
-        shape: Of the weight, unpacked.
-    """
-    lead = shape[:-2]
-    single = {(), (1,), lead, (*lead, 1)}
-    if scale == "pre_quant_scale":
-        return {shape[-1:], (*lead, *shape[-1:])}
-    if not scale.startswith("weight_scale") or scale == "weight_scale_2":
-        return single
-    if dtype == PACKED:
-        return {(*shape[:-1], shape[-1] // NVFP4_GROUP)}
-    blocks = tuple(-(-size // 128) for size in shape[-2:])
-    return {*single, shape[:-1], (*shape[:-1], 1), (*lead, *blocks)}
-
-
-def missing_scales(name: str, dtype: str, names: Iterable[str]) -> Iterator[str]:
-    """The scales without which the numbers of a quantised weight mean nothing."""
-    needed = {FP8: ("weight_scale", "weight_scale_inv"), PACKED: ("weight_scale",)}.get(dtype, ())
-    if needed and not any(scale_name(name, scale) in names for scale in needed):
-        yield f"{name!r} is quantised ({dtype}), and {scale_name(name, needed[0])!r} is missing"
-
-
-def is_scale(name: str, scales: Iterable[str] = SCALE_NAMES) -> bool:
-    """Whether a tensor holds scales, of these names, whose dtype is not ours to change."""
-    return name.endswith(tuple(f"{mark}{scale}" for scale in scales for mark in "._"))
-
-
-def has_quantised_weights(tensors: Mapping[str, TensorPlan]) -> bool:
-    """Whether there are weights in FP8 or NVFP4, with their scales, whatever the config says."""
-    quantised = (name for name, tensor in tensors.items() if tensor.dtype in (FP8, PACKED))
-    return any(scale_name(name, scale) in tensors for name in quantised for scale in WEIGHT_SCALES)
-
-
-def factors_of(name: str, tensors: Mapping[str, TensorPlan]) -> dict[str, TensorPlan]:
-    """The scales that a quantised weight is multiplied with, by what ModelOpt calls them; none of other tensors."""
-    if is_scale(name) or tensors[name].dtype not in (FP8, PACKED):
-        return {}
-    names = {scale: scale_name(name, scale) for scale in WEIGHT_SCALES}
-    return {scale: tensors[beside] for scale, beside in names.items() if beside in tensors}
-
-
-def dequantising_problems(tensors: Mapping[str, TensorPlan]) -> Iterator[str]:
-    """Why the numbers of quantised weights are not known, or what weight a scale is of."""
-    used: set[str] = set()
-    for name, tensor in tensors.items():
-        factors = factors_of(name, tensors)
-        used |= {factor.name for factor in factors.values()}
-        if factors or (tensor.dtype == FP8 and not is_scale(name)):
-            yield from weight_problems(tensor, factors, tensors)
-    for name in tensors:
-        if is_scale(name, WEIGHT_SCALES) and name not in used:
-            yield f"{name!r} is the scale of no weight in FP8 or NVFP4"
-
-
-def weight_problems(
-    weight: TensorPlan, factors: Mapping[str, TensorPlan], tensors: Mapping[str, TensorPlan]
-) -> Iterator[str]:
-    """Why the numbers of a quantised weight are not known."""
-    needed = ("weight_scale", "weight_scale_2") if weight.dtype == PACKED else ("weight_scale",)
-    if tuple(factors) not in (needed, ("weight_scale_inv",) * (weight.dtype == FP8)):
-        said = " and ".join(repr(scale_name(weight.name, scale)) for scale in needed)
-        yield f"{weight.name!r} ({weight.dtype}) needs {said}, found are {sorted(factors) or 'none'}"
-    if (before := scale_name(weight.name, "pre_quant_scale")) in tensors:
-        yield f"{before!r} scales what {weight.name!r} is multiplied with: such weights are not dequantised"
-    shape = unpacked_shape(weight)
-    if weight.dtype == PACKED and shape[-1:] and shape[-1] % NVFP4_GROUP:
-        yield f"{weight.name!r} has rows of {shape[-1]} values: NVFP4 has groups of {NVFP4_GROUP}"
-    for scale, factor in factors.items():
-        if factor.shape not in scale_shapes(scale, weight.dtype, shape) or factor.dtype not in (*FLOATS, FP8):
-            yield f"{factor.name!r} is {factor.dtype} {list(factor.shape)}, which does not fit {list(shape)}"
-
-
-def unpacked_shape(weight: TensorPlan) -> Shape:
-    """The shape of a weight whose dtype may pack two values into a byte."""
-    shape = weight.shape
-    return (*shape[:-1], 2 * shape[-1]) if weight.dtype == PACKED and shape else shape
-
-
-def are_floats(tensor: TensorPlan) -> bool:
-    """Whether a tensor holds plain numbers, which may be cast."""
-    return tensor.dtype in FLOATS and not is_scale(tensor.name)
-
-
-@dataclass(frozen=True)
-class ModuleNames:
-    """
-    Names of modules in the source -> their names in the output.
-
-    Attributes:
-        names_in: Published name -> the family's; "" of what is not there any more.
-        names_out: Beginnings of names, the family's -> those of the output.
-        before: The groups that were stacked in the source and are split.
-        after: The groups that were single and are stacked.
-        beginnings: Beginnings of names, published -> the family's, as `names_in` replaces them.
-    """
-
-    names_in: Callable[[str], str]
-    names_out: Mapping[str, str]
-    before: Names
-    after: Names
-    beginnings: Mapping[str, str]
-
-    @cached_property
-    def stacks(self) -> dict[str, str]:
-        """Single module -> the stack that it becomes a part of."""
-        return {module_of(single): stacked for stacked, singles in self.after.items() for single in singles}
-
-    @cached_property
-    def splits(self) -> dict[str, list[str]]:
-        """Stack -> the modules that it becomes."""
-        return {stacked: [module_of(single) for single in singles] for stacked, singles in self.before.items()}
-
-    def renamed(self, name: str) -> list[str]:
-        """The names in the output: none where the module is not there any more, several where it is split."""
-        inner = self.names_in(name)
-        if not inner:
-            return []
-        news = [self.stacks[inner]] if inner in self.stacks else self.splits.get(inner, [inner])
-        return [with_beginning(new, self.names_out) for new in news]
-
-    def problems(self, named: Mapping[str, Any]) -> Iterator[str]:
-        """
-        What cannot follow.
-
-        Args:
-            named: Names that stand in one place -> what is said of each; `None` of the entries of a list.
-        """
-        stacked: dict[str, dict[str, Any]] = {}
-        others: dict[str, Any] = {}
-        for name, said in named.items():
-            try:
-                inner = self.names_in(name)
-            except CheckpointError as error:
-                yield f"{error}: leave out --drop-empty-layers, or name each module"
-                continue
-            if inner in self.stacks:
-                stacked.setdefault(self.stacks[inner], {})[name] = said
-            elif wrong := self.problem(name, inner):
-                yield wrong
-            elif inner and others.setdefault(inner, said) != said:
-                yield f"{name!r} becomes {inner!r}, of which something else is said already: leave out one of the two"
-        for stack, parts in stacked.items():
-            if len(parts) < len(self.after[stack]):
-                yield (
-                    f"{next(iter(parts))!r} cannot follow when experts are stacked: only {len(parts)} of the "
-                    f"{len(self.after[stack])} that become {stack!r} are named; leave out --experts stacked"
-                )
-            elif any(said != next(iter(parts.values())) for said in parts.values()):
-                yield (
-                    f"{next(iter(parts))!r} cannot follow when experts are stacked: not the same is said of all that "
-                    f"become {stack!r}; leave out --experts stacked"
-                )
-
-    def problem(self, name: str, inner: str) -> str | None:
-        """Why a name that is no single expert's cannot follow, if it cannot."""
-        for given, beginnings in ((name, self.beginnings), (inner, self.names_out)):
-            if old := stuck_beginning(given, beginnings):
-                return f"{name!r} is a pattern in which {old!r} cannot become {beginnings[old]!r}: name each module"
-        one, all_ = self.stacks and ONE_EXPERT.search(inner), self.splits and ALL_EXPERTS.search(inner)
-        if (one or (all_ and inner not in self.splits)) and not inner.startswith(OTHER_LAYERS):
-            return (
-                f"{name!r} cannot follow when experts are stacked or split: leave out --experts, or name each module"
-            )
-        return None
-
-
-def with_beginning(name: str, beginnings: Mapping[str, str]) -> str:
-    """
-    The name of a module, or a pattern of such names, with the first of the beginnings that it has replaced.
-
-    Patterns may have a `*` ahead of it, or be regular expressions, which begin with `re:`. `backbone` and `backbone*` are
-    the module itself.
-    """
-    found = replaced(name, beginnings)
-    return name if found is None else found
-
-
-def replaced(name: str, beginnings: Mapping[str, str]) -> str | None:
-    """The same; `None` where it has none of the beginnings."""
-    lead = LEAD.match(name)
-    start = lead.end() if lead else 0
-    rest = name[start:]
-    for old, new in beginnings.items():
-        whole = old.removesuffix(".")
-        for before, after in ((old, new), (re.escape(old), re.escape(new))):
-            if rest.startswith(before):
-                return name[:start] + after + rest[len(before) :]
-        if rest == whole or rest.startswith(f"{whole}*"):
-            return name[:start] + new.removesuffix(".") + rest[len(whole) :]
-    return None
-
-
-def stuck_beginning(name: str, beginnings: Mapping[str, str]) -> str | None:
-    """The beginning that a pattern has in a place where it cannot be replaced, if there is one."""
-    if not PATTERN.search(name) or replaced(name, beginnings) is not None:
-        return None
-    head = PATTERN.split(name.removeprefix("re:").removeprefix("^"))[0]
-    head = head.split(".")[0] if name.startswith("re:") else head
-    for old, new in beginnings.items():
-        whole = old.removesuffix(".")
-        inside = any(re.search(rf"(?<!\w){re.escape(each)}(?!\w)", name) for each in (whole, re.escape(whole)))
-        if old != new and (inside or (head and old.startswith(head) and not new.startswith(head))):
-            return old
-    return None
-
-
-def rename_modules(value: Any, rename: Callable[[str], Iterable[str]]) -> Any:
-    """
-    A quantisation config with the modules that it names renamed: keys, strings of lists, and those in the place of a
-    list, however deep.
-
-    Args:
-        rename: Old name -> new names; several where a module was split. Other strings are to be returned as they are.
-    """
-    if isinstance(value, list):
-        found: dict[Any, Any] = {}  # in their order, each name once
-        for at, member in enumerate(value):
-            if isinstance(member, str):
-                found |= {name: name for name in rename(member)}
-            else:
-                found[at] = rename_modules(member, rename)
-        return list(found.values())
-    if isinstance(value, dict):
-        members = {old: renamed_member(old, member, rename) for old, member in value.items()}
-        return {name: members[old] for old in value for name in rename(old)}
-    return value
-
-
-def with_sorted_names(value: Any) -> Any:
-    """A quantisation config with its lists of names sorted, however deep: what they say does not depend on the order."""
-    if isinstance(value, dict):
-        return {name: with_sorted_names(member) for name, member in value.items()}
-    if isinstance(value, list):
-        return sorted(value) if all(isinstance(each, str) for each in value) else list(map(with_sorted_names, value))
-    return value
-
-
-def renamed_member(field: str, value: Any, rename: Callable[[str], Iterable[str]]) -> Any:
-    """The value of a field; one name in the place of a list stays one where it has one name."""
-    if not is_single(field, value):
-        return rename_modules(value, rename)
-    names = list(rename(value))
-    return names[0] if len(names) == 1 else names
-
-
-def is_single(field: str, value: Any) -> bool:
-    """Whether a field has a module's name in the place of a list of names."""
-    return field in LISTS and isinstance(value, str)
-
-
-def named_modules(value: Any, field: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each place of a quantisation config that names modules, as `ModuleNames.problems` reads it, and what it is called."""
-    if isinstance(value, list):
-        yield field, dict.fromkeys(member for member in value if isinstance(member, str))
-        for member in value:
-            yield from named_modules(member, field)
-    elif isinstance(value, dict):
-        yield field, value
-        for name, member in value.items():
-            yield from named_modules(
-                [member] if is_single(name, member) else member, f"{field}.{name}".removeprefix(".")
-            )
-
-
-def module_of(weight: str) -> str:
-    return weight.removesuffix(".weight")
+    return method
 
 
 def read_hf_quant_config(folder: Path) -> dict[str, Any] | None:
     """ModelOpt's own description of a quantised checkpoint, where there is one."""
     return read_object(folder / HF_QUANT_CONFIG, folder) if (folder / HF_QUANT_CONFIG).exists() else None
+
+
+@dataclass(frozen=True)
+class Modules:
+    """
+    All modules that hold tensors.
+
+    Attributes:
+        names: Name in the files -> the family's names of what it is; several where experts are stacked.
+        own: The same by the names that the family's model would give to what is in these files.
+    """
+
+    names: Mapping[str, Meaning]
+    own: Mapping[str, Meaning]
+
+    @cached_property
+    def everything(self) -> Meaning:
+        """The family's names of all modules."""
+        return frozenset().union(*self.names.values())
+
+    @cached_property
+    def under_own_names(self) -> "Modules | None":
+        """The same modules, where they have other names in the files."""
+        return None if self.names == self.own else Modules(self.own, self.own)
+
+    @cached_property
+    def inside(self) -> dict[str, list[str]]:
+        """A module, also one that only holds others -> the names of those in it, its own among them."""
+        found: dict[str, list[str]] = {}
+        for name in self.names:
+            for ancestor in ancestors(name):
+                found.setdefault(ancestor, []).append(name)
+        return found
+
+    def meant(self, pattern: str, reader: "Reader") -> Meaning:
+        """What a pattern means. One that matches no name in the files is read by the family's: transformers, which saves
+        the published names of tensors, writes its own names of modules beside them."""
+        matched = self.matched(pattern, reader)
+        if matched or self.under_own_names is None:
+            return matched
+        return self.under_own_names.matched(pattern, reader)
+
+    def matched(self, pattern: str, reader: "Reader") -> Meaning:
+        return frozenset().union(*(self.names[name] for name in reader(pattern, self)))
+
+
+# A pattern and modules -> those of their names that the pattern matches
+Reader = Callable[[str, Modules], Iterable[str]]
+
+
+def modules_of(tensors: Iterable[tuple[str, str, TensorPlan]], groups: Names) -> Modules:
+    """
+    The modules of a checkpoint.
+
+    Args:
+        tensors: (name in the files, what the family's model would call it, tensor under the name that it has now).
+        groups: Stacked name -> single names.
+    """
+    singles = {stack: frozenset(map(module_of, names)) for stack, names in groups.items()}
+    names: dict[str, Meaning] = {}
+    own: dict[str, Meaning] = {}
+    for name, own_name, tensor in tensors:
+        num_dims = len(tensor.shape)
+        inner = module_in(tensor.name, num_dims)
+        meant = singles.get(inner, frozenset([inner]))
+        for found, outer in ((names, module_in(name, num_dims)), (own, module_in(own_name, num_dims))):
+            found[outer] = found.get(outer, frozenset()) | meant
+    return Modules(names, own)
+
+
+def ancestors(name: str) -> Iterator[str]:
+    """A module and all that it lies in."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def compiled(expression: str) -> re.Pattern[str] | None:
+    """A regular expression; `None` where it is none, and so matches nothing."""
+    try:
+        return re.compile(expression)
+    except (re.error, RecursionError, OverflowError):
+        return None
+
+
+def by_name(pattern: str, modules: Modules) -> Iterable[str]:
+    """As compressed-tensors does: a name, or a regular expression that a name begins with. Classes of modules are no names."""
+    if not pattern.startswith(REGEX):
+        return [pattern] if pattern in modules.names else []
+    expression = compiled(pattern.removeprefix(REGEX))
+    return [name for name in modules.names if expression and expression.match(name)]
+
+
+def by_glob(pattern: str, modules: Modules) -> Iterable[str]:
+    """As ModelOpt and its servers do: a glob, or a regular expression, of a module or of one that it lies in."""
+    if pattern.startswith(REGEX):
+        expression = compiled(pattern.removeprefix(REGEX))
+        matching = [name for name in modules.inside if expression and expression.fullmatch(name)]
+    elif SPECIAL.search(pattern):
+        matching = [name for name in modules.inside if fnmatchcase(name, pattern)]
+    else:
+        matching = [pattern]
+    return [name for outer in matching for name in modules.inside.get(outer, ())]
+
+
+def by_boundary(pattern: str, modules: Modules) -> Iterable[str]:
+    """As transformers does: a regular expression of the beginning of a name, up to a dot, or the end of a name."""
+    expression = compiled(f"(?:{pattern}){BOUNDARY}")
+    return [name for name in modules.names if (expression and expression.match(name)) or name.endswith(pattern)]
+
+
+def by_rule(pattern: str, modules: Modules) -> Iterable[str]:
+    """As GPTQ does: a regular expression that a name begins with, behind a sign."""
+    sign = SIGNED.match(pattern)
+    expression = compiled(pattern[sign.end() :] if sign else pattern)
+    return [name for name in modules.names if expression and expression.match(name)]
+
+
+def by_any(pattern: str, modules: Modules) -> Iterable[str]:
+    """For methods that are not known here: what any of the readers would take a pattern for."""
+    return (name for reader in (by_name, by_glob, by_boundary) for name in reader(pattern, modules))
+
+
+READERS: Mapping[str, Reader] = {
+    "compressed-tensors": by_name,
+    "modelopt": by_glob,
+    **dict.fromkeys(("awq", "bitsandbytes", "fp8", "gptq", "mxfp4"), by_boundary),
+}
+# Fields whose keys are patterns of another kind than `by_glob` reads -> what reads them
+KEY_READERS: Mapping[str, Reader] = {"dynamic": by_rule}
+
+
+@dataclass
+class Translation:
+    """
+    From the names of modules in one checkpoint to those in another of the same model.
+
+    Attributes:
+        guess: What a pattern may be called in the other; "" of what is not there any more.
+        problems: What cannot follow, each with its field; filled while configs are translated.
+    """
+
+    source: Modules
+    target: Modules
+    method: str
+    guess: Callable[[str], str]
+    problems: list[str] = field(default_factory=list)
+
+    def config(self, value: Any, place: str) -> Any:
+        """A quantisation config with the modules that it names, however deep: strings of lists, those in the place of a
+        list, and keys."""
+        if isinstance(value, dict):
+            return self.members(value, place)
+        if isinstance(value, list):
+            return self.entries(value, place)
+        return value
+
+    def entries(self, entries: list[Any], place: str) -> list[Any]:
+        reader = READERS.get(self.method, by_any)
+        names = self.names(dict.fromkeys(entry for entry in entries if isinstance(entry, str)), place, reader)
+        changed: list[Any] = []
+        for entry in entries:
+            if isinstance(entry, str):
+                changed += [name for name in names[entry] if name not in changed]
+            else:
+                changed.append(self.config(entry, place))
+        return changed
+
+    def members(self, members: dict[str, Any], place: str) -> dict[str, Any]:
+        names = self.names(members, place, KEY_READERS.get(place.rpartition(".")[2], by_glob))
+        changed: dict[str, Any] = {}
+        said: dict[str, Any] = {}
+        for name, value in members.items():
+            for new in names[name]:
+                if said.setdefault(new, value) != value:
+                    self.problems.append(
+                        f"{place}: {name!r} becomes {new!r}, of which something else is said already: leave out one of "
+                        "the two"
+                    )
+                changed[new] = self.member(name, value, f"{place}.{name}".removeprefix("."))
+        return changed
+
+    def member(self, name: str, value: Any, place: str) -> Any:
+        """The value of a field; one name in the place of a list stays one where it has one name."""
+        if name not in LISTS or not isinstance(value, str):
+            return self.config(value, place)
+        names = self.entries([value], place)
+        return names[0] if len(names) == 1 else names
+
+    def names(self, named: Mapping[str, Any], place: str, reader: Reader) -> dict[str, list[str]]:
+        """
+        The patterns that stand in one place -> what they are called in the other checkpoint.
+
+        Args:
+            named: Pattern -> what is said of it; `None` of the entries of a list.
+        """
+        meant = {pattern: self.source.meant(pattern, reader) & self.target.everything for pattern in named}
+        stacks = {name: parts for name, parts in self.target.names.items() if len(parts) > 1}
+        for name, parts in stacks.items():
+            touching = {pattern: parts & meaning for pattern, meaning in meant.items() if parts & meaning}
+            if problem := stack_problem(name, parts, touching, named):
+                self.problems.append(f"{place}: {problem}")
+            for pattern in touching:
+                meant[pattern] |= parts
+        return {pattern: self.renamed(pattern, meaning, place, reader) for pattern, meaning in meant.items()}
+
+    def renamed(self, pattern: str, meaning: Meaning, place: str, reader: Reader) -> list[str]:
+        """A pattern with this meaning in the other checkpoint, or the names of what it means."""
+        guess = self.guess(pattern)
+        if not meaning and not guess:
+            return []
+        for candidate in (guess, pattern):
+            if candidate and self.target.meant(candidate, reader) == meaning:
+                return [candidate]
+        names = [name for name, parts in self.target.names.items() if parts <= meaning]
+        if reader is by_rule:
+            sign = SIGNED.match(pattern)
+            names = [f"{sign[0] if sign else ''}{re.escape(name)}$" for name in names]
+        found = frozenset().union(*(self.target.meant(name, reader) for name in names))
+        if found != meaning:
+            other = sorted(found ^ meaning)[0]
+            self.problems.append(f"{place}: {pattern!r} cannot follow: written out, it would mean {other!r} otherwise")
+        return names
+
+
+def stack_problem(stack: str, parts: Meaning, touching: Mapping[str, Meaning], named: Mapping[str, Any]) -> str | None:
+    """
+    Why what is said of single experts cannot be said of their stack, if it cannot.
+
+    Args:
+        touching: Pattern -> the experts that it means.
+        named: Pattern -> what is said of it.
+    """
+    together = frozenset().union(*touching.values())
+    if not touching or (together == parts and all(named[name] == named[next(iter(touching))] for name in touching)):
+        return None
+    reason = f"not the same is said of all that become {stack!r}"
+    if together != parts:
+        reason = f"only {len(together)} of the {len(parts)} that become {stack!r} are named"
+    return f"{next(iter(touching))!r} cannot follow when experts are stacked: {reason}; leave out --experts stacked"
+
+
+def with_words(pattern: str, beginnings: Mapping[str, str]) -> str:
+    """A pattern with the first of the beginnings that it has, wherever it stands, replaced: what it may be called."""
+    for old, new in beginnings.items():
+        whole = old.removesuffix("."), new.removesuffix(".")
+        for before, after in (whole, tuple(map(re.escape, whole))):
+            changed = re.sub(rf"(?<!\w){re.escape(before)}(?!\w)", after.replace("\\", r"\\"), pattern)
+            if changed != pattern:
+                return changed
+    return pattern
+
+
+def in_modules(value: Any, modules: Modules, method: str, name_in: Callable[[str], str]) -> Any:
+    """
+    What a quantisation config says of the modules, whatever its patterns look like: lists of names in their order, and
+    keys, under the family's names.
+
+    Args:
+        name_in: The family's name of what holds no tensors; "" of what is not there any more.
+    """
+
+    def meant(pattern: str, reader: Reader) -> list[str]:
+        found = sorted(modules.meant(pattern, reader)) or [name_in(pattern)]
+        return [name for name in found if name]
+
+    def plain(value: Any, place: str) -> Any:
+        if isinstance(value, dict):
+            reader = KEY_READERS.get(place, by_glob)
+            return {name: plain(member, key) for key, member in value.items() for name in meant(key, reader)}
+        if isinstance(value, str) and place in LISTS:
+            return plain([value], place)
+        if not isinstance(value, list):
+            return value
+        reader = READERS.get(method, by_any)
+        names = sorted({name for entry in value if isinstance(entry, str) for name in meant(entry, reader)})
+        return names + [plain(entry, place) for entry in value if not isinstance(entry, str)]
+
+    return plain(value, "")

@@ -2,13 +2,13 @@
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
-from .family import Family
+from .engine.errors import CheckpointError
+from .families.family import Family
 
 
 # What the name of a class ends in -> transformers' class that finds it
@@ -20,6 +20,7 @@ AUTO_CLASSES = {
     "ForTokenClassification": "AutoModelForTokenClassification",
 }
 
+SIBLING = re.compile(r"^from \.(\w+) import ", re.MULTILINE)
 PARENTS = re.compile(r"^# Parents: transformers ([\d.]\S*?);", re.MULTILINE)
 GUARD = """\
 import transformers
@@ -50,7 +51,9 @@ def with_code(
         CheckpointError: where the family's files are not installed as files.
     """
     files = {kind: f"{kind}_{config['model_type']}" for kind in ("configuration", "modeling")}
-    texts = {f"{module}.py": guarded(source_of(module, folder)) for module in files.values()}
+    sources = sources_of(files.values(), folder)
+    release = release_of(sources[files["modeling"]])
+    texts = {f"{module}.py": guarded(source, release) for module, source in sources.items()}
     prefix = family.architecture.removesuffix("ForCausalLM")
     classes = public_names(texts[f"{files['modeling']}.py"])
     auto_map = {"AutoConfig": f"{files['configuration']}.{family.config_class.__name__}"}
@@ -62,6 +65,17 @@ def with_code(
     return {**config, "auto_map": auto_map}, texts
 
 
+def sources_of(modules: Iterable[str], folder: Path | None) -> dict[str, str]:
+    """The texts of generated modules, and of those of the package that they import from, by module."""
+    found: dict[str, str] = {}
+    wanted = list(modules)
+    while wanted:
+        if (module := wanted.pop()) not in found:
+            found[module] = source_of(module, folder)
+            wanted += SIBLING.findall(found[module])
+    return found
+
+
 def source_of(module: str, folder: Path | None) -> str:
     """The text of a generated module, which is not imported."""
     spec = find_spec(f"transformers_heterogeneous.{module}") if folder is None else None
@@ -71,20 +85,26 @@ def source_of(module: str, folder: Path | None) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def guarded(source: str) -> str:
+def release_of(source: str) -> str:
+    """The release of transformers that a modeling file was expanded from, as its banner says."""
+    expanded = PARENTS.search(source)
+    if expanded is None:
+        raise CheckpointError("--with-code: the family's code does not say from which transformers it was expanded")
+    return expanded[1]
+
+
+def guarded(source: str, release: str) -> str:
     """
-    A generated module that refuses to be imported beside another minor release of transformers than it was expanded from.
+    A generated module that refuses to be imported beside another minor release of transformers than its family was
+    expanded from.
 
     Here the package does so for its modules; a module that travels has to do it by itself.
     """
-    expanded = PARENTS.search(source)
     imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    if expanded is None or not imports:
-        raise CheckpointError("--with-code: the family's code does not say from which transformers it was expanded")
     lines = source.splitlines(keepends=True)
     start = imports[0].lineno - 1  # ahead of names that another release may not have
-    major, minor = expanded[1].split(".")[:2]
-    guard = GUARD.format(version=expanded[1], major=major, minor=minor, next_minor=int(minor) + 1)
+    major, minor = release.split(".")[:2]
+    guard = GUARD.format(version=release, major=major, minor=minor, next_minor=int(minor) + 1)
     return "".join([*lines[:start], guard, *lines[start:]])
 
 

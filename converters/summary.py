@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from .errors import reading
-from .family import Family, LayerFacts, Shape
-from .formats import config_file, family_config, read_config
+from .engine.errors import reading
+from .engine.headers import Shape
+from .families.family import Family, LayerFacts
+from .formats.recognition import config_file, family_config, read_config
 from .hub import local_config
 from .loading import loading_of
 

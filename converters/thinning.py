@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from .checkpoint import Checkpoint
-from .errors import CheckpointError, refuse
-from .family import Family
-from .formats import PROVENANCE, UNREADABLE
-from .layers import places, renumbered
-from .plan import left_out
+from .engine.errors import CheckpointError, refuse
+from .families.family import Family
+from .families.layers import left_out, places, renumbered
+from .formats.recognition import PROVENANCE, UNREADABLE
 
 
 def without_sub_blocks(source: Checkpoint, asked: Sequence[str]) -> Checkpoint:

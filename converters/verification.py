@@ -10,20 +10,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .arithmetic import compute
 from .checkpoint import Checkpoint, read_checkpoint
-from .errors import CheckpointError, reading
-from .expression import without
-from .headers import DTYPE_BITS
+from .engine.errors import CheckpointError, reading
+from .engine.headers import DTYPE_BITS
+from .engine.layout import dequantise_all, regroup
+from .engine.pieces import DTYPES, TensorPlan
+from .engine.progress import progress_bar
+from .engine.quantised import is_scale
+from .engine.rendering import render
+from .engine.sources import held
+from .engine.transfer import Advance
+from .formats.expression import without
 from .hub import local_folder
-from .layout import dequantise_all, regroup
 from .outline import dtype_of
-from .pieces import TensorPlan
-from .progress import progress_bar
-from .quantisation import is_scale, read_hf_quant_config
-from .rendering import DTYPES, render
-from .sources import held
+from .quantisation import read_hf_quant_config
 from .thinning import without_empty_layers
-from .transfer import Advance
 
 
 HEAD, EMBEDDINGS = "lm_head.weight", ("model.embed_tokens.weight", "model.embeddings.weight")
@@ -102,12 +104,12 @@ def verify(
     sides = [read_side(folder) for folder in folders]
     if len({side.config.num_hidden_layers for side in sides}) > 1:
         sides = [without_empty_layers(side) for side in sides]
-    sides = [replace(side, tensors=single_tensors(side)) for side in sides]
+    tensors = [single_tensors(side) for side in sides]
     dequantised = None
     for at, name in enumerate((first, second)):
         if is_quantised(sides[at]) and sides[1 - at].method is None:
-            sides[at], dequantised = unpacked(sides[at], sides[1 - at]), str(name)
-    tensors = [side.tensors for side in sides]
+            sides[at], dequantised = unpacked(sides[at], tensors[at], sides[1 - at]), str(name)
+            tensors[at] = sides[at].tensors
     with held(folders[0], sides[0].weights.stamps) as one, held(folders[1], sides[1].weights.stamps) as other:
         files = [one.readings, other.readings]
         digests = all_digests(tensors, files, jobs)
@@ -141,13 +143,13 @@ def is_quantised(side: Checkpoint) -> bool:
     return side.method == "mxfp4" or (side.method == "modelopt" and any(map(is_scale, side.tensors)))
 
 
-def unpacked(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
+def unpacked(checkpoint: Checkpoint, tensors: Tensors, other: Checkpoint) -> Checkpoint:
     """A checkpoint with what is quantised as numbers, in the other's dtype."""
     assert checkpoint.method is not None
     config = deepcopy(checkpoint.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    tensors = dequantise_all(checkpoint.tensors, checkpoint.method, DTYPES[dtype_of(other.config)])
+    tensors = dequantise_all(tensors, checkpoint.method, DTYPES[dtype_of(other.config)])
     return replace(checkpoint, config=config, tensors=dict(sorted(tensors.items())))
 
 
@@ -202,7 +204,7 @@ def all_digests(tensors: list[Tensors], files: list[Files], jobs: int | None) ->
 def digest_of(tensor: TensorPlan, files: Files, advance: Advance) -> str:
     """SHA-256 of a tensor's bytes."""
     digest = hashlib.sha256()
-    for chunk in render(tensor, files):
+    for chunk in render(tensor, files, compute):
         digest.update(chunk)
         advance(len(chunk))
     return digest.hexdigest()
@@ -230,7 +232,7 @@ def quantisation_differences(first: Checkpoint, second: Checkpoint) -> Iterator[
     """What ModelOpt's files say differently, but for who wrote them."""
     said = [read_hf_quant_config(side.folder) for side in (first, second)]
     mapped = [
-        None if members is None else without(side.modules_in(members), "producer")
+        None if members is None else without(side.modules_in(members, "modelopt"), "producer")
         for side, members in zip((first, second), said, strict=True)
     ]
     yield from value_differences("hf_quant_config", *mapped)
@@ -275,7 +277,9 @@ def tensor_difference(name: str, tensors: list[Tensors], files: list[Files]) -> 
     if (first.dtype, first.shape) != (second.dtype, second.shape):
         words = (f"{tensor.dtype} {list(tensor.shape)}" for tensor in (first, second))
         return Difference(name, *places, " against ".join(words))
-    at = first_difference(*(render(side[name], readings) for side, readings in zip(tensors, files, strict=True)))
+    at = first_difference(
+        *(render(side[name], readings, compute) for side, readings in zip(tensors, files, strict=True))
+    )
     element = element_at(at * 8 // DTYPE_BITS[first.dtype], first.shape)
     return Difference(name, *places, f"differs from byte {at:,} on, element {element}")
 

@@ -1,6 +1,7 @@
 # Generated from the shards in modular/ by `hetero generate`. Do not edit.
 """Model families for transformers whose layers differ. Importing the package registers them with the Auto classes."""
 
+import sys
 from importlib.metadata import version
 
 import transformers
@@ -29,6 +30,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
+from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 from .configuration_heterogeneous_gpt_oss import GptOssPuzzleConfig, HeterogeneousGptOssConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 from .configuration_heterogeneous_llama import DeciConfig, HeterogeneousLlamaConfig, NemotronNasConfig
@@ -62,7 +64,8 @@ from .modeling_heterogeneous_nemotron_h import (
 
 
 def register() -> None:
-    """Tell the Auto classes about every family; calling it again changes nothing."""
+    """Tell the Auto classes about every family, and let `transformers` have the classes by name; calling it again changes
+    nothing."""
     for config in (
         DeciConfig,
         GptOssPuzzleConfig,
@@ -100,9 +103,9 @@ def register() -> None:
     AutoModelForCausalLM.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHForCausalLM, exist_ok=True)
     AutoModel.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHModel, exist_ok=True)
     AUTO_QUANTIZER_MAPPING[HeterogeneousGptOssMxfp4HfQuantizer.quant_method] = HeterogeneousGptOssMxfp4HfQuantizer
-
-
-register()
+    classes = {name: globals()[name] for name in __all__ if name != "register"}
+    for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
+        vars(module).update(classes)
 
 
 __all__ = [
@@ -130,7 +133,10 @@ __all__ = [
     "HeterogeneousNemotronHForCausalLM",
     "HeterogeneousNemotronHModel",
     "HeterogeneousNemotronHPreTrainedModel",
+    "HeterogeneousPreTrainedConfig",
     "NemotronHPuzzleConfig",
     "NemotronNasConfig",
     "register",
 ]
+
+register()

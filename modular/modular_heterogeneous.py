@@ -11,31 +11,17 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What every family shares. No `__all__`: nothing is expanded from here, families copy what they import."""
-
 import copy
-import math
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Any
 
-import torch
 from safetensors import safe_open
 
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, WeightTransform
-from transformers.generation import GenerationMixin
-from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
-from transformers.modeling_utils import PreTrainedModel
-from transformers.utils import logging
-from transformers.utils.deprecation import deprecate_kwarg
 
+from .modular_config_values import MAX_SIZE, early_errors, longrope_errors, name_errors, number_errors, rope_errors
 
-logger = logging.get_logger(__name__)
 
 # Upstream's word for a layer -> what mixes tokens in it
 MIXERS_BY_LAYER_TYPE = {
@@ -52,79 +38,7 @@ RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
     "is at most": (lambda size, other: size <= other, "is more than"),
 }
-# More than torch counts, than a dimension has, and than anybody lists layers
-MAX_NUMBER = 2**63
-MAX_SIZE = 2**31
-MAX_LAYERS = 2**16
-# What a model runs with, in words -> the test of it, and the fields that it holds for, in whichever family has them
-NUMBERS = {
-    "a positive integer": (
-        lambda number: isinstance(number, int) and 0 < number < MAX_SIZE,
-        ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"),
-    ),
-    "a number that is not negative": (
-        lambda number: 0 <= number < MAX_NUMBER,
-        ("rms_norm_eps", "layer_norm_epsilon", "initializer_range", "router_aux_loss_coef"),
-    ),
-    "a positive number": (lambda number: 0 < number < MAX_NUMBER, ("logits_scaling", "swiglu_limit")),
-    "a number": (
-        lambda number: -MAX_NUMBER < number < MAX_NUMBER,
-        (
-            *("embedding_multiplier", "attention_multiplier", "residual_multiplier"),
-            *("routed_scaling_factor", "swiglu_alpha"),
-        ),
-    ),
-}
-# The same for fields of one kind of layer
-MIXER_NUMBERS = {
-    "attention": ("num_attention_heads", "head_dim"),
-    "mamba": (
-        *("chunk_size", "conv_kernel", "mamba_num_heads", "mamba_head_dim", "n_groups"),
-        *("mamba_chunk_size", "mamba_d_conv", "mamba_n_heads", "mamba_n_groups", "mamba_d_state"),
-        "mamba_expand",
-    ),
-}
-ACTIVATIONS = ("hidden_act", "mamba_hidden_act", "mlp_hidden_act")
-# Numbers in `rope_parameters`, `None` where a kind of RoPE has a default for it, and what a kind has no default for
-ROPE_NUMBERS = (
-    *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
-    *("low_freq_factor", "high_freq_factor"),
-)
-ROPE_NEEDS = {
-    **{"default": (), "proportional": (), "linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",)},
-    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
-    "longrope": ("original_max_position_embeddings",),
-}
-# Where upstream has a default, and none in the place of `None`
-ROPE_NOT_NONE = {"proportional": ("factor",), "yarn": ("original_max_position_embeddings",)}
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_list_of_factors(value: Any, num: int) -> bool:
-    factors = value if isinstance(value, list | tuple) else []
-    return len(factors) == num and all(is_number(factor) and 0 < factor < MAX_NUMBER for factor in factors)
-
-
-def nearest(name: Any, known: Sequence[str]) -> str:
-    """A hint at the closest known name, where one is close."""
-    found = get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def is_index(key: Any) -> bool:
-    return str(key).isdecimal()
-
-
-def is_dtype(dtype: Any) -> bool:
-    """Whether it names a dtype of torch, is one, or is none, or a dict of those of a model's parts."""
-    if isinstance(dtype, str):
-        import torch
-
-        dtype = getattr(torch, dtype, dtype)
-    return dtype is None or isinstance(dtype, dict) or type(dtype).__name__ == "dtype"
+MAX_LAYERS = 2**16  # more than anybody lists
 
 
 def has_state(mixer_type: str) -> bool:
@@ -188,6 +102,96 @@ class PerLayerConfigView(Sequence):
         return layers[0]
 
 
+class LayerPlan:
+    """
+    What the layers of a model are as it is built, and again when its masks are planned anew.
+
+    Attributes:
+        types: (mixer, MLP) of each layer.
+        sliding_windows: the window of each layer.
+        mask_names: the mask that each layer takes, `None` where it needs none.
+        mask_kinds: name of a mask -> its layer type and its window: one for each distinct (kind, window) of the layers'
+            mixers. The names are upstream's layer types; with several windows, the window is added to the name.
+    """
+
+    def __init__(self, config: "HeterogeneousPreTrainedConfig"):
+        self.lists, self.windows = config.layer_lists(), (config.windows, config.layer_types)
+        self.types = list(zip(config.mixer_types, config.mlp_types))
+        self.sliding_windows = config.layer_sizes("sliding_window")
+        self.mask_names, self.mask_kinds = [], {}
+        several = len({window for window in self.sliding_windows if window is not None}) > 1
+        for mixer_type, layer_type, window in zip(config.mixer_types, config.layer_types, self.sliding_windows):
+            name = f"{layer_type}_{window}" if several and window is not None else layer_type
+            self.mask_names.append(name if has_state(mixer_type) else None)
+            if has_state(mixer_type):
+                self.mask_kinds[name] = (layer_type, window)
+
+    def first_layers(self, num_layers: int) -> dict[str, int]:
+        """Name of a mask -> the first of so many layers that takes it."""
+        names = self.mask_names[:num_layers]
+        return {name: names.index(name) for name in self.mask_kinds if name in names}
+
+    def follow(
+        self, config: "HeterogeneousPreTrainedConfig", layers: Sequence, cache: Any, use_cache: bool | None
+    ) -> bool:
+        """
+        Let the config follow layers that were taken out of a built model, moved or copied; windows that were set on it
+        hold for the model. Returns whether that asks for a new plan.
+
+        Args:
+            layers: those of the model. Each knows the `planned_idx` and `planned_types` that it had in this plan.
+            cache: what the call comes with, if anything.
+            use_cache: whether the call asks for one.
+
+        Raises:
+            ValueError: what was changed cannot be followed, or not with this cache.
+        """
+        order = [getattr(layer, "planned_idx", None) for layer in layers]
+        moved = order != list(range(len(order))) or len(order) < len(config.mixer_types)
+        if moved and len(set(layers)) < len(order):
+            if cache is not None or use_cache:
+                raise ValueError(
+                    "A layer is there more than once, and it has one place in a cache: put a `copy.deepcopy` of it there, "
+                    "or call with `use_cache=False`."
+                )
+            return False
+        if moved:
+            self._follow_layers(config, order)
+        types = list(zip(config.mixer_types, config.mlp_types))
+        planned = [layer.planned_types for layer in layers]
+        if planned[: len(types)] != types:
+            self._refuse_other_types(planned, types)
+        if not moved and self.windows == (config.windows, config.layer_types):
+            return False
+        if cache is not None and cache.get_seq_length() > 0:
+            raise ValueError("Layers or windows were changed since this cache was filled: begin with a new one.")
+        config.check_layer_types()
+        return True
+
+    def _follow_layers(self, config: "HeterogeneousPreTrainedConfig", order: list[int | None]):
+        """Let the config say what the layers are."""
+        if None in order:
+            raise ValueError(
+                f"Layer {order.index(None)} was not built with the model. Put a `copy.deepcopy` of one of its layers "
+                "there, or build a model with as many layers and load the weights."
+            )
+        if config.layer_lists() == self.lists:
+            config.keep_layers(order)
+        elif len(config.mixer_types) != len(order):
+            raise ValueError(
+                f"The model has {len(order)} layers, of {len(self.lists['mixer_types'])} once, and mixer_types "
+                f"has {len(config.mixer_types)} entries: set the lists of the config for the layers that are there."
+            )
+        config.num_hidden_layers = len(order)
+
+    def _refuse_other_types(self, planned: list[tuple[str, str]], types: list[tuple[str, str]]):
+        wrong = {idx: own for idx, (own, asked) in enumerate(zip(planned, types)) if own != asked}
+        raise ValueError(
+            f"mixer_types or mlp_types were set on the config of a built model, whose layers are {wrong}, by index: build "
+            "a model of the config, or load one with `from_pretrained(path, per_layer_config={layer: {...}})`."
+        )
+
+
 class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     """
     A config whose layers may differ from one another.
@@ -215,7 +219,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         "attention": {"mixer_types": ("attention", "linear")},
         "mlp": {"mlp_types": ("dense", "moe", "linear")},
     }
-    # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
+    # What a layer may have computed in one module, and of what: see `FusedBlocksConfig`
     fusable = {}
     # (size, relation, size) of one layer
     related_sizes = (("num_key_value_heads", "divides", "num_attention_heads"),)
@@ -234,7 +238,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     fused_blocks: str | list[str] | None = None
 
     def __post_init__(self, **kwargs):
-        if errors := [*self._unread_errors(kwargs), *self._early_errors(kwargs)]:
+        if errors := [*self._unread_errors(kwargs), *self._depth_errors(), *early_errors(self.__dict__, kwargs)]:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)
@@ -270,30 +274,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if 0 < self.num_hidden_layers < MAX_LAYERS:
             return []
         return [f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"]
-
-    def _early_errors(self, keywords: dict[str, Any]) -> list[str]:
-        """Values that upstream computes with before it judges them."""
-        errors = []
-        if not 0 < self.num_hidden_layers < MAX_LAYERS:
-            errors.append(
-                f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"
-            )
-        for name, dtype in (("dtype", self.dtype), ("torch_dtype", keywords.get("torch_dtype"))):
-            if not is_dtype(dtype):
-                errors.append(f"{name} is {dtype!r}: the name of a dtype of torch is needed, such as 'bfloat16'")
-        if not (self.id2label is None or isinstance(self.id2label, dict) and all(map(is_index, self.id2label))):
-            errors.append(f"id2label is {self.id2label!r}: a dict is needed, from the number of a label to its name")
-        return errors + self._rope_type_errors(keywords)
-
-    def _rope_type_errors(self, keywords: dict[str, Any]) -> list[str]:
-        errors = []
-        for name in ("rope_parameters", "rope_scaling"):
-            rope = self.__dict__.get(name) or keywords.get(name)
-            rope = rope if isinstance(rope, dict) else {}
-            rope_type = rope.get("rope_type", rope.get("type", "default"))
-            if not isinstance(rope_type, str) or rope_type not in ROPE_NEEDS:
-                errors.append(f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}")
-        return errors
 
     def __setattr__(self, name: str, value: Any):
         """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
@@ -429,10 +409,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if self._list_errors():
             return  # for `validate_architecture` to report
         self._simplify_layer_types()
-        if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable:
-            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
-            if any(fits):
-                self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
         if self.fused_blocks == "none" or self.fused_blocks == ["none"] * self.num_hidden_layers:
             self.fused_blocks = None
         for name in self.per_layer_sizes:
@@ -464,11 +440,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             layers = zip(self.mixer_types, layer_types)
             mixers = [MIXERS_BY_LAYER_TYPE[kind] if has_state(mixer) else mixer for mixer, kind in layers]
             self.__dict__["mixer_types"] = mixers
-
-    def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
-        """Whether a layer has the sub-blocks that a fused one takes the place of."""
-        mixers, mlps = self.fusable[fused_block]
-        return self.mixer_types[layer_idx] in mixers and self.mlp_types[layer_idx] in mlps
 
     def _derived_layer_types(self) -> list[str]:
         """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
@@ -671,7 +642,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if "_model_config" in self.__dict__:
             return  # one layer of a config that was validated
         found = (
-            *(self._type_errors, self._number_errors, self._name_errors, self._rope_errors),
+            *(self._type_errors, self._number_errors, lambda: name_errors(self.__dict__), self._rope_errors),
             *(self._size_errors, self._fusion_errors, self._relation_errors),
         )
         if errors := self._list_errors() or [error for check in found for error in check()]:
@@ -734,32 +705,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def _number_errors(self) -> list[str]:
         """Numbers that no model runs with, outside the lists."""
-        numbers = {needed: (fits, set(names)) for needed, (fits, names) in NUMBERS.items()}
-        for mixer, names in MIXER_NUMBERS.items():
-            if self.mixer_types is None or mixer in self.mixer_types:
-                numbers["a positive integer"][1].update(names)
-        own = self.__dict__.keys() - self.per_layer_sizes.keys()
-        return [
-            f"{name} is {self.__dict__[name]!r}: {needed} is needed"
-            for needed, (fits, names) in numbers.items()
-            for name in sorted(names & own)
-            if not (is_number(self.__dict__[name]) and fits(self.__dict__[name]))
-        ]
-
-    def _name_errors(self) -> list[str]:
-        """Names and numbers of things that there are not: activations, a token to pad with."""
-        from transformers.activations import ACT2FN
-
-        fields = self.__dict__
-        errors = [
-            f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
-            for name in ACTIVATIONS
-            if name in fields and fields[name] not in ACT2FN
-        ]
-        pad_token_id = self.pad_token_id
-        if pad_token_id is not None and not -self.vocab_size <= pad_token_id < self.vocab_size:
-            errors.append(f"pad_token_id is {pad_token_id}, and vocab_size is {self.vocab_size}")
-        return errors
+        own = {name: value for name, value in self.__dict__.items() if name not in self.per_layer_sizes}
+        return number_errors(own, self.mixer_types)
 
     def _rope_errors(self) -> list[str]:
         rope = self.__dict__.get("rope_parameters")
@@ -768,28 +715,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         nested = sorted(name for name in rope if name in MIXERS_BY_LAYER_TYPE)
         if nested:
             return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]
-        rope_type = rope.get("rope_type", "default")
-        names = ["rope_theta", *(name for name in ROPE_NUMBERS if rope.get(name) is not None)]
-        names += [name for name in ROPE_NEEDS.get(rope_type, ()) if name not in names]
-        given = ("partial_rotary_factor", *ROPE_NOT_NONE.get(rope_type, ()))
-        names += [name for name in given if name in rope and name not in names]
-        errors = [
-            f"rope_parameters: {name} is {rope.get(name)!r}, a positive number is needed"
-            for name in names
-            if not (is_number(rope.get(name)) and 0 < rope[name] < MAX_NUMBER)
-        ]
-        return errors or (self._longrope_errors(rope) if rope_type == "longrope" else [])
-
-    def _longrope_errors(self, rope: dict[str, Any]) -> list[str]:
-        """Factors that are not one for each pair of dimensions that turns."""
+        errors = rope_errors(rope)
+        if errors or rope.get("rope_type") != "longrope":
+            return errors
         config = self.with_one_number_of_heads()
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        num = math.ceil(int(head_dim * rope.get("partial_rotary_factor", 1.0)) / 2)
-        return [
-            f"rope_parameters: {name} is {str(rope.get(name))[:100]}: {num} positive numbers are needed"
-            for name in ("short_factor", "long_factor")
-            if not is_list_of_factors(rope.get(name), num)
-        ]
+        return longrope_errors(rope, head_dim)
 
     def _size_errors(self) -> list[str]:
         errors = []
@@ -812,32 +743,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _fusion_errors(self) -> list[str]:
         if self.fused_blocks is None:
             return []
-        known = ["none", *self.fusable]
-        if not self.fusable:
-            return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
-        if self.fused_blocks == "none":
-            return []
-        if isinstance(self.fused_blocks, str):
-            if self.fused_blocks not in known:
-                return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
-            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
-            needed = self._needed_to_fuse(self.fused_blocks)
-            complaint = f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"
-            return [] if any(fits) else [complaint]
-        errors = []
-        for layer_idx, fused_block in enumerate(self.fused_blocks):
-            if fused_block not in known:
-                errors.append(f"fused_blocks[{layer_idx}] is {fused_block!r}, allowed are {known}")
-            elif fused_block != "none" and not self.can_fuse(layer_idx, fused_block):
-                found = f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}"
-                errors.append(
-                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, "
-                    f"needed are {self._needed_to_fuse(fused_block)}"
-                )
-        return errors
-
-    def _needed_to_fuse(self, fused_block: str) -> str:
-        return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
+        return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
 
     def _relation_errors(self) -> list[str]:
         errors = []
@@ -863,6 +769,58 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                     errors.append(f"{num_ranks} = {num} does not divide {name} of these layers: {wrong}")
         return errors
 
+    def layer_plan(self) -> LayerPlan:
+        """What a model has to know of its layers."""
+        return LayerPlan(self)
+
+    def refuse_continuous_batching(self):
+        """Refuse what upstream's paged cache cannot hold, for which it would return empty outputs."""
+        if layers := self.layers_made_of("mamba"):
+            raise ValueError(
+                f"Continuous batching has no cache for the state of mamba layers, here {layers}. "
+                "Use `generate`, which takes a batch of padded prompts."
+            )
+        geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
+        if varying := sorted(geometry.intersection(self.per_layer_attributes or ())):
+            values = "; ".join(f"{name} = {getattr(self, name)}" for name in varying)
+            raise ValueError(
+                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
+                "Use `generate`, which takes a batch of padded prompts."
+            )
+
+    def refuse_cached_generation(self):
+        """Refuse to count tokens where no layer does."""
+        if "attention" not in self.mixer_types:
+            raise ValueError(
+                "No layer attends, and only a layer that does counts the tokens in a cache. "
+                "Call `generate` with `use_cache=False`, or `forward` token by token, which keeps the mamba states."
+            )
+
+    def refuse_early_exit(self, num_layers: int):
+        """Refuse to draft with so many layers where none of them attends."""
+        if "attention" not in self.mixer_types[:num_layers]:
+            first = self.mixer_types.index("attention") + 1
+            raise ValueError(f"assistant_early_exit = {num_layers}: no layer before it attends, {first} is the least")
+
+    def refuse_modelopt(self, path: str, state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None):
+        """Refuse weights that ModelOpt quantised. Transformers would read their bits as numbers, and leave their
+        scales."""
+        names = list(state_dict or ())
+        for file in [file for file in checkpoint_files or () if file.endswith(".safetensors")]:
+            with safe_open(file, framework="pt") as opened:
+                names += opened.keys()
+        scales = [name for name in names if name.endswith(("weight_scale", "weight_scale_2", "weight_scale_inv"))]
+        said = getattr(self, "quantization_config", None)
+        said = said if isinstance(said, dict) and said.get("quant_method") == "modelopt" else {}
+        if scales or said.get("quant_algo"):
+            found = (
+                f"{len(scales)} tensors with scales, as {scales[0]!r}" if scales else f"quantization_config = {said}"
+            )
+            raise ValueError(
+                f"{path}: the weights are quantised, in ModelOpt's FP8 or NVFP4 ({found}), and cannot be loaded so. "
+                f"`hetero convert --dequantise {path} DST` makes a checkpoint of them that can be loaded."
+            )
+
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
         d.pop("_model_config", None)
@@ -875,269 +833,55 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             d.pop("fused_blocks", None)
 
 
-class LoadOnlyRenaming(WeightRenaming):
-    """Reads names that are not written again."""
+class FusedBlocksConfig(HeterogeneousPreTrainedConfig):
+    """A config of layers that may compute several blocks in one module, which a kernel may replace."""
 
-    __slots__ = ()
+    # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
+    fusable = {}
 
-    def reverse_transform(self) -> WeightRenaming:
-        return WeightRenaming("(?!)", "nothing")
+    def simplify_sizes(self):
+        if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable and not self._list_errors():
+            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
+            if any(fits):
+                self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
+        super().simplify_sizes()
 
+    def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
+        """Whether a layer has the sub-blocks that a fused one takes the place of."""
+        mixers, mlps = self.fusable[fused_block]
+        return self.mixer_types[layer_idx] in mixers and self.mlp_types[layer_idx] in mlps
 
-class FusionRenaming(WeightRenaming):
-    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+    def layers_with_fused_norm(self) -> tuple[list[int], list[int]]:
+        """The layers whose norm is the MLP's, and the others."""
+        fused_blocks = self.fused_blocks or ["none"] * self.num_hidden_layers
+        fused = [idx for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp"]
+        return fused, [idx for idx in range(len(fused_blocks)) if idx not in fused]
 
-    __slots__ = ()
+    def _fusion_errors(self) -> list[str]:
+        if self.fused_blocks is None:
+            return []
+        known = ["none", *self.fusable]
+        if isinstance(self.fused_blocks, str):
+            if self.fused_blocks not in known:
+                return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
+            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
+            needed = self._needed_to_fuse(self.fused_blocks)
+            complaint = f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"
+            return [] if any(fits) else [complaint]
+        errors = []
+        for layer_idx, fused_block in enumerate(self.fused_blocks):
+            if fused_block not in known:
+                errors.append(f"fused_blocks[{layer_idx}] is {fused_block!r}, allowed are {known}")
+            elif fused_block != "none" and not self.can_fuse(layer_idx, fused_block):
+                found = f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}"
+                errors.append(
+                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, "
+                    f"needed are {self._needed_to_fuse(fused_block)}"
+                )
+        return errors
 
-    def was_used(self) -> bool:
-        return True
-
-
-def refuse_modelopt(
-    path: str, config: PreTrainedConfig, state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None
-):
-    """Refuse weights that ModelOpt quantised. Transformers would read their bits as numbers, and leave their scales."""
-    names = list(state_dict or ())
-    for file in [file for file in checkpoint_files or () if file.endswith(".safetensors")]:
-        with safe_open(file, framework="pt") as opened:
-            names += opened.keys()
-    scales = [name for name in names if name.endswith(("weight_scale", "weight_scale_2", "weight_scale_inv"))]
-    said = getattr(config, "quantization_config", None)
-    said = said if isinstance(said, dict) and said.get("quant_method") == "modelopt" else {}
-    if scales or said.get("quant_algo"):
-        found = f"{len(scales)} tensors with scales, as {scales[0]!r}" if scales else f"quantization_config = {said}"
-        raise ValueError(
-            f"{path}: the weights are quantised, in ModelOpt's FP8 or NVFP4 ({found}), and cannot be loaded so. "
-            f"`hetero convert --dequantise {path} DST` makes a checkpoint of them that can be loaded."
-        )
-
-
-class HeterogeneousPreTrainedModel(PreTrainedModel):
-    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
-    ignored_tensors = {}
-    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
-    renamed_like = None
-    # Where norm and MLP are fused: the norm, and the MLP into which it moves
-    fused_norm = "post_attention_layernorm"
-    fused_mlp = "mlp"
-    layers_moved = False
-
-    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
-        if not hasattr(config, "mixer_types"):  # remote code has a copy of the class
-            ours, theirs = self.config_class.__name__, type(config).__name__
-            raise TypeError(
-                f"{type(self).__name__} takes a {ours}, not a {theirs}: {ours}.from_dict(config.to_dict()) makes one"
-            )
-        super().__init__(config, *inputs, **kwargs)
-        if renamings := self.renamings(config):
-            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
-            register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
-            self._weight_conversions = renamings
-
-    @staticmethod
-    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
-        quantizer = load_config.hf_quantizer
-        if quantizer is None or not quantizer.pre_quantized:
-            refuse_modelopt(load_config.pretrained_model_name_or_path, model.config, state_dict, checkpoint_files)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
-
-    def _adjust_missing_and_unexpected_keys(self, loading_info):
-        for pattern, description in self.ignored_tensors.items():
-            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
-                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
-        super()._adjust_missing_and_unexpected_keys(loading_info)
-
-    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
-        """
-        What the loader renames or stacks, and `save_pretrained` names back.
-
-        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
-        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
-        of all other layers are named back as they are loaded.
-        """
-        fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
-        fused = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp")
-        others = "|".join(str(idx) for idx, fused_block in enumerate(fused_blocks) if fused_block != "norm_mlp")
-        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
-        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
-        if fused:
-            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
-        if others and config.fusable:
-            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
-        return renamings
-
-    def fill_cache(self, cache: Cache | None):
-        """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
-        nothing, for one that has seen nothing."""
-        if not isinstance(cache, DynamicCache):
-            return
-        layers = cache.layers
-        if not layers:
-            cache.layers = DynamicCache(config=self.config).layers
-            cache.layer_class_to_replicate = None
-        elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
-            own_layers = DynamicCache(config=self.config).layers
-            for layer_idx, layer in enumerate(self.layers[: len(layers)]):
-                if layer.mask_name is None:
-                    layers[layer_idx] = own_layers[layer_idx]
-
-    def follow_changes(self, cache: Cache | None = None, use_cache: bool | None = None):
-        """Follow what was changed since the last forward, or since the model was built: layers that were taken out, moved
-        or copied, and windows that were set."""
-        config = self.config
-        order = [getattr(layer, "planned_idx", None) for layer in self.layers]
-        moved = order != list(range(len(order))) or len(order) < len(config.mixer_types)
-        if moved and len(set(self.layers)) < len(order):
-            self._refuse_shared_layers(cache is not None or use_cache)
-            return
-        if moved:
-            self._follow_layers(order)
-        types = list(zip(config.mixer_types, config.mlp_types))
-        if [layer.planned_types for layer in self.layers][: len(types)] != types:
-            self._refuse_other_types(types)
-        if moved or self.planned_windows != (config.windows, config.layer_types):
-            if cache is not None and cache.get_seq_length() > 0:
-                raise ValueError("Layers or windows were changed since this cache was filled: begin with a new one.")
-            config.check_layer_types()
-            self.plan_masks(config)
-
-    def _follow_layers(self, order: list[int | None]):
-        """Let the config say what the layers are, and each layer its own place in the cache."""
-        config = self.config
-        if None in order:
-            raise ValueError(
-                f"Layer {order.index(None)} was not built with the model. Put a `copy.deepcopy` of one of its layers "
-                "there, or build a model with as many layers and load the weights."
-            )
-        if config.layer_lists() == self.planned_lists:
-            config.keep_layers(order)
-        elif len(config.mixer_types) != len(order):
-            raise ValueError(
-                f"The model has {len(order)} layers, of {len(self.planned_lists['mixer_types'])} once, and mixer_types "
-                f"has {len(config.mixer_types)} entries: set the lists of the config for the layers that are there."
-            )
-        config.num_hidden_layers = len(order)
-        for layer_idx, layer in enumerate(self.layers):
-            for module in layer.modules():
-                if hasattr(module, "layer_idx"):
-                    module.layer_idx = layer_idx
-        self.layers_moved = True
-
-    def _refuse_shared_layers(self, cached: bool | None):
-        if cached:
-            raise ValueError(
-                "A layer is there more than once, and it has one place in a cache: put a `copy.deepcopy` of it there, or "
-                "call with `use_cache=False`."
-            )
-
-    def _refuse_other_types(self, types: list[tuple[str, str]]):
-        planned = [layer.planned_types for layer in self.layers]
-        wrong = {idx: own for idx, (own, asked) in enumerate(zip(planned, types)) if own != asked}
-        raise ValueError(
-            f"mixer_types or mlp_types were set on the config of a built model, whose layers are {wrong}, by index: build "
-            "a model of the config, or load one with `from_pretrained(path, per_layer_config={layer: {...}})`."
-        )
-
-    def save_pretrained(self, *args, **kwargs):
-        self.base_model.follow_changes()
-        if self.base_model.layers_moved:  # what is named back is named by layer
-            self._weight_conversions = self.renamings(self.config)
-        super().save_pretrained(*args, **kwargs)
-
-    def plan_masks(self, config: HeterogeneousPreTrainedConfig):
-        """
-        Plan one mask for each distinct (kind, window) of the layers' mixers.
-
-        Sets `mask_name` of each layer, `None` where it needs no mask. The names are upstream's layer types; with several
-        windows, the window is added to the name. `mask_kinds` says for each name the layer type and the window.
-        """
-        self.planned_lists = config.layer_lists()
-        self.planned_windows = (config.windows, config.layer_types)
-        windows = config.layer_sizes("sliding_window")
-        several = len({window for window in windows if window is not None}) > 1
-        self.mask_kinds = {}
-        layers = zip(self.layers, config.mixer_types, config.mlp_types, config.layer_types, windows)
-        for layer_idx, (layer, mixer_type, mlp_type, layer_type, window) in enumerate(layers):
-            layer.planned_idx, layer.planned_types = layer_idx, (mixer_type, mlp_type)
-            layer.mask_name = None
-            for module in layer.children():
-                if hasattr(module, "sliding_window"):
-                    module.sliding_window = window
-            if has_state(mixer_type):
-                layer.mask_name = f"{layer_type}_{window}" if several and window is not None else layer_type
-                self.mask_kinds[layer.mask_name] = (layer_type, window)
-
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
-    def create_masks_for_generate(
-        self,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        cache: Cache | None,
-        position_ids: torch.LongTensor | None = None,
-        or_mask_function=None,
-        and_mask_function=None,
-        block_sequence_ids: torch.Tensor | None = None,
-        **kwargs,
-    ) -> dict[str, torch.Tensor | None]:
-        """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
-        base_model, config = self.base_model, self.config
-        num_layers, windows = (
-            config.num_hidden_layers,
-            config.windows,
-        )  # `assistant_early_exit` leaves the last ones out
-        first_layers = {}
-        for layer_idx, layer in enumerate(base_model.layers):
-            if layer_idx < num_layers:
-                first_layers.setdefault(layer.mask_name, layer_idx)
-        masks = {}
-        for name, (layer_type, window) in base_model.mask_kinds.items():
-            if name not in first_layers:
-                continue
-            masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=config if window in (None, windows) else config.with_fields(sliding_window=window),
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-                position_ids=position_ids,
-                or_mask_function=or_mask_function,
-                and_mask_function=and_mask_function,
-                block_sequence_ids=block_sequence_ids,
-                layer_idx=first_layers[name],
-            )
-        return masks
+    def _needed_to_fuse(self, fused_block: str) -> str:
+        return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
 
 
-class HeterogeneousGenerationMixin(GenerationMixin):
-    def init_continuous_batching(self, *args, **kwargs):
-        """Refuses what upstream's paged cache cannot hold, for which it would return empty outputs."""
-        if "mamba" in self.config.mixer_types:
-            layers = [layer_idx for layer_idx, mixer in enumerate(self.config.mixer_types) if mixer == "mamba"]
-            raise ValueError(
-                f"Continuous batching has no cache for the state of mamba layers, here {layers}. "
-                "Use `generate`, which takes a batch of padded prompts."
-            )
-        geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
-        varying = sorted(geometry.intersection(self.config.per_layer_attributes or ()))
-        if varying:
-            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in varying)
-            raise ValueError(
-                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
-                "Use `generate`, which takes a batch of padded prompts."
-            )
-        return super().init_continuous_batching(*args, **kwargs)
-
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
-        self.base_model.follow_changes(model_kwargs.get("cache"), generation_config.use_cache is not False)
-        if "attention" not in self.config.mixer_types and generation_config.use_cache is not False:
-            raise ValueError(
-                "No layer attends, and only a layer that does counts the tokens in a cache. "
-                "Call `generate` with `use_cache=False`, or `forward` token by token, which keeps the mamba states."
-            )
-        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-
-    def _get_candidate_generator(self, generation_config, *args, **kwargs):
-        early_exit = generation_config.assistant_early_exit
-        if early_exit is not None and "attention" not in self.config.mixer_types[:early_exit]:
-            first = self.config.mixer_types.index("attention") + 1
-            raise ValueError(f"assistant_early_exit = {early_exit}: no layer before it attends, {first} is the least")
-        return super()._get_candidate_generator(generation_config, *args, **kwargs)
+__all__ = ["HeterogeneousPreTrainedConfig"]

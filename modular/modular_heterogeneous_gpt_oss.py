@@ -47,12 +47,10 @@ from .modular_block_configs import (
     impossible_sizes,
     inexpressible_fields,
 )
-from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedConfig,
-    HeterogeneousPreTrainedModel,
-)
+from .modular_fused_blocks import FusedBlocksPreTrainedModel
+from .modular_heterogeneous import FusedBlocksConfig
 from .modular_moe import layered_load_balancing_loss
+from .modular_pretrained_model import HeterogeneousGenerationMixin
 
 
 # Members of an entry of `block_configs` in gpt-oss-puzzle: sizes under the config's own names
@@ -174,7 +172,7 @@ def read_expert_blocks(block_configs: list[dict[str, Any]], config: PreTrainedCo
 
 
 @strict
-class HeterogeneousGptOssConfig(GptOssConfig, HeterogeneousPreTrainedConfig):
+class HeterogeneousGptOssConfig(GptOssConfig, FusedBlocksConfig):
     r"""
     Config of a gpt-oss whose layers may differ. All fields of [`GptOssConfig`] keep their meaning; those below may be
     lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
@@ -373,7 +371,7 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
         return hidden_states
 
 
-class HeterogeneousGptOssPreTrainedModel(GptOssPreTrainedModel, HeterogeneousPreTrainedModel):
+class HeterogeneousGptOssPreTrainedModel(GptOssPreTrainedModel, FusedBlocksPreTrainedModel):
     # diff with gpt-oss, which keeps them only when float16 is asked for
     _keep_in_fp32_modules = AttributeError()
     _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]

@@ -36,16 +36,14 @@ from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
 )
 from transformers.processing_utils import Unpack
 
-from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedConfig,
-    HeterogeneousPreTrainedModel,
-)
+from .modular_fused_blocks import FusedBlocksPreTrainedModel
+from .modular_heterogeneous import FusedBlocksConfig
 from .modular_moe import layered_load_balancing_loss
+from .modular_pretrained_model import HeterogeneousGenerationMixin
 
 
 @strict
-class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousPreTrainedConfig):
+class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksConfig):
     r"""
     Config of a Granite 4 hybrid whose layers may differ. All fields of [`GraniteMoeHybridConfig`] keep their meaning;
     those below may be lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every
@@ -142,7 +140,7 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousP
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
-        HeterogeneousPreTrainedConfig.validate_architecture(self)
+        FusedBlocksConfig.validate_architecture(self)
         head_dim, rest = divmod(self.mamba_expand * self.hidden_size, self.mamba_n_heads)
         if "mamba" in self.mixer_types and not rest and self.mamba_d_head not in ("auto", head_dim):
             raise ValueError(
@@ -282,7 +280,7 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
         return hidden_states
 
 
-class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedModel, HeterogeneousPreTrainedModel):
+class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedModel, FusedBlocksPreTrainedModel):
     _keep_in_fp32_modules_strict = ["A_log", "D"]  # diff with GraniteMoeHybrid: what is exponentiated and accumulated
     renamed_like = "granitemoehybrid"  # the experts have other names in published checkpoints
     fused_mlp = "shared_mlp"

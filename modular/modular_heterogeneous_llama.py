@@ -15,7 +15,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,7 +24,6 @@ from torch import nn
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.integrations import use_kernel_forward_from_hub
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import (
     LlamaAttention,
@@ -39,22 +37,18 @@ from transformers.models.llama.modeling_llama import (
     LlamaPreTrainedModel,
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
-    apply_rotary_pos_emb,
-    eager_attention_forward,
 )
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .modular_block_configs import drop_remote_code_keys, read_block_configs
-from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedConfig,
-    HeterogeneousPreTrainedModel,
-)
+from .modular_fused_blocks import FusedBlocksPreTrainedModel
+from .modular_heterogeneous import FusedBlocksConfig
+from .modular_pretrained_model import HeterogeneousGenerationMixin
 
 
 @strict
-class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
+class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
     r"""
     Config of a Llama whose layers may differ. All fields of [`LlamaConfig`] keep their meaning; those below may be lists
     with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
@@ -227,38 +221,8 @@ class HeterogeneousLlamaAttention(LlamaAttention):
         cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        input_shape = hidden_states.shape[:-1]
-        hidden_shape = (*input_shape, -1, self.head_dim)
-
-        query_states = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
-        key_states = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
-        value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
-
-        cos, sin = position_embeddings
-        query_states, key_states = apply_rotary_pos_emb(query_states, key_states, cos, sin)
-
-        if cache is not None:
-            key_states, value_states = cache.update(key_states, value_states, self.layer_idx, kwargs=kwargs)
-
-        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-
-        attn_output, attn_weights = attention_interface(
-            self,
-            query_states,
-            key_states,
-            value_states,
-            attention_mask,
-            dropout=0.0 if not self.training else self.attention_dropout,
-            scaling=self.scaling,
-            sliding_window=self.sliding_window,  # diff with Llama
-            **kwargs,
-        )
-
-        attn_output = attn_output.reshape(*input_shape, -1).contiguous()
-        attn_output = self.o_proj(attn_output)
-        return attn_output, attn_weights
+        kwargs["sliding_window"] = self.sliding_window  # diff with Llama
+        return super().forward(hidden_states, position_embeddings, attention_mask, cache, **kwargs)
 
 
 class HeterogeneousLlamaLinearAttention(nn.Module):
@@ -344,7 +308,7 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
         return hidden_states
 
 
-class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, HeterogeneousPreTrainedModel):
+class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, FusedBlocksPreTrainedModel):
     pass
 
 

@@ -24,6 +24,7 @@ from transformers.integrations import use_experts_implementation
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.models.nemotron_h.configuration_nemotron_h import NemotronHConfig
 from transformers.models.nemotron_h.modeling_nemotron_h import (
+    MIXER_TYPES,
     NemotronHAttention,
     NemotronHBlock,
     NemotronHExperts,
@@ -39,12 +40,7 @@ from transformers.models.nemotron_h.modeling_nemotron_h import (
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, logging
 
-from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedConfig,
-    HeterogeneousPreTrainedModel,
-    LoadOnlyRenaming,
-)
+from .modular_heterogeneous import HeterogeneousPreTrainedConfig
 from .modular_nemotron_h_layers import (
     BLOCK_TYPES,
     PATTERN_BLOCK_TYPES,
@@ -53,6 +49,7 @@ from .modular_nemotron_h_layers import (
     read_block_configs,
     read_block_types,
 )
+from .modular_pretrained_model import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel, LoadOnlyRenaming
 
 
 logger = logging.get_logger(__name__)
@@ -427,14 +424,6 @@ class HeterogeneousNemotronHAttention(NemotronHAttention):
         self.config = model_config  # the one that `set_attn_implementation` changes
 
 
-MIXER_TYPES = {
-    "mamba": HeterogeneousNemotronHMamba2Mixer,
-    "attention": HeterogeneousNemotronHAttention,
-    "moe": HeterogeneousNemotronHMoE,
-    "dense": HeterogeneousNemotronHMLP,
-}
-
-
 class HeterogeneousNemotronHBlock(NemotronHBlock):
     """
     A layer: a norm and one sub-block, which is mamba, attention, an MLP or experts, or nothing at all.
@@ -444,8 +433,7 @@ class HeterogeneousNemotronHBlock(NemotronHBlock):
         nn.Module.__init__(self)
         self.config = config
         self.layer_idx = layer_idx
-        mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        self.block_type = mlp_type if mixer_type == "none" else mixer_type
+        self.block_type = config.layers_block_type[layer_idx]
         if self.block_type != "none":
             self.norm = HeterogeneousNemotronHRMSNorm(config.hidden_size, eps=config.layer_norm_epsilon)
             self.mixer = MIXER_TYPES[self.block_type](config, layer_idx=layer_idx)
@@ -461,30 +449,7 @@ class HeterogeneousNemotronHBlock(NemotronHBlock):
     ) -> torch.Tensor:
         if self.block_type == "none":
             return hidden_states
-
-        residual = hidden_states
-        hidden_states = self.norm(hidden_states.to(dtype=self.norm.weight.dtype))
-
-        if self.block_type == "mamba":
-            hidden_states = self.mixer(
-                hidden_states,
-                cache=cache,
-                attention_mask=attention_mask,
-                **kwargs,
-            )
-        elif self.block_type == "attention":
-            hidden_states, _ = self.mixer(
-                hidden_states=hidden_states,
-                cache=cache,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                use_cache=use_cache,
-                **kwargs,
-            )
-        else:
-            hidden_states = self.mixer(hidden_states)
-
-        return residual + hidden_states
+        return super().forward(hidden_states, cache, attention_mask, position_ids, use_cache, **kwargs)
 
 
 class HeterogeneousNemotronHPreTrainedModel(NemotronHPreTrainedModel, HeterogeneousPreTrainedModel):

@@ -1,16 +1,17 @@
 """The `hetero` command. Every command ends with 0 (done), 1 (found something) or 2 (could not do it, reason on stderr)."""
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Shards = Annotated[list[Path] | None, typer.Argument(metavar="[SHARD]...", help="Shards; none: all of modular/.")]
@@ -235,25 +236,29 @@ def convert(
 ) -> None:
     """Convert a checkpoint to the family that loads it without remote code, or back."""
     need_fitting_transformers()
+    from transformers_heterogeneous.converters import convert as convert_checkpoint
+
     from .convert import convert_command
 
-    wishes: dict[str, Any] = {
-        "to": to,
-        "link": link,
-        "experts": experts,
-        "dtype": dtype,
-        "dequantise": dequantise,
-        "jobs": jobs,
-    }
-    wishes |= {"max_shard_size": max_shard_size, "revision": revision, "dry_run": dry_run, "skip": skip or ()}
-    wishes |= {"drop_empty_layers": drop_empty_layers, "fuse": fuse or (), "with_code": with_code}
-    if code_for is not None:
-        from .releases import with_code_for
-
-        raise typer.Exit(
-            with_code_for(code_for, lambda code: convert_command(src, dst, as_json, wishes | {"with_code": code}))
-        )
-    raise typer.Exit(convert_command(src, dst, as_json, wishes))
+    conversion = partial(
+        convert_checkpoint,
+        src,
+        dst,
+        to=to,
+        link=link,
+        experts=experts,
+        dtype=dtype,
+        dequantise=dequantise,
+        max_shard_size=max_shard_size,
+        skip=skip or (),
+        drop_empty_layers=drop_empty_layers,
+        fuse=fuse or (),
+        with_code=with_code,
+        jobs=jobs,
+        revision=revision,
+        dry_run=dry_run,
+    )
+    raise typer.Exit(convert_command(conversion, dst, as_json))
 
 
 @app.command()
@@ -326,3 +331,24 @@ def explain(
     from .explain import explain_command
 
     raise typer.Exit(explain_command(name, shards))
+
+
+@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND [ARGUMENT]...", help="Any program, as in lm_eval.")],
+) -> None:
+    """Run a program with the families registered in each Python that it starts: hetero run lm_eval --model hf ..."""
+    need_fitting_transformers()
+    from .running import run_command
+
+    raise typer.Exit(run_command(command))
+
+
+@app.command()
+def autoload(
+    state: Annotated[Literal["on", "off", "status"], typer.Argument(help="status ends with 1 where it is off.")],
+) -> None:
+    """Register the families in every Python of this environment, when it first imports transformers."""
+    from .running import autoload_command
+
+    raise typer.Exit(autoload_command(state))

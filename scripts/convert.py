@@ -3,27 +3,27 @@
 import json
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from transformers_heterogeneous.converters import CheckpointError, Report, convert
-from transformers_heterogeneous.converters.plan import NamedTensor
-from transformers_heterogeneous.converters.staging import staging_of
+from transformers_heterogeneous.converters import CheckpointError, Report
+from transformers_heterogeneous.converters.engine.plan import NamedTensor
+from transformers_heterogeneous.converters.engine.staging import staging_of
 
 
 MAX_LINES = 10  # of tensors for one reason; --json names them all
 
 
-def convert_command(src: Path, dst: Path, as_json: bool, wishes: dict[str, Any]) -> int:
+def convert_command(conversion: Callable[[], Report], dst: Path, as_json: bool) -> int:
     """
     Convert and print the report.
 
     Args:
-        wishes: What `convert` takes besides.
+        conversion: `convert` with what was asked for.
+        dst: The folder that it writes.
 
     Returns:
         0 when done, 2 with the reason on stderr when it could not be.
@@ -31,7 +31,7 @@ def convert_command(src: Path, dst: Path, as_json: bool, wishes: dict[str, Any])
     # A polite kill ends as Ctrl-C does
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        report = convert(src, dst, **wishes)
+        report = conversion()
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 2

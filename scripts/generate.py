@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def generate_command(
     telling = Telling(strict, format, as_json)
     run = _expand(shards, out, telling)
     locks = locks_of(run, accept) if locked else {}
+    run.problems += unknown_overrides(run, accept)
     if not run.failed:
         run.problems += write_files(run.files | locks)
     tell(run, (), telling)
@@ -112,6 +114,19 @@ def locks_of(run: Run, accept: Sequence[str] = ()) -> dict[Path, str]:
         if after or (folder / NAME).is_file():
             found[folder / NAME] = render_lock(after)
     return found
+
+
+def unknown_overrides(run: Run, accept: Sequence[str]) -> Iterator[Diagnostic]:
+    """Names given to `--accept` that no override of the run has, nor one that was recorded."""
+    folders = {shard.parent for shard in run.overrides}
+    known = {override.name for overrides in run.overrides.values() for override in overrides}
+    known |= {name for folder in folders for entries in read_lock(folder).values() for name in entries}
+    for name in () if run.failed else accept:
+        if name not in known | {"all"}:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "an override is named as in Class.method"
+            for folder in sorted(folders):
+                yield Diagnostic(folder / NAME, 1, 1, f"--accept {name}: there is no such override; {hint}")
 
 
 def _without_files(run: Run, shards: Iterable[Path]) -> list[Diagnostic]:

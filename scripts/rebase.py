@@ -18,6 +18,7 @@ from libcst.codemod.visitors import AddImportsVisitor, RemoveImportsVisitor
 from .drift import HOUSE, NoRelease, has_outputs, launch, release_root
 from .generate import write_files
 from .modular_converter.diagnostics import Diagnostic, ShardError
+from .modular_converter.formatting import format_like
 from .modular_converter.imported import aliases, bound_name, module_of, written_module
 from .modular_converter.lock import (
     NAME,
@@ -133,7 +134,7 @@ def rebase(shard: Shard, overrides: list[Override], recorded: Mapping[str, Recor
     result.gone += gone(shard.path, overrides, recorded)
     if result.merged or result.conflicts:
         result.module = _with_imports(before, module, shard)
-        result.text = _with_conflicts(result.module.code, sides)
+        result.text = _with_conflicts(format_like(shard.path, text, result.module.code), sides)
     return result
 
 

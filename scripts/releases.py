@@ -7,7 +7,7 @@ the release needs otherwise, stands in partial shards in `modular/releases/5.N/`
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -24,7 +24,7 @@ from .modular_converter.overrides import digest_of, overrides_of
 from .modular_converter.places import installed_version
 from .modular_converter.run import Run, expand
 from .modular_converter.shard import read_shard
-from .modular_converter.siblings import is_shard, siblings_of
+from .modular_converter.siblings import in_order, is_shard, siblings_of
 from .modular_converter.source import SourceFile, read_source
 from .problems import make_strict
 from .rebase import Rebased, rebase
@@ -203,7 +203,7 @@ def _stale(
         piece = decided.get(name)
         if piece is None or name in accept:
             continue
-        remedy = f"write it anew, or, after looking, `hetero generate --against {piece.folder.name} --accept {name}`"
+        remedy = f"bring it up to date, and then `hetero generate --against {piece.folder.name} --accept {name}`"
         if piece.replaced is None:
             message = f"{name} took the place of one in {known.release}.py, which is there no longer: {remedy}"
             yield Diagnostic(piece.path, *piece.place, message)
@@ -220,9 +220,7 @@ def _expanded(assembly: Assembly, out: Path) -> Run:
     folder = out / "modular"
     for name, text in assembly.texts.items():
         _write(folder / name, text)
-    rebased = [_rebased(folder / name, assembly.lock) for name in assembly.texts if is_shard(folder / name)]
-    for each in rebased:
-        _write(each.shard.path, each.text)
+    rebased = list(_rebased([folder / name for name in assembly.texts], out, assembly.lock))
     if conflicts := [problem for each in rebased for problem in _conflicts(each)]:
         raise ShardError(conflicts)
     read_source.cache_clear()
@@ -237,9 +235,21 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _rebased(path: Path, lock: Lock) -> Rebased:
-    shard = read_shard(path, siblings_of(path, lambda each: each.parent, {}))
-    return rebase(shard, overrides_of(shard), lock.get(path.name, {}))
+def _rebased(paths: Sequence[Path], out: Path, lock: Lock) -> Iterator[Rebased]:
+    """Merge the overrides of each shard and write it, after the siblings that it inherits from, which are expanded."""
+    ordered, needed, _ = in_order(paths)
+    fresh: dict[Path, str] = {}
+    for path in filter(is_shard, ordered):
+        shard = read_shard(path, siblings_of(path, lambda each: out, fresh))
+        rebased = rebase(shard, overrides_of(shard), lock.get(path.name, {}))
+        _write(path, rebased.text)
+        if path in needed and not rebased.conflicts:
+            read_source.cache_clear()
+            run = expand([path], lambda each: out)
+            if run.failed:
+                raise ShardError(run.diagnostics())
+            fresh |= run.files
+        yield rebased
 
 
 def _conflicts(rebased: Rebased) -> Iterator[Diagnostic]:

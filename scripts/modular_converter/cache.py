@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .diagnostics import ShardError
 from .lock import Override
+from .package import Family
 from .places import installed_folder
 from .siblings import Siblings
 
@@ -49,8 +50,7 @@ class Remembered:
     text), and what it replaces."""
 
     files: Mapping[str, str]
-    modules: Mapping[str, tuple[str, ...]]
-    config: str
+    family: Family
     warnings: tuple[tuple[str, int, int, str], ...] = ()
     overrides: tuple[Override, ...] = ()
 
@@ -75,10 +75,12 @@ def recall(shard: Path, siblings: Siblings) -> Remembered | None:
             return None
         if not all(each.unchanged() for each in dependencies):
             return None
-        modules = {module: tuple(names) for module, names in record["modules"].items()}
+        known = record["family"]
+        modules = {module: tuple(names) for module, names in known["modules"].items()}
+        family = Family(modules, known["config"], tuple(known["configs"]))
         warnings = tuple((file, line, column, message) for file, line, column, message in record["warnings"])
         overrides = tuple(Override(**each) for each in record["overrides"])
-        return Remembered(record["files"], modules, record["config"], warnings, overrides)
+        return Remembered(record["files"], family, warnings, overrides)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ShardError):
         return None
 

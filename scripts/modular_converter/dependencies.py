@@ -1,11 +1,11 @@
 """What each thing in a shard and its parents mentions, and in which order what is missing comes."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from libcst import matchers as m
 
-from .shard import Entry, Shard
+from .shard import Entry, Shard, closure
 from .tree import same_code, small
 
 
@@ -128,15 +128,3 @@ def _imported_entries(shard: Shard, views: list[Graph]) -> Graph:
         direct |= mine
         indirect |= {name: view[name] for name in closure(mine, view)}
     return indirect | direct
-
-
-def closure(start: Iterable[str], graph: Mapping[str, Entry]) -> set[str]:
-    """Everything that `start` reaches."""
-    found: set[str] = set()
-    queue = [name for name in start if name in graph]
-    while queue:
-        name = queue.pop()
-        if name not in found:
-            found.add(name)
-            queue += graph[name].identifiers & graph.keys()
-    return found

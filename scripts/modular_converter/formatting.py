@@ -54,6 +54,19 @@ def format_files(files: Mapping[Path, str], target: str = OUTSIDE) -> tuple[dict
         return {key: place.read_text(encoding="utf-8") for place, key in places.items()}, found
 
 
+def format_like(path: Path, before: str, text: str) -> str:
+    """The new text of a file, formatted by the settings of the project that it is in, where the text before was so."""
+    return _tidy(path, text) if _tidy(path, before) == before else text
+
+
+def _tidy(path: Path, text: str) -> str:
+    """Imports sorted and code formatted; as it was where it cannot be parsed."""
+    name = ["--quiet", "--no-cache", "--stdin-filename", str(path)]
+    for command in (["check", "--select", "I001", "--fix", "--exit-zero", *name], ["format", *name]):
+        text = _ruff([*command, "-"], text) or text
+    return text
+
+
 def _check(folder: Path, config: Path, places: Mapping[Path, Path], target: str) -> list[Finding]:
     options = ["--fix", "--exit-zero", "--no-cache", "--output-format", "json", "--config", str(config)]
     options += ["--target-version", target]
@@ -71,8 +84,8 @@ def _check(folder: Path, config: Path, places: Mapping[Path, Path], target: str)
     ]
 
 
-def _ruff(arguments: Sequence[str]) -> str:
-    done = subprocess.run([find_ruff_bin(), *arguments], capture_output=True, text=True, check=False)
+def _ruff(arguments: Sequence[str], given: str | None = None) -> str:
+    done = subprocess.run([find_ruff_bin(), *arguments], input=given, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1) and "format" not in arguments:
         raise RuntimeError(f"ruff failed: {done.stderr.strip()}")
     return done.stdout

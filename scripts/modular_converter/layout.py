@@ -12,9 +12,8 @@ import libcst as cst
 from .ancestry import Offer, offer_of, own_offer
 from .carried import attached_to, decorators_of, defined_below, names_left, renamed_owner
 from .classes import is_indented_otherwise, merge_class, specialises
-from .dependencies import Dependencies, closure
+from .dependencies import Dependencies
 from .diagnostics import Diagnostic
-from .filetypes import file_type
 from .imported import module_of, names_of, written_module
 from .origin import origin_of
 from .outside import from_outside
@@ -56,9 +55,8 @@ class Layout:
         self.shard = shard
         self.outputs: dict[str, Output] = {}
         self.dependencies = Dependencies(shard)
-        self.types = class_types(shard)
         for name in shard.classes:
-            self._place(name, self.types[name])
+            self._place(name, shard.types[name])
         for name in shard.exported or ():
             self._place_exported(name)
         if not shard.home.inside:
@@ -94,7 +92,7 @@ class Layout:
 
     def _place_exported(self, name: str) -> None:
         """A function or constant that the shard exports is emitted even when no class uses it."""
-        kind = file_type(name, self.shard.cased)
+        kind = self.shard.type_of(name)
         entry = self.shard.entries.get(name)
         output = self.outputs.get(kind)
         if entry and entry.kind != "class" and (output is None or name not in output.body):
@@ -242,7 +240,7 @@ class Layout:
         """Whether a class is placed by its own turn, or imported from another output."""
         if entry.kind != "class":
             return False
-        own_type = self.types.get(entry.name) or file_type(entry.name, self.shard.cased)
+        own_type = self.shard.type_of(entry.name)
         if own_type == output.type:
             return entry.name in self.shard.entries and not self.shard.entries[entry.name].helper
         imports = output.siblings.setdefault(own_type, [])
@@ -274,18 +272,6 @@ def _imported_along(parent: Parent) -> Iterator[tuple[str, str]]:
         ):
             for name in names_of(node):
                 yield module_of(node).removesuffix(f"_{parent.model}"), parent.renaming.name(name)
-
-
-def class_types(shard: Shard) -> dict[str, str]:
-    """The file type of each class; a helper class that a config needs lives in the configuration file."""
-    classes = {name: entry for name, entry in shard.entries.items() if entry.kind == "class"}
-    types = {name: file_type(name, shard.cased) for name in classes}
-    configs = [entry for name, entry in classes.items() if types[name] == "configuration"]
-    mentioned = {name for entry in configs for name in entry.identifiers}
-    for name in closure(mentioned, shard.entries):
-        if name in types and shard.entries[name].helper:
-            types[name] = "configuration"
-    return types
 
 
 def _share_image_processing(outputs: dict[str, Output]) -> None:

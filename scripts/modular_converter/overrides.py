@@ -9,6 +9,7 @@ import libcst as cst
 from .decorators import half_of_property
 from .docstrings import statements
 from .lock import Override
+from .parameters import parameter_list
 from .places import installed_version
 from .rename import Renaming
 from .shard import Parent, Shard
@@ -100,7 +101,8 @@ def piece_name(statement: cst.BaseStatement) -> str:
 
 
 def replaced(child: cst.BaseStatement, parent: cst.BaseStatement, renaming: Renaming) -> cst.BaseStatement:
-    """What of a parent's piece a child's replaces: all of it, or where it is merged into, header and lines taken."""
+    """What of a parent's piece a child's replaces: all of it, or where it is merged into, header and lines taken. With
+    `**super_kwargs` the parameters are the parent's, and the decorators where the child has none."""
     if not (isinstance(child, cst.FunctionDef) and isinstance(parent, cst.FunctionDef)):
         return bare(parent)
     mine = statements(list(block(child.body).body))
@@ -109,7 +111,10 @@ def replaced(child: cst.BaseStatement, parent: cst.BaseStatement, renaming: Rena
         return bare(parent)
     taken = lines_taken(mine[position + 1 :], block(parent.body).body, renaming)
     body = taken or [cst.SimpleStatementLine([cst.Expr(cst.Ellipsis())])]
-    return bare(parent).with_changes(body=cst.IndentedBlock([*body]))
+    header = bare(parent)
+    if list(dict(parameter_list(child.params))) == ["self", "**super_kwargs"]:
+        header = header.with_changes(params=cst.Parameters(), decorators=parent.decorators if child.decorators else ())
+    return header.with_changes(body=cst.IndentedBlock([*body]))
 
 
 def lines_taken(

@@ -13,6 +13,7 @@ _TEMPLATE = '''\
 # Generated from the shards in {folder}/ by `hetero generate`. Do not edit.
 """Model families for transformers whose layers differ. Importing the package registers them with the Auto classes."""
 
+import sys
 from importlib.metadata import version
 
 import transformers
@@ -38,24 +39,28 @@ from transformers.models.auto.modeling_auto import {autos}
 
 
 def register() -> None:
-    """Tell the Auto classes about every family; calling it again changes nothing."""
+    """Tell the Auto classes about every family, and let `transformers` have the classes by name; calling it again changes
+    nothing."""
     for config in ({configs}):
         AutoConfig.register(config.model_type, config, exist_ok=True)
-{models}{quantizers}
-
-register()
+{models}{quantizers}    classes = {{name: globals()[name] for name in __all__ if name != "register"}}
+    for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
+        vars(module).update(classes)
 
 
 __all__ = [{exported}]
+
+register()
 '''
 
 
 @dataclass(frozen=True)
 class Family:
-    """What one shard adds to the package."""
+    """What one shard adds to the package: public names by module, the config of its models, configs with a model type."""
 
     modules: Mapping[str, tuple[str, ...]]
     config: str
+    configs: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,7 +88,7 @@ def render_package(families: Iterable[Family], folder: str) -> str:
         parents_version=installed_version("transformers"),
         autos=", ".join(sorted(autos)),
         imports="\n".join(imports),
-        configs=_elements([name for name in names if name.endswith("Config")]),
+        configs=_elements(sorted(name for each in families for name in each.configs)),
         models="".join(lines),
         quantizer_mapping=_QUANTIZER_MAPPING if quantizers else "",
         quantizers="".join(f"    AUTO_QUANTIZER_MAPPING[{name}.quant_method] = {name}\n" for name in quantizers),

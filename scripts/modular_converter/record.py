@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .cache import Dependency, Record, file_digest, found_packages, generator_digest
-from .filetypes import file_type
+from .imported import module_of
 from .places import FILE_TYPES, installed_folder
 from .shard import Shard
 from .source import read_source
@@ -23,15 +23,17 @@ def record_of(shard: Shard) -> Record:
 
 
 def siblings(shard: Shard) -> list[str]:
-    """The modules that other shards of the same folder expand to, and that this one inherits from."""
-    return [parent.source.path.stem for parent in shard.parents if parent.is_sibling]
+    """The modules that other shards of the same folder expand to, and that this one inherits or imports from."""
+    parents = [parent.source.path.stem for parent in shard.parents if parent.is_sibling]
+    imported = [module_of(node) for nodes in shard.siblings_at.values() for node in nodes]
+    return list(dict.fromkeys([*parents, *imported]))
 
 
 def beside(shard: Shard) -> list[str]:
     """The modules of the shard that it does not expand to: where one is written by hand, its names are those of the shard."""
     if shard.home.inside:
         return []
-    own = {file_type(name, shard.cased) for name in shard.classes}
+    own = {shard.types[name] for name in shard.classes}
     return [f"{kind}_{shard.model}" for kind in FILE_TYPES if kind not in own]
 
 

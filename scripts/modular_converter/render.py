@@ -56,7 +56,7 @@ def expand_shard(shard: Shard) -> Expansion | None:
             shard.problems.extend(check_fit(shard, modeling, imports["modeling"]))
     texts = {}
     for kind, output in sorted(outputs.items()):
-        names = [name for name in exported if file_type(name, shard.cased) == kind]
+        names = [name for name in exported if shard.type_of(name) == kind]
         texts[f"{kind}_{shard.model}.py"] = banner + render_output(shard, output, imports[kind], names)
     return Expansion(texts, family(shard, outputs))
 

@@ -126,7 +126,7 @@ def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft
     run.files |= {folder / name: text for name, text in known.files.items()}
     run.origin |= {folder / name: path for name in known.files}
     if known.files:
-        draft.families.setdefault(folder, []).append(Family(known.modules, known.config))
+        draft.families.setdefault(folder, []).append(known.family)
 
 
 def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) -> None:
@@ -181,9 +181,7 @@ def _remember(draft: _Draft, formatted: Mapping[Path, str], failed: set[Path]) -
         if done.path not in failed:
             files = {path.name: formatted[path] for path in done.files}
             warnings = tuple((str(each.path), each.line, each.column, each.message) for each in done.warnings)
-            family = done.family
-            kept = Remembered(files, family.modules, family.config, warnings, done.overrides)
-            remember(done.path, done.record, kept)
+            remember(done.path, done.record, Remembered(files, done.family, warnings, done.overrides))
 
 
 def _undefined(findings: Iterable[Finding], run: Run, draft: _Draft) -> Iterator[Diagnostic]:

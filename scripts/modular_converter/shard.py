@@ -1,7 +1,7 @@
 """A shard as the generator sees it: its own statements, its parents, and what it takes from helper shards."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +85,7 @@ class Shard:
     helpers: tuple[SourceFile, ...]
     entries: Mapping[str, Entry]
     bases: Mapping[str, tuple[str, ...]]
+    types: Mapping[str, str]
     problems: list[Diagnostic] = field(default_factory=list)
     used: set[tuple[int, str]] = field(default_factory=set)
     siblings: Siblings = field(default_factory=Siblings)
@@ -104,13 +105,23 @@ class Shard:
         """The shard's own classes, in order."""
         return [name for name, entry in self.entries.items() if entry.kind == "class" and not entry.helper]
 
+    def type_of(self, name: str) -> str:
+        """The type of the file that a class, a function or a constant goes to."""
+        return self.types.get(name) or file_type(name, self.cased)
+
     def parent_of(self, class_name: str) -> tuple[int, str] | None:
         """(index of the parent file, class name there) when a class inherits from another model."""
-        for base in self.bases.get(class_name, ()):
-            for index, parent in enumerate(self.parents):
-                if base in parent.classes:
-                    return index, base
-        return None
+        return next(iter(self.parents_of(class_name)), None)
+
+    def parents_of(self, class_name: str) -> list[tuple[int, str]]:
+        """The classes of other models that a class inherits from; siblings beside one from abroad are mixins."""
+        found = [
+            (index, base)
+            for base in self.bases.get(class_name, ())
+            for index, parent in enumerate(self.parents)
+            if base in parent.classes
+        ]
+        return [each for each in found if not self.parents[each[0]].is_sibling] or found
 
 
 def exports(source: SourceFile) -> list[str] | None:
@@ -141,16 +152,21 @@ def read_shard(path: Path, siblings: Siblings | None = None) -> Shard:
     names = model_names(home)
     if not home.inside:
         names = names.spelled_in(model, bases)
-    resolved = _resolve_siblings(source, home, bases, siblings)
+    inherited = _inherited(source, bases)
+    resolved = _resolve_siblings(source, home, inherited, siblings)
     imports = [(node, each) for node in _from_imports(source) for each in resolved.get(node, [node])]
     _refuse_imports(source, imports)
-    files = _parent_files(source, imports, home, bases, siblings)
+    files = _parent_files(source, imports, home, inherited, siblings)
     if not home.inside:
         names = _own_spelling(names, model, files, bases)
-    family = _Family(path, model, names, bases, siblings)
-    parents = [_parent(file, node, wanted, family, home) for node, file, wanted in files]
-    helpers, borrowed = _helpers(source, [each for _, each in imports], home)
+    helpers = _Helpers(siblings)
+    borrowed = helpers.read(source, [each for _, each in imports], home)
     entries = _entries([*borrowed, *((s, False) for s in source.definitions.values())])
+    theirs = {name for *_, wanted in files for name in wanted}
+    alone = {name for name, its in bases.items() if not home.inside and theirs.isdisjoint(its)}
+    types = class_types(entries, names.cased(model), alone)
+    family = _Family(path, model, names, bases, siblings, frozenset(types[name] for name in bases.keys() & types))
+    parents = [_parent(file, node, wanted, family, home) for node, file, wanted in files]
     shard = Shard(
         source,
         home,
@@ -158,11 +174,12 @@ def read_shard(path: Path, siblings: Siblings | None = None) -> Shard:
         model,
         names.cased(model),
         tuple(parents),
-        tuple(helpers.values()),
+        tuple(helpers.sources.values()),
         entries,
         bases,
+        types,
         siblings=siblings,
-        siblings_at=resolved,
+        siblings_at=resolved | helpers.siblings_at,
     )
     _refuse_two_parents(shard)
     return shard
@@ -172,11 +189,16 @@ def _problem(source: SourceFile, node: cst.CSTNode, message: object) -> Diagnost
     return Diagnostic(source.path, *source.position(node), str(message))
 
 
+def _inherited(source: SourceFile, bases: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
+    """The bases whose code classes take over: those from abroad, else the siblings, which are mixins beside the former."""
+    abroad = {name for node in _from_imports(source) if is_parent_import(node) for name in names_of(node)}
+    return frozenset().union(*(abroad.intersection(its) or its for its in bases.values()))
+
+
 def _resolve_siblings(
-    source: SourceFile, home: Home, bases: Mapping[str, tuple[str, ...]], siblings: Siblings
+    source: SourceFile, home: Home, inherited: Set[str], siblings: Siblings
 ) -> dict[cst.ImportFrom, list[cst.ImportFrom]]:
     """The imports that name a sibling shard, as imports of the files that it expands to."""
-    inherited = {base for its in bases.values() for base in its}
     found: dict[cst.ImportFrom, list[cst.ImportFrom]] = {}
     for node in _from_imports(source):
         helper = is_helper_import(node)
@@ -248,13 +270,12 @@ def _parent_files(
     source: SourceFile,
     imports: Imports,
     home: Home,
-    bases: Mapping[str, tuple[str, ...]],
+    inherited: Set[str],
     siblings: Siblings,
 ) -> list["ParentFile"]:
     """The files that the shard inherits from, each with the import that names it first and all that is imported."""
     imported: dict[Path, tuple[cst.ImportFrom, SourceFile, list[str]]] = {}
     problems: list[Diagnostic] = []
-    inherited = {base for its in bases.values() for base in its}
     for written, node in imports:
         module = module_of(node)
         sibling = not home.inside and parent_model(module) is not None and inherits_here(node, inherited)
@@ -317,12 +338,12 @@ class _Family:
     names: ModelNames
     bases: Mapping[str, tuple[str, ...]]
     siblings: Siblings
+    own_types: frozenset[str]
 
     @cached_property
     def types(self) -> frozenset[str]:
         """The types of the files that the shard expands to, and of those that lie there written by hand."""
-        cased = self.names.cased(self.model)
-        return frozenset(file_type(name, cased) for name in self.bases) | frozenset(filter(self._by_hand, FILE_TYPES))
+        return self.own_types | frozenset(filter(self._by_hand, FILE_TYPES))
 
     def _by_hand(self, kind: str) -> bool:
         found = self.siblings.find(f"{kind}_{self.model}")
@@ -354,29 +375,39 @@ def _parent(source: SourceFile, node: cst.ImportFrom, wanted: list[str], family:
     return Parent(source, module, kind[0], kind[1], tuple(wanted), renaming)
 
 
-Helpers = dict[Path, SourceFile]
 Borrowed = list[tuple[Statement, bool]]
 
 
-def _helpers(
-    source: SourceFile, imports: Iterable[cst.ImportFrom], home: Home, trail: tuple[Path, ...] = ()
-) -> tuple[Helpers, Borrowed]:
-    """The helper shards that are imported, directly or by one another, and the statements taken from them."""
-    helpers: Helpers = {}
-    taken: Borrowed = []
-    for node in filter(is_helper_import, imports):
-        try:
-            helper = read_source(module_file(node, home))
-        except LookupError as error:
-            raise ShardError([_problem(source, node, error.args[0])]) from error
-        _refuse_cycle(source, node, helper.path, (*trail, home.shard))
-        deeper, statements = _helpers(helper, _from_imports(helper), home_of(helper.path), (*trail, home.shard))
-        helpers |= deeper | {helper.path: helper}
-        taken += [*statements, *((statement, True) for statement in helper.definitions.values())]
-        problems = [_problem(source, node, message) for message in _unknown_names(node, helper, names_of(node))]
-        if problems:
-            raise ShardError(problems)
-    return helpers, taken
+@dataclass(frozen=True)
+class _Helpers:
+    """The helper shards that are imported, directly or by one another, and what these import from siblings."""
+
+    siblings: Siblings
+    sources: dict[Path, SourceFile] = field(default_factory=dict)
+    siblings_at: dict[cst.ImportFrom, list[cst.ImportFrom]] = field(default_factory=dict)
+
+    def read(
+        self, source: SourceFile, imports: Iterable[cst.ImportFrom], home: Home, trail: tuple[Path, ...] = ()
+    ) -> Borrowed:
+        """The statements that a shard, or another helper, takes from helpers."""
+        taken: Borrowed = []
+        for node in filter(is_helper_import, imports):
+            try:
+                helper = read_source(module_file(node, home))
+            except LookupError as error:
+                raise ShardError([_problem(source, node, error.args[0])]) from error
+            _refuse_cycle(source, node, helper.path, (*trail, home.shard))
+            place = home_of(helper.path)
+            resolved = _resolve_siblings(helper, place, frozenset(), self.siblings)
+            self.siblings_at.update(resolved)
+            copied = [each for each in _from_imports(helper) if each not in resolved]
+            taken += self.read(helper, copied, place, (*trail, home.shard))
+            self.sources[helper.path] = helper
+            taken += [(statement, True) for statement in helper.definitions.values()]
+            problems = [_problem(source, node, message) for message in _unknown_names(node, helper, names_of(node))]
+            if problems:
+                raise ShardError(problems)
+        return taken
 
 
 def _refuse_cycle(source: SourceFile, node: cst.ImportFrom, helper: Path, path: tuple[Path, ...]) -> None:
@@ -399,11 +430,35 @@ def _entries(statements: Iterable[tuple[Statement, bool]]) -> dict[str, Entry]:
     return found
 
 
+def class_types(entries: Mapping[str, Entry], cased: str, alone: Set[str]) -> dict[str, str]:
+    """The file type of each class. What a config needs lives in the configuration file: helper classes, and those that
+    stand `alone`, without a parent's code, and whose names tell no type."""
+    classes = {name: entry for name, entry in entries.items() if entry.kind == "class"}
+    types = {name: file_type(name, cased) for name in classes}
+    movable = {name for name, entry in classes.items() if entry.helper}
+    movable |= {name for name in alone if types.get(name) == "modeling"}
+    configs = [entry for name, entry in classes.items() if types[name] == "configuration"]
+    for name in closure({name for entry in configs for name in entry.identifiers}, entries) & movable:
+        types[name] = "configuration"
+    return types
+
+
+def closure(start: Iterable[str], graph: Mapping[str, Entry]) -> set[str]:
+    """Everything that `start` reaches."""
+    found: set[str] = set()
+    queue = [name for name in start if name in graph]
+    while queue:
+        name = queue.pop()
+        if name not in found:
+            found.add(name)
+            queue += graph[name].identifiers & graph.keys()
+    return found
+
+
 def _refuse_two_parents(shard: Shard) -> None:
     found = []
-    known = {name for parent in shard.parents for name in parent.classes}
-    for name, bases in shard.bases.items():
-        parents = [base for base in bases if base in known]
+    for name in shard.bases:
+        parents = list(dict.fromkeys(base for _, base in shard.parents_of(name)))
         if len(parents) > 1:
             line = shard.source.line(shard.source.definitions[name].node)
             message = f"{name} has {len(parents)} parents from other models ({', '.join(parents)}): keep one"

@@ -5,7 +5,7 @@ The text inherited from is the formatted one, fresh from the same run or else fr
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from .diagnostics import Diagnostic
 from .places import FILE_TYPES
 
 
-_SIBLING_IMPORT = re.compile(
-    rf"(?m)^from[\s\\]+\.[\s\\]*(?:modular|{'|'.join(sorted(FILE_TYPES, key=len, reverse=True))})_(\w+)[\s\\]+import"
-)
+_IMPORT = r"(?m)^from[\s\\]+\.[\s\\]*(?:{})_(\w+)[\s\\]+import"
+_SHARD_IMPORT = re.compile(_IMPORT.format("modular"))
+_SIBLING_IMPORT = re.compile(_IMPORT.format("|".join(["modular", *sorted(FILE_TYPES, key=len, reverse=True)])))
 _EXPORTS = re.compile(r"(?m)^__all__\b")
 
 
@@ -46,7 +46,8 @@ def is_shard(path: Path) -> bool:
 
 def in_order(shards: Sequence[Path]) -> tuple[list[Path], set[Path], list[Diagnostic]]:
     """Shards after the siblings that they inherit from, those that others need, and circles."""
-    known = {path: [] if (text := _text(path)) is None else _needs(path, text, shards) for path in shards}
+    present = set(shards)
+    known = {path: _needs(path, present) for path in shards}
     ordered: dict[Path, None] = {}
     circles: list[Diagnostic] = []
     for path in shards:
@@ -56,17 +57,35 @@ def in_order(shards: Sequence[Path]) -> tuple[list[Path], set[Path], list[Diagno
     return [path for path in ordered if path not in stuck], needed, circles
 
 
-def _text(path: Path) -> str | None:
+def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):  # told when it is the shard's turn
-        return None
+        return ""
 
 
-def _needs(path: Path, text: str, shards: Sequence[Path]) -> list[Path]:
-    named = [path.with_name(f"modular_{model}.py") for model in dict.fromkeys(_SIBLING_IMPORT.findall(text))]
-    present = set(shards)
-    return [each for each in named if each != path and each in present and is_shard(each)]
+def _needs(path: Path, shards: Set[Path]) -> list[Path]:
+    """The siblings that a shard imports from, itself or through helpers, whose code is copied into its files."""
+    named = _named(_SIBLING_IMPORT, path)
+    through = [each for helper in named if not is_shard(helper) for each in _behind(helper, frozenset())]
+    needed = [each for each in named if each != path and is_shard(each)] + through
+    return [each for each in dict.fromkeys(needed) if each in shards]
+
+
+def _behind(helper: Path, seen: frozenset[Path]) -> list[Path]:
+    """The shards that a helper imports from, itself or through others."""
+    found: list[Path] = []
+    for each in _named(_SHARD_IMPORT, helper):
+        if is_shard(each):
+            found.append(each)
+        elif each not in seen:
+            found += _behind(each, seen | {helper})
+    return found
+
+
+def _named(pattern: re.Pattern[str], path: Path) -> list[Path]:
+    found = dict.fromkeys(pattern.findall(_text(path)))
+    return [path.with_name(f"modular_{model}.py") for model in found]
 
 
 def _visit(

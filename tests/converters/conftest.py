@@ -1,6 +1,6 @@
 """What several of the converters' tests use."""
 
-from toy_family import toy
+from .toy_family import toy
 
 
 __all__ = ["toy"]

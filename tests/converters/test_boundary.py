@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published import CONFIG, write_checkpoint
 from safetensors.torch import load_file, save_file
 
 from transformers_heterogeneous.converters import CheckpointError, checkpoint, convert, summarise, verify
-from transformers_heterogeneous.converters.errors import MAX_LINE, refuse
+from transformers_heterogeneous.converters.engine.errors import MAX_LINE, refuse
+
+from .published import CONFIG, write_checkpoint
 
 
 INDEX, ROPE = "model.safetensors.index.json", CONFIG["rope_scaling"]
@@ -63,7 +64,7 @@ WEIGHTS = {
     "tensor name of a megabyte": rename_tensor("x" * 10**6),
     "shard name of 5,000 characters": rename_shard("x" * 5000 + ".safetensors"),
     "shard in folders that are too deep": rename_shard("/".join(["a" * 200] * 30) + ".safetensors"),
-    "method of a megabyte": configure(quantization_config={"quant_method": "x" * 10**6}),
+    "method of a megabyte": configure(quantization_config={"quant_method": ["x" * 10**6]}),
     "float in ModelOpt's file": lambda folder: (folder / "hf_quant_config.json").write_text(
         '{"a": {"__float__": []}}'
     ),

@@ -2,11 +2,12 @@
 
 import json
 
-import published
 import pytest
 
 from transformers_heterogeneous.converters import convert
 from transformers_heterogeneous.converters.card import BEGIN, END, with_note, without_note
+
+from . import published
 
 
 MARKED = f"{BEGIN}\n> note\n{END}\n\n"

@@ -7,17 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import published
 import pytest
 import torch
-from published import CONFIG, DECI, DECI_LAYERS, LAYERS, TRAP, write_checkpoint
 from safetensors import safe_open
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
-from transformers_heterogeneous.converters import convert, transfer
+from transformers_heterogeneous.converters import convert
+from transformers_heterogeneous.converters.engine import transfer
 from transformers_heterogeneous.scripts.cli import app
+
+from . import published
+from .published import CONFIG, DECI, DECI_LAYERS, LAYERS, TRAP, write_checkpoint
 
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")

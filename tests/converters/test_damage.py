@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published import read_tensors
-from toy_family import random_tensors, write_toy
 
 from transformers_heterogeneous.converters import CheckpointError, convert
-from transformers_heterogeneous.converters.headers import read_header
-from transformers_heterogeneous.converters.json_objects import MAX_JSON_BYTES, read_object
+from transformers_heterogeneous.converters.engine.headers import read_header
+from transformers_heterogeneous.converters.engine.json_objects import MAX_JSON_BYTES, read_object
+
+from .published import read_tensors
+from .toy_family import random_tensors, write_toy
 
 
 FIRST = "model-00001-of-00002.safetensors"

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from published import CONFIG, LAYERS, read_tensors, tensors_of, write_checkpoint
-from test_families import CHECKPOINTS, logits
 from typer.testing import CliRunner
 
 import transformers_heterogeneous
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.scripts.cli import app
+
+from .checkpoints import CHECKPOINTS, logits
+from .published import CONFIG, LAYERS, read_tensors, tensors_of, write_checkpoint
 
 
 Tensors = dict[str, torch.Tensor]
@@ -214,7 +215,7 @@ def test_scales_of_tensors_rows_and_squares(scale_shape, name, tmp_path):
 
 def test_in_many_chunks(monkeypatch, tmp_path):
     true = write(tmp_path / "source", "Nemotron 3 Nano", nvfp4)
-    monkeypatch.setattr("transformers_heterogeneous.converters.rendering.CHUNK", 100)
+    monkeypatch.setattr("transformers_heterogeneous.converters.engine.rendering.CHUNK", 100)
     convert(tmp_path / "source", tmp_path / "ours", dequantise=True, experts="stacked")
     convert(tmp_path / "ours", tmp_path / "single", experts="separate")
     assert_same(read_tensors(tmp_path / "single"), with_our_names(true))

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import LAYERS, read_tensors, tensors_of, write_checkpoint
-from test_families import CHECKPOINTS
 from typer.testing import CliRunner
 
 import transformers_heterogeneous  # noqa: F401  (registers the families)
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.scripts.cli import app
+
+from .checkpoints import CHECKPOINTS
+from .published import LAYERS, read_tensors, tensors_of, write_checkpoint
 
 
 TOKENS = torch.randint(0, 90, (1, 9), generator=torch.Generator().manual_seed(4))

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-import hub_server
 import huggingface_hub
-import published
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from transformers_heterogeneous.converters import CheckpointError, convert, summarise, verify
 from transformers_heterogeneous.scripts.cli import app
+
+from . import hub_server, published
 
 
 VOCAB_SIZE = 2**14  # the hub's client reads ahead, so small files would be read whole

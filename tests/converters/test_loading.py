@@ -5,9 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import DECI, DECI_LAYERS, DIALECTS, LAYERS, TRAP, tensors_of, write_checkpoint
-from test_dequantise import CLASSES, fp8, nvfp4, write
-from test_families import CHECKPOINTS, TOKENS
 from typer.testing import CliRunner
 
 import transformers
@@ -15,6 +12,10 @@ import transformers_heterogeneous
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import convert, summarise
 from transformers_heterogeneous.scripts.cli import app
+
+from .checkpoints import CHECKPOINTS, TOKENS
+from .published import DECI, DECI_LAYERS, DIALECTS, LAYERS, TRAP, tensors_of, write_checkpoint
+from .test_dequantise import CLASSES, fp8, nvfp4, write
 
 
 # DeciLM-6b as it was published

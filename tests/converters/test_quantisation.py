@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published import write_checkpoint
-from test_families import CHECKPOINTS
 
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
+
+from .checkpoints import CHECKPOINTS
+from .published import write_checkpoint
 
 
 UP = "backbone.layers.1.mixer.experts.{}.up_proj"
@@ -60,19 +61,30 @@ def test_names_among_others_and_alone(tmp_path):
     assert found["more"] == ["model.layers.0.mixer.in_proj", None, 3, None, {"targets": "model.norm_f"}]
 
 
-STUCK = [r"re:^(backbone|other)\.layers", "?backbone.layers.0", "back*", "*.layers.0*backbone", "re:^back.*layers"]
+EVERYTHING_IN_0 = [f"model.layers.0.{name}" for name in ("mixer", "mixer.conv1d", "mixer.in_proj", "mixer.norm")]
+EVERYTHING_IN_0 += ["model.layers.0.mixer.out_proj", "model.layers.0.norm"]
+# A pattern -> what it becomes
+OTHERWISE = {
+    r"re:^(backbone|other)\.layers\.0": [r"re:^(model|other)\.layers\.0"],
+    "?ackbone.layers.0.norm": ["model.layers.0.norm"],
+    "back*.layers.0.*": EVERYTHING_IN_0,
+    "re:^back.*layers.0": EVERYTHING_IN_0,
+    "re:(?!model).*layers.0": EVERYTHING_IN_0,
+    "?backbone.layers.0": ["?model.layers.0"],  # means nothing, before and after
+    "re:(": ["re:("],
+}
 
 
-@pytest.mark.parametrize("name", STUCK)
-def test_patterns_that_cannot_follow(name, tmp_path):
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_patterns_that_cannot_follow_are_written_out(name, tmp_path):
     source = write(tmp_path / "source", config_groups={"group_0": {"targets": ["lm_head", name]}})
-    with pytest.raises(CheckpointError) as caught:
-        convert(source, tmp_path / "ours")
-    file, problem = str(caught.value).splitlines()
-    assert str(source / "config.json") in file
-    assert problem.startswith(f"  quantization_config.config_groups.group_0.targets: {name!r} is a pattern")
-    assert problem.endswith("name each module")
-    assert convert(source, tmp_path / "again", to="nemotron_h").restored
+    convert(source, tmp_path / "ours")
+    first, *found = quantisation_of(tmp_path / "ours")["config_groups"]["group_0"]["targets"]
+    assert first == "lm_head" and sorted(found) == sorted(OTHERWISE[name])
+    assert verify(source, tmp_path / "ours").same
+    (tmp_path / "ours/hetero_origin.json").unlink()
+    convert(tmp_path / "ours", tmp_path / "computed", to="nemotron_h")
+    assert verify(source, tmp_path / "computed").same
 
 
 def experts(*numbers: int) -> list[str]:
@@ -96,8 +108,8 @@ UNEQUAL: dict[str, dict[str, Any]] = {
     "some of the keys": {"quantized_layers": {name: {"a": 1} for name in experts(0, 1)}},
     "not the same of all": {"quantized_layers": {name: {"a": at} for at, name in enumerate(experts(0, 1, 2, 3))}},
     "whole expert": {"ignore": ["backbone.layers.1.mixer.experts.0"]},
-    "pattern of numbers": {"ignore": ["*.experts.*.up_proj"]},
-    "regular expression of numbers": {"ignore": [r"re:.*experts\.\d+\.up_proj"]},
+    "pattern of some numbers": {"ignore": ["*.experts.[0-2].up_proj"]},
+    "regular expression of some numbers": {"ignore": [r"re:.*experts\.[13]\.up_proj", UP.format(0)]},
 }
 
 
@@ -116,17 +128,30 @@ def test_experts_that_predict_further_tokens_stay_single(tmp_path):
     convert(tmp_path / "source", tmp_path / "stacked", experts="stacked")
 
 
-@pytest.mark.parametrize("name", ["*.experts.up_proj", "re:.*experts\\.up"])
-def test_pattern_of_stacks_cannot_follow_when_they_are_split(name, tmp_path):
-    names = ["model.layers.1.mixer.experts.down_proj"]
-    convert(write(tmp_path / "source", ignore=names), tmp_path / "stacked", experts="stacked")
-    convert(tmp_path / "stacked", tmp_path / "split", experts="separate")
-    assert len(quantisation_of(tmp_path / "split")["ignore"]) == NUM_EXPERTS
+@pytest.mark.parametrize(
+    "name", ["*.1.*.experts.*.up_proj", r"re:.*s\.1\..*experts\.\d+\.up_proj", "*.1.mixer.experts.?.u*"]
+)
+def test_patterns_of_all_experts_become_the_stack(name, tmp_path):
+    source = write(tmp_path / "source", ignore=[name])
+    convert(source, tmp_path / "stacked", experts="stacked")
+    assert quantisation_of(tmp_path / "stacked")["ignore"] == ["model.layers.1.mixer.experts.up_proj"]
+    assert verify(source, tmp_path / "stacked").same
+    assert convert(tmp_path / "stacked", tmp_path / "back", to="nemotron_h").restored
+
+
+@pytest.mark.parametrize("name", ["*.1.mixer.experts.up_proj", r"re:.*s\.1\..*\.experts\.up.*"])
+def test_patterns_of_stacks_are_written_out_when_they_are_split(name, tmp_path):
+    names = ["model.layers.1.mixer.experts.down_proj", name]
+    convert(write(tmp_path / "source"), tmp_path / "stacked", experts="stacked")
     config = json.loads((tmp_path / "stacked/config.json").read_text())
-    config["quantization_config"]["ignore"].append(name)
+    config["quantization_config"]["ignore"] = names
     (tmp_path / "stacked/config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="cannot follow when experts are stacked or split"):
-        convert(tmp_path / "stacked", tmp_path / "other", experts="separate")
+    (tmp_path / "stacked/hetero_origin.json").unlink()
+    convert(tmp_path / "stacked", tmp_path / "split", experts="separate")
+    assert sorted(quantisation_of(tmp_path / "split")["ignore"]) == sorted(
+        f"model.layers.1.mixer.experts.{at}.{part}_proj" for at in range(NUM_EXPERTS) for part in ("up", "down")
+    )
+    assert verify(tmp_path / "stacked", tmp_path / "split").same
 
 
 def test_two_names_of_one_module(tmp_path):

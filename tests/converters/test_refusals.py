@@ -7,16 +7,19 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
-import published
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published import CONFIG, write_checkpoint
 from safetensors.torch import save_file
 
-from transformers_heterogeneous.converters import CheckpointError, conversion, convert, formats, summarise, writing
-from transformers_heterogeneous.converters.transfer import Move, carry_moves
+from transformers_heterogeneous.converters import CheckpointError, conversion, convert, summarise
+from transformers_heterogeneous.converters.engine import writing
+from transformers_heterogeneous.converters.engine.transfer import Move, carry_moves
+from transformers_heterogeneous.converters.formats import recognition
+
+from . import published
+from .published import CONFIG, write_checkpoint
 
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -187,8 +190,8 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "no attention": (no_attention, ["attention", "at least one layer"]),
     "quantised in an unknown way": (
-        lambda folder: configure(folder, quantization_config={"quant_method": "gptq"}),
-        ["quantization_config", "gptq", "modelopt", "mxfp4"],
+        lambda folder: configure(folder, quantization_config={"quant_method": 4}),
+        ["quantization_config", "quant_method = 4", "a name such as 'modelopt' is needed"],
     ),
 }
 
@@ -231,7 +234,7 @@ def test_summary_names_the_file(tmp_path):
 def test_value_that_is_no_object(name):
     changed = {**published.DIALECTS["A"], name: "linear"}
     with pytest.raises(CheckpointError, match=rf"file:\n  {name} = 'linear': an object is needed$"):
-        formats.family_config(formats.recognise(changed, "file"), changed, "file")
+        recognition.family_config(recognition.recognise(changed, "file"), changed, "file")
 
 
 def test_field_of_older_releases_is_read_over(tmp_path):
@@ -357,8 +360,8 @@ def test_config_with_any_value_is_read_or_refused(config, number, value):
     name = sorted(config)[number % len(config)]
     changed = {**config, name: value}
     try:
-        published_format = formats.recognise(changed, "config.json")
-        read = formats.family_config(published_format, changed, "config.json")
+        published_format = recognition.recognise(changed, "config.json")
+        read = recognition.family_config(published_format, changed, "config.json")
         published_format.family.tensor_shapes(read)
     except CheckpointError as error:
         assert "config.json" in str(error)
@@ -374,8 +377,8 @@ def test_block_with_any_value_is_read_or_refused(layer, sub_block, number, value
     blocks[layer][sub_block][name] = value
     changed = {**CONFIG, "block_configs": blocks}
     try:
-        published_format = formats.recognise(changed, "config.json")
-        read = formats.family_config(published_format, changed, "config.json")
+        published_format = recognition.recognise(changed, "config.json")
+        read = recognition.family_config(published_format, changed, "config.json")
         published_format.family.tensor_shapes(read)
     except CheckpointError as error:
         assert "config.json" in str(error)

@@ -4,18 +4,20 @@ import json
 import re
 from pathlib import Path
 
-import published
-import published_families as families
 import pytest
 import torch
-from published import DIALECTS, GLOBALS, LAYERS, assert_same_tensors, read_tensors, tensors_of, write_checkpoint
-from test_families import CHECKPOINTS, logits
 from typer.testing import CliRunner
 
 import transformers_heterogeneous  # noqa: F401  (registers the families)
 from transformers import AutoModelForCausalLM
-from transformers_heterogeneous.converters import CheckpointError, convert, formats, verify
+from transformers_heterogeneous.converters import CheckpointError, convert, verify
+from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.scripts.cli import app
+
+from . import published
+from . import published_families as families
+from .checkpoints import CHECKPOINTS, logits
+from .published import DIALECTS, GLOBALS, LAYERS, assert_same_tensors, read_tensors, tensors_of, write_checkpoint
 
 
 UNIFORM = {
@@ -73,7 +75,7 @@ class TestSkip:
         convert(source, tmp_path / "thin", skip="attention:1")
         convert(source, tmp_path / "published", skip=["attention:1"], to=to)
         assert verify(tmp_path / "thin", tmp_path / "published").same
-        assert formats.read_config(tmp_path / "published")[0].name == to
+        assert recognition.read_config(tmp_path / "published")[0].name == to
 
     def test_format_that_has_no_such_layers(self, source, tmp_path):
         with pytest.raises(CheckpointError, match=re.escape("mixer_types[1] is 'none'")):
@@ -252,11 +254,14 @@ class TestEmptyLayers:
         assert_same_tensors(read_tensors(tmp_path / "back"), read_tensors(source))
 
     @pytest.mark.parametrize("name", ["backbone.layers.3*", r"re:.*layers\.3\..*", "model.layers.[3]"])
-    def test_patterns_of_numbers_cannot_follow(self, name, tmp_path):
+    def test_patterns_of_numbers_are_written_out(self, name, tmp_path):
         source = self.quantised(tmp_path / "source", name)
-        words = "quantization_config.ignore: .*cannot follow when layers are renumbered: leave out --drop-empty-layers"
-        with pytest.raises(CheckpointError, match=words):
-            convert(source, tmp_path / "short", drop_empty_layers=True)
+        convert(source, tmp_path / "short", drop_empty_layers=True)
+        found = config_of(tmp_path / "short")["quantization_config"]["ignore"]
+        projections = [f"mixer.{name}_proj" for name in "koqv"]
+        assert sorted(found) == [f"model.layers.2.{name}" for name in [*projections, "norm"]]
+        assert verify(source, tmp_path / "short").same
+        assert convert(tmp_path / "short", tmp_path / "back", to="anymodel").restored
 
 
 class TestCommand:

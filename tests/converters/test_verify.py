@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import write_checkpoint
 from safetensors.torch import save_file
-from test_families import CHECKPOINTS
-from toy_family import MXFP4, packed, random_tensors, stacked_experts, write_toy
 from typer.testing import CliRunner
 
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.scripts.cli import app
+
+from .checkpoints import CHECKPOINTS
+from .published import write_checkpoint
+from .toy_family import MXFP4, packed, random_tensors, stacked_experts, write_toy
 
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -49,7 +50,7 @@ def test_digest_is_that_of_the_tensors(source):
 
 def test_first_differing_element_is_named(source, tmp_path, monkeypatch):
     """In a later chunk than the first, with the files on both sides."""
-    monkeypatch.setattr("transformers_heterogeneous.converters.rendering.CHUNK", 1024)
+    monkeypatch.setattr("transformers_heterogeneous.converters.engine.rendering.CHUNK", 1024)
     tensors = random_tensors()
     tensors[EMBEDDING][70, 5] += 1
     tensors[EMBEDDING][90, 5] += 1
@@ -116,7 +117,8 @@ def test_file_of_modelopt(tmp_path):
     (other / "hf_quant_config.json").write_text(json.dumps(said))
     (difference,) = verify(nano, other).differences
     assert difference.name == "hf_quant_config.quantization.exclude_modules"
-    assert (difference.first, difference.second) == ("['lm_head', 'model.layers.3*']", "['model.layers.3*']")
+    layer = [f"model.layers.3.{name}" for name in (*(f"mixer.{part}_proj" for part in "koqv"), "norm")]
+    assert (difference.first, difference.second) == (repr(["lm_head", *layer]), repr(layer))
     (other / "hf_quant_config.json").unlink()
     (difference,) = verify(nano, other).differences
     assert difference.name == "hf_quant_config" and difference.second is None

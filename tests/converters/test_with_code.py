@@ -7,11 +7,12 @@ import sys
 
 import pytest
 import torch
-from published import LAYERS, tensors_of, write_checkpoint
 from safetensors.torch import load_file
-from test_families import CHECKPOINTS, TOKENS, logits
 
 from transformers_heterogeneous.converters import CheckpointError, convert
+
+from .checkpoints import CHECKPOINTS, TOKENS, logits
+from .published import LAYERS, tensors_of, write_checkpoint
 
 
 # One of each family -> the heads that its code has
@@ -58,6 +59,7 @@ def test_loads_without_the_package(tmp_path):
         suffixes = [head.removeprefix("AutoModelFor") for head in config["auto_map"] if head != "AutoConfig"]
         assert sorted(suffixes) == sorted(heads)
         files = {f"{kind}_{config['model_type']}.py" for kind in ("configuration", "modeling")}
+        files.add("configuration_heterogeneous.py")
         assert files <= set(report.written) and not files & {left.name for left in report.not_carried}
         arguments += [name, str(tmp_path / f"{name}, converted")]
     code = LOAD.replace("TOKENS", repr(TOKENS.tolist()))
@@ -73,10 +75,10 @@ def test_loads_without_the_package(tmp_path):
 def test_code_that_travels_refuses_another_minor_of_transformers(tmp_path):
     write_checkpoint(tmp_path / "source", tensors=tensors_of(LAYERS))
     convert(tmp_path / "source", tmp_path / "converted", with_code=True)
-    for kind in ("configuration", "modeling"):
+    for module in ("configuration_heterogeneous", "configuration_heterogeneous_llama", "modeling_heterogeneous_llama"):
         code = (
             "import transformers.processing_utils, transformers; transformers.__version__ = '5.23.0'; "
-            f"import converted.{kind}_heterogeneous_llama as module"
+            f"import converted.{module} as module"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode and "ImportError: The code beside this checkpoint was expanded from" in done.stderr
@@ -91,6 +93,7 @@ def test_code_does_not_travel_by_itself(tmp_path):
     report = convert(tmp_path / "with", tmp_path / "without")
     assert "auto_map" not in json.loads((tmp_path / "without/config.json").read_text())
     assert {left.name for left in report.not_carried if left.reason.startswith("remote code")} == {
+        "configuration_heterogeneous.py",
         "configuration_heterogeneous_llama.py",
         "modeling_heterogeneous_llama.py",
     }

@@ -12,9 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from transformers_heterogeneous.converters import formats
-from transformers_heterogeneous.converters.errors import CheckpointError
-from transformers_heterogeneous.converters.family import Family, LayerFacts, PublishedFormat, Shape
+from transformers_heterogeneous.converters.engine.errors import CheckpointError
+from transformers_heterogeneous.converters.engine.headers import Shape
+from transformers_heterogeneous.converters.families.family import Family, LayerFacts
+from transformers_heterogeneous.converters.formats import recognition
+from transformers_heterogeneous.converters.formats.published_format import PublishedFormat
 
 
 H, V, WIDTH, EXPERTS = 64, 128, 96, 3
@@ -80,6 +82,7 @@ FAMILY = Family(
     optional=lambda config: {},
     stacked=stacked,
     buffers="model.bias",
+    unused={"mtp.*": "not built"},
 )
 
 
@@ -100,7 +103,6 @@ PUBLISHED = PublishedFormat(
     lambda config: config.get("model_type") == "toy_published",
     FAMILY,
     dropped={"*.inv_freq": "computed"},
-    unused={"mtp.*": "not built"},
     names={"backbone.": "model."},
     write_config=write_config,
 )
@@ -113,7 +115,7 @@ OLD_NAMES = replace(PUBLISHED, name="toy_old_names", recognises=lambda config: F
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the formats known."""
-    monkeypatch.setattr(formats, "FORMATS", (OWN, PUBLISHED, IN_PARTS, OLD_NAMES, *formats.FORMATS))
+    monkeypatch.setattr(recognition, "FORMATS", (OWN, PUBLISHED, IN_PARTS, OLD_NAMES, *recognition.FORMATS))
 
 
 def random_tensors(fused: bool = False) -> dict[str, torch.Tensor]:

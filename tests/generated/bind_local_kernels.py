@@ -19,12 +19,10 @@ asked = next(each for each in map(Requirement, importlib.metadata.requires("tran
 least = next(each.version for each in asked.specifier if each.operator == ">=")
 importlib.metadata.version = lambda name: least if name == "kernels" else version(name)
 
-import small  # noqa: E402
-import small_gpt_oss  # noqa: E402
-import small_granite_moe_hybrid  # noqa: E402
-import small_nemotron_h  # noqa: E402
 import torch  # noqa: E402
 from kernels import LocalLayerRepository, Mode, kernelize, use_kernel_mapping  # noqa: E402
+
+from . import small, small_gpt_oss, small_granite_moe_hybrid, small_nemotron_h  # noqa: E402
 
 
 KERNELS = Path(__file__).parents[1] / "data" / "local_kernels"

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from small import MIXED, THINNED, build
+
+from .small import MIXED, THINNED, build
 
 
 torch.set_num_threads(1)  # small models; two processes with two threads each would wait for one another

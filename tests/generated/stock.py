@@ -1,7 +1,6 @@
 """Stock Llama layers of transformers put together by hand: what a heterogeneous Llama is compared with."""
 
 import torch
-from release import CACHE
 from torch import nn
 
 from transformers import LlamaConfig, MistralConfig
@@ -12,6 +11,8 @@ from transformers.models.llama.modeling_llama import (
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
 )
+
+from .release import CACHE
 
 
 class Named(nn.Module):

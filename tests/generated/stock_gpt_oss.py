@@ -1,7 +1,6 @@
 """Stock gpt-oss layers of transformers put together by hand: what a heterogeneous gpt-oss is compared with."""
 
 import torch
-from release import CACHE
 from torch import nn
 
 from transformers import GptOssConfig
@@ -12,6 +11,8 @@ from transformers.models.gpt_oss.modeling_gpt_oss import (
     GptOssRMSNorm,
     GptOssRotaryEmbedding,
 )
+
+from .release import CACHE
 
 
 SHARED = ("vocab_size", "hidden_size", "head_dim", "num_attention_heads", "max_position_embeddings", "rope_parameters")

@@ -1,7 +1,6 @@
 """Stock GraniteMoeHybrid layers of transformers put together by hand: what our Granite hybrids are compared with."""
 
 import torch
-from release import CACHE
 from torch import nn
 
 from transformers import GraniteMoeHybridConfig
@@ -14,6 +13,8 @@ from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
     GraniteMoeHybridRMSNorm,
     GraniteMoeHybridRotaryEmbedding,
 )
+
+from .release import CACHE
 
 
 PER_LAYER = (

@@ -1,11 +1,12 @@
 """Stock Nemotron-H blocks of transformers put together by hand: what a heterogeneous Nemotron-H is compared with."""
 
-from release import CACHE
 from torch import nn
 
 from transformers import DynamicCache, NemotronHConfig
 from transformers.masking_utils import create_causal_mask
 from transformers.models.nemotron_h.modeling_nemotron_h import NemotronHBlock, NemotronHRMSNorm
+
+from .release import CACHE
 
 
 SIZES = (

@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
-from release import CACHE
-from test_every_family import CACHES, FAMILIES, every_family, greedy, made_of
 
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.cache_utils import get_layer_types_and_kwargs
+
+from .release import CACHE
+from .test_every_family import CACHES, FAMILIES, every_family, greedy, made_of
 
 
 WINDOWED = ("llama", "gpt_oss")

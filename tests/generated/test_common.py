@@ -6,12 +6,13 @@ from inspect import signature
 
 import pytest
 import torch
-from release import CACHE, needs
 from safetensors.torch import load_file
-from test_every_family import FAMILIES, every_family, every_kind, greedy
 
 from transformers import DynamicCache, QuantizedCache, StaticCache
 from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
+
+from .release import CACHE, needs
+from .test_every_family import FAMILIES, every_family, every_kind, greedy
 
 
 TIES = {"llama": True, "gpt_oss": True, "granite_moe_hybrid": True, "nemotron_h": False}

@@ -6,13 +6,14 @@ import pickle
 
 import pytest
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
-from release import NO_CACHE
-from small import BASE, MIXED, THINNED
 
 from transformers import AutoConfig, LlamaConfig
 from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.configuration_utils import get_head_shapes
 from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaModel
+
+from .release import NO_CACHE
+from .small import BASE, MIXED, THINNED
 
 
 def make(**changes) -> HeterogeneousLlamaConfig:

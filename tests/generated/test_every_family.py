@@ -6,19 +6,22 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
-import small
-import small_gpt_oss
-import small_granite_moe_hybrid
-import small_nemotron_h
-import stock
-import stock_gpt_oss
-import stock_granite_moe_hybrid
-import stock_nemotron_h
 import torch
-from release import CACHE, needs
 from safetensors.torch import load_file
 
 from transformers import AutoModelForCausalLM, Cache, DynamicCache, StaticCache
+
+from . import (
+    small,
+    small_gpt_oss,
+    small_granite_moe_hybrid,
+    small_nemotron_h,
+    stock,
+    stock_gpt_oss,
+    stock_granite_moe_hybrid,
+    stock_nemotron_h,
+)
+from .release import CACHE, needs
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,6 @@ from functools import partial
 from types import ModuleType
 
 import pytest
-import small
-import small_gpt_oss
-import small_granite_moe_hybrid
-import small_nemotron_h
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
@@ -25,6 +21,8 @@ from transformers_heterogeneous import (
     HeterogeneousLlamaForTokenClassification,
     HeterogeneousLlamaModel,
 )
+
+from . import small, small_gpt_oss, small_granite_moe_hybrid, small_nemotron_h
 
 
 FUSED = ["norm_mlp", "none", "add_norm", "norm_mlp"]

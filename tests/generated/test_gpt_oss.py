@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
-from release import as_asked, has, runs_packed
 from safetensors.torch import save_file
-from small_gpt_oss import BASE, CAUSAL, KINDS, MIXED, PARENT, PARENT_CONFIG, PUZZLE, THINNED, UNIFORM, WINDOWED, build
-from stock_gpt_oss import StockModel
 
 import transformers.integrations.mxfp4
 from transformers import (
@@ -37,6 +34,10 @@ from transformers_heterogeneous import (
     HeterogeneousGptOssMxfp4HfQuantizer,
     register,
 )
+
+from .release import as_asked, has, runs_packed
+from .small_gpt_oss import BASE, CAUSAL, KINDS, MIXED, PARENT, PARENT_CONFIG, PUZZLE, THINNED, UNIFORM, WINDOWED, build
+from .stock_gpt_oss import StockModel
 
 
 DATA = Path(__file__).parent.parent / "data"

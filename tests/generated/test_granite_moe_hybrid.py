@@ -6,9 +6,15 @@ import json
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
-from release import CACHE, NO_CACHE, NO_CACHE_LAYER
 from safetensors.torch import load_file
-from small_granite_moe_hybrid import (
+
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
+from transformers.cache_utils import get_layer_types_and_kwargs
+from transformers.models.granitemoehybrid.modeling_granitemoehybrid import load_balancing_loss_func
+from transformers_heterogeneous import HeterogeneousGraniteMoeHybridModel
+
+from .release import CACHE, NO_CACHE, NO_CACHE_LAYER
+from .small_granite_moe_hybrid import (
     ATTENTION,
     CAUSAL,
     CONFIG,
@@ -22,12 +28,7 @@ from small_granite_moe_hybrid import (
     WITHOUT_ROPE,
     build,
 )
-from stock_granite_moe_hybrid import StockModel
-
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, StaticCache
-from transformers.cache_utils import get_layer_types_and_kwargs
-from transformers.models.granitemoehybrid.modeling_granitemoehybrid import load_balancing_loss_func
-from transformers_heterogeneous import HeterogeneousGraniteMoeHybridModel
+from .stock_granite_moe_hybrid import StockModel
 
 
 ALL_MAMBA = {name: value for name, value in UNIFORM.items() if name != "layer_types"}  # the parent's default

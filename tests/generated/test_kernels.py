@@ -8,12 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import small
-import small_gpt_oss
-import small_granite_moe_hybrid
-import small_nemotron_h
 
 import transformers_heterogeneous
+
+from . import small, small_gpt_oss, small_granite_moe_hybrid, small_nemotron_h
 
 
 PACKAGE = Path(transformers_heterogeneous.__file__).parent
@@ -67,8 +65,8 @@ def results() -> dict:
     """What bind_local_kernels.py reports: it says that `kernels` has another version, which only a new process can."""
     if importlib.util.find_spec("kernels") is None:
         pytest.skip("kernels is not installed")
-    program = Path(__file__).parent / "bind_local_kernels.py"
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True)
+    program = [sys.executable, "-m", "tests.generated.bind_local_kernels"]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 

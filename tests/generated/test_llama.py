@@ -2,9 +2,6 @@
 
 import pytest
 import torch
-from release import CACHE, NO_CACHE, has, needs
-from small import KINDS, MIXED, THINNED, UNIFORM, build
-from stock import StockModel
 
 from transformers import (
     AutoModelForCausalLM,
@@ -22,6 +19,10 @@ from transformers_heterogeneous import (
     HeterogeneousLlamaForSequenceClassification,
     HeterogeneousLlamaForTokenClassification,
 )
+
+from .release import CACHE, NO_CACHE, has, needs
+from .small import KINDS, MIXED, THINNED, UNIFORM, build
+from .stock import StockModel
 
 
 def kinds(*names: str):

@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
-from release import CACHE, NO_CACHE
 from safetensors.torch import load_file, save_file
-from small_nemotron_h import BASE, KINDS, MIXED, PUZZLE, UNIFORM, build
-from stock_nemotron_h import StockModel
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, NemotronHConfig, NemotronHForCausalLM
 from transformers.cache_utils import get_layer_types_and_kwargs
@@ -21,6 +18,10 @@ from transformers_heterogeneous import (
     HeterogeneousNemotronHModel,
 )
 from transformers_heterogeneous.converters import summarise, verify
+
+from .release import CACHE, NO_CACHE
+from .small_nemotron_h import BASE, KINDS, MIXED, PUZZLE, UNIFORM, build
+from .stock_nemotron_h import StockModel
 
 
 DATA = Path(__file__).parent.parent / "data"
@@ -38,9 +39,13 @@ def layers(config: HeterogeneousNemotronHConfig) -> list[tuple[str, str]]:
 # --- configs of every generation --------------------------------------------------------------------------------------
 
 PUBLISHED = {
-    "nvidia--Nemotron-H-8B-Base-8K": (8_100_852_736, 0, {"mamba": 24, "attention": 4, "dense": 24}),
-    "nvidia--NVIDIA-Nemotron-Nano-9B-v2": (8_888_227_328, 0, {"mamba": 27, "attention": 4, "dense": 25}),
-    "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": (31_577_937_344, 2_944, {"mamba": 23, "attention": 6, "moe": 23}),
+    "nvidia--Nemotron-H-8B-Base-8K": (8_100_852_736, 0, {"linear_attention": 24, "full_attention": 4, "mlp": 24}),
+    "nvidia--NVIDIA-Nemotron-Nano-9B-v2": (8_888_227_328, 0, {"linear_attention": 27, "full_attention": 4, "mlp": 25}),
+    "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": (
+        31_577_937_344,
+        2_944,
+        {"linear_attention": 23, "full_attention": 6, "moe": 23},
+    ),
 }
 
 
@@ -473,7 +478,7 @@ def test_layers_block_type_is_set_as_upstreams():
     config = HeterogeneousNemotronHConfig(**UNIFORM)
     config.layers_block_type = ["mamba", "moe", "attention", "mlp", "none", "moe"]
     assert config.layers_block_type == ["linear_attention", "moe", "full_attention", "mlp", "none", "moe"]
-    assert HeterogeneousNemotronHForCausalLM(config).model.layers[2].block_type == "attention"
+    assert HeterogeneousNemotronHForCausalLM(config).model.layers[2].block_type == "full_attention"
     for name, value in (("layers_block_type", [["mamba"]]), ("mtp_block_configs", 5)):
         with pytest.raises(ValueError, match=name):
             HeterogeneousNemotronHConfig(**{name: value})

@@ -8,9 +8,10 @@ import math
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from test_every_family import FAMILIES
 
 from transformers import logging
+
+from .test_every_family import FAMILIES
 
 
 # `LIST` stands for a list as long as the model has layers

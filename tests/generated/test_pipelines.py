@@ -4,7 +4,6 @@ from itertools import product
 
 import pytest
 import torch
-from test_every_family import FAMILIES, every_kind
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -16,6 +15,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     pipeline,
 )
+
+from .test_every_family import FAMILIES, every_kind
 
 
 # Of different lengths: a batch of them is padded

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from stock import StockModel
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from transformers import (
@@ -17,6 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
+
+from .stock import StockModel
 
 
 DATA = Path(__file__).parent.parent / "data"

@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
-from test_every_family import FAMILIES, every_kind
 
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from .test_every_family import FAMILIES, every_kind
 
 
 REFUSALS = (ValueError, StrictDataclassClassValidationError, StrictDataclassFieldValidationError)

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 from transformers_heterogeneous import HeterogeneousLlamaForCausalLM
-from transformers_heterogeneous.converters import formats, summarise
+from transformers_heterogeneous.converters import summarise
+from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.scripts.cli import app
 
 
@@ -145,8 +146,8 @@ def test_counts_and_caches_are_those_of_a_model(tmp_path, fields):
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path)).eval()
     model.save_pretrained(tmp_path / "saved")
     saved = load_file(tmp_path / "saved" / "model.safetensors")
-    published, config_dict = formats.read_config(path)
-    shapes = published.family.tensor_shapes(formats.family_config(published, config_dict, str(path)))
+    published, config_dict = recognition.read_config(path)
+    shapes = published.family.tensor_shapes(recognition.family_config(published, config_dict, str(path)))
     assert shapes == {name: tuple(tensor.shape) for name, tensor in saved.items()}
     assert summary.num_parameters == sum(parameter.numel() for parameter in model.parameters())
     cache = DynamicCache(config=model.config)
@@ -172,8 +173,8 @@ def test_the_table_shows_what_the_layers_have(tmp_path):
 def test_counts_are_those_of_the_model(tmp_path, path):
     """Names and shapes, too: the table that converters check checkpoints against."""
     path = path if isinstance(path, Path) else write(tmp_path, path)
-    published, config_dict = formats.read_config(path)
-    config = formats.family_config(published, config_dict, str(path))
+    published, config_dict = recognition.read_config(path)
+    config = recognition.family_config(published, config_dict, str(path))
     with torch.device("meta"):
         model = HeterogeneousLlamaForCausalLM(config)
     parameters = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}

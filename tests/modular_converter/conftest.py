@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from toybox import Toy
 
 from transformers_heterogeneous.scripts.modular_converter import places, source
+
+from .toybox import Toy
 
 
 @pytest.fixture(autouse=True)

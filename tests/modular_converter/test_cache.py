@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toybox import Toy
 
 from transformers_heterogeneous.scripts.modular_converter import cache, places, run, source
 from transformers_heterogeneous.scripts.modular_converter import shard as shard_module
+
+from .toybox import Toy
 
 
 PARENT = """\

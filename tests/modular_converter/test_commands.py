@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from toybox import Toy
 
 from transformers_heterogeneous.scripts import generate
 from transformers_heterogeneous.scripts.generate import check_command, generate_command
+
+from .toybox import Toy
 
 
 SHARD = 'from toy.modeling_zz import ZzModel\n\n\nclass NewModel(ZzModel):\n    pass\n\n\n__all__ = ["NewModel"]\n'

@@ -2,9 +2,10 @@
 
 import libcst as cst
 import pytest
-from toybox import Toy, clean
 
 from transformers_heterogeneous.scripts.modular_converter.fit import misfits
+
+from .toybox import Toy, clean
 
 
 FIELDS = {"Out": frozenset({"hidden", "cache"})}

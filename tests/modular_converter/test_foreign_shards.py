@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from toybox import Toy
+
+from .toybox import Toy
 
 
 PARENT = """

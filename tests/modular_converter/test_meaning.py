@@ -4,9 +4,10 @@ Each case is executed and expanded; `asked` must have the `value` in both.
 """
 
 import pytest
-from toybox import Toy, clean
 
 from transformers_heterogeneous.scripts import oracle
+
+from .toybox import Toy, clean
 
 
 BASE = """

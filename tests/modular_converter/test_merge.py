@@ -6,13 +6,14 @@ from pathlib import Path
 
 import libcst as cst
 import pytest
-from toybox import clean
 
 from transformers_heterogeneous.scripts.modular_converter.classes import merge_class
 from transformers_heterogeneous.scripts.modular_converter.names import ModelNames
 from transformers_heterogeneous.scripts.modular_converter.source import parse_source
 from transformers_heterogeneous.scripts.modular_converter.tree import code
 from transformers_heterogeneous.scripts.modular_converter.unroll import Scope
+
+from .toybox import clean
 
 
 PARENT = """

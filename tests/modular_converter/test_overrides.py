@@ -4,11 +4,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from toybox import Toy
 
 from transformers_heterogeneous.scripts.generate import check_command, generate_command
 from transformers_heterogeneous.scripts.modular_converter import source
 from transformers_heterogeneous.scripts.modular_converter.lock import NAME, Recorded, read_lock, render_lock
+
+from .toybox import Toy
 
 
 PARENT = """\
@@ -154,6 +155,24 @@ def test_a_stale_override_is_refused(
     assert {path: path.read_bytes() for path in shard.parent.iterdir() if path.is_file()} == before
     assert generate_command([shard], None, accept=[name]) == 0
     assert generate_command([shard], None) == 0
+
+
+def test_the_name_of_no_override_cannot_be_accepted(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate_command([shard], None, accept=["NewModel.forwards", "all"]) == 2
+    said = capsys.readouterr().err
+    assert f"{NAME}:1:1: --accept NewModel.forwards: there is no such override; did you mean NewModel.forward?" in said
+
+
+def test_with_super_kwargs_the_parameters_and_decorators_are_the_parents(shard: Path) -> None:
+    """They are inherited, and no override that could be stale."""
+    method = "    def forward(self, **super_kwargs):\n        return super().forward(**super_kwargs)\n"
+    shard.write_text(shard.read_text().replace("    def forward(self, x):\n        return helper(x)\n", method))
+    source.read_source.cache_clear()
+    assert generate_command([shard], None) == 0
+    assert read_lock(shard.parent)[shard.name]["NewModel.forward"].text == "def forward():\n    ...\n"
+    change(shard, "    def forward(self, x):", "    @staticmethod\n    def forward(self, x, more=1):")
+    assert generate_command([shard], None) == 0
+    assert "def forward(self, x, more=1):" in (shard.parent / "modeling_new.py").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What is wrong with a shard is told with its place and what to write instead, all of it at once."""
 
 import pytest
-from toybox import Toy
+
+from .toybox import Toy
 
 
 SHARD = """\

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toybox import Toy, clean
 
 from transformers_heterogeneous.scripts.modular_converter.source import read_source
+
+from .toybox import Toy, clean
 
 
 PARENT = """

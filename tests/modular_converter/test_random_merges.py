@@ -6,10 +6,11 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
-from merges import BASE, Merge, behaviour
-from toybox import Toy
 
 from transformers_heterogeneous.scripts import oracle
+
+from .merges import BASE, Merge, behaviour
+from .toybox import Toy
 
 
 NUMBER = int(os.environ.get("RANDOM_MERGES", "300"))

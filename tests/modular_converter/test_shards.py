@@ -1,7 +1,8 @@
 """Whole shards: what the outputs hold and in which order, from toy parents."""
 
 import pytest
-from toybox import Toy
+
+from .toybox import Toy
 
 
 PARENT = """

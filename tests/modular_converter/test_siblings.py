@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
-from toybox import Toy, body, clean
 
 from transformers_heterogeneous.scripts.generate import generate_command
+from transformers_heterogeneous.scripts.modular_converter.run import expand
+
+from .toybox import Toy, body, clean
 
 
 PARENT = """
@@ -175,3 +177,160 @@ def test_shards_in_a_circle(zz: Toy) -> None:
         "move what they share into a third one"
         for name in ("modular_new.py", "modular_other.py")
     ]
+
+
+# --- what siblings share ----------------------------------------------------------------------------------------------
+
+SHARED = """
+    class LayerView:
+        def __init__(self, config):
+            self.config = config
+
+
+    class SharedError(ValueError):
+        pass
+
+
+    class SharedConfig:
+        def check(self):
+            raise SharedError(LayerView(self))
+
+
+    __all__ = ["SharedConfig", "SharedError"]
+"""
+HELPER = """
+    from .modular_shared import SharedConfig
+
+
+    class SharedModel:
+        def read(self, config: SharedConfig):
+            return config
+"""
+FAMILY = """
+    from toy.modeling_zz import ZzConfig, ZzMLP
+
+    from .modular_helper import SharedModel
+    from .modular_shared import SharedConfig
+
+
+    class NewConfig(ZzConfig, SharedConfig):
+        pass
+
+
+    class NewModel(SharedModel):
+        pass
+
+
+    class NewMLP(ZzMLP):
+        pass
+
+
+    __all__ = ["NewConfig", "NewMLP", "NewModel"]
+"""
+EXPANDED_FAMILY = {
+    "configuration_shared.py": SHARED,
+    "configuration_new.py": """
+        from .configuration_shared import SharedConfig
+
+
+        class NewConfig(SharedConfig):
+            model_type = "new"
+
+
+        __all__ = ["NewConfig"]
+    """,
+    "modeling_new.py": """
+        from .configuration_shared import SharedConfig
+
+
+        class SharedModel:
+            def read(self, config: SharedConfig):
+                return config
+
+
+        class NewModel(SharedModel):
+            pass
+
+
+        def scale(x):
+            return x
+
+
+        class NewMLP:
+            def __init__(self, size):
+                self.size = size
+
+            def forward(self, x):
+                return scale(x)
+
+
+        __all__ = ["NewMLP", "NewModel"]
+    """,
+}
+
+
+@pytest.fixture
+def family(toy: Toy) -> Toy:
+    toy.parent("modeling_zz", PARENT)
+    toy.shard("helper", HELPER)
+    toy.shard("shared", SHARED)
+    toy.shard("new", FAMILY.replace("modeling_zz import ZzConfig, ZzMLP", "modeling_zz import ZzMLP"))
+    toy.parent("configuration_zz", 'class ZzConfig:\n    model_type = "zz"\n')
+    new = toy.shards / "modular_new.py"
+    new.write_text("from toy.configuration_zz import ZzConfig\n" + new.read_text())
+    return toy
+
+
+def shards_of(toy: Toy, *names: str) -> list[Path]:
+    return [toy.shards / f"modular_{name}.py" for name in names]
+
+
+@pytest.mark.parametrize("names", [("shared", "new"), ("new", "shared")], ids=str)
+def test_a_sibling_beside_a_parent_is_a_base_that_is_imported(family: Toy, names: tuple[str, ...]) -> None:
+    found = family.texts(*shards_of(family, *names, "helper"))
+    assert found == {name: clean(text) for name, text in EXPANDED_FAMILY.items()}
+    assert family.texts(*shards_of(family, *names, "helper")) == found  # as remembered
+
+
+def test_a_change_of_a_base_that_is_imported_is_seen(family: Toy) -> None:
+    family.texts(*shards_of(family, "shared", "new"))
+    family.shard("shared", SHARED.replace("SharedConfig", "OtherConfig"))
+    forget_sources()
+    assert family.problems(*shards_of(family, "shared", "new")) == [
+        "modular_helper.py:1:1: .configuration_shared defines no SharedConfig; did you mean OtherConfig?",
+        "modular_new.py:5:1: .configuration_shared defines no SharedConfig; did you mean OtherConfig?",
+    ]
+
+
+def test_a_helper_alone_needs_the_sibling(family: Toy) -> None:
+    new, *_ = shards_of(family, "new")
+    new.write_text(
+        new.read_text().replace("from .modular_shared import SharedConfig\n", "").replace(", SharedConfig", "")
+    )
+    assert (
+        family.problems(new)[0].startswith("modular_helper.py:1:1: there is no modeling_shared.py in")
+        and "generate modular_shared.py first" in family.problems(new)[0]
+    )
+    assert "configuration_shared.py" in family.texts(new, *shards_of(family, "shared"))
+
+
+def test_a_helper_that_needs_the_shard_it_is_copied_into(family: Toy) -> None:
+    family.shard(
+        "shared",
+        SHARED.replace("class SharedError", "class SharedBase(SharedModel):\n        pass\n\n\n    class SharedError"),
+    )
+    shared, *_ = shards_of(family, "shared")
+    shared.write_text("from .modular_helper import SharedModel\n" + shared.read_text())
+    assert family.problems(*shards_of(family, "shared"))[0].startswith(
+        "modular_shared.py:1:1: shards inherit from one another in a circle: modular_shared.py -> modular_shared.py"
+    )
+
+
+def test_a_config_without_a_model_type_is_exported_and_not_registered(family: Toy) -> None:
+    run = expand(shards_of(family, "shared", "new"), lambda path: path.parent, package=True)
+    again = expand(shards_of(family, "shared", "new"), lambda path: path.parent, package=True)
+    assert run.messages() == [] and run.files == again.files
+    package = run.files[family.shards / "__init__.py"]
+    assert "from .configuration_shared import SharedConfig, SharedError\n" in package
+    assert "    for config in (NewConfig,):\n" in package
+    assert '"NewModel", "SharedConfig", "SharedError", "register"]' in package

@@ -3,7 +3,8 @@
 import sys
 
 import pytest
-from toybox import Toy, clean
+
+from .toybox import Toy, clean
 
 
 HEAD = """

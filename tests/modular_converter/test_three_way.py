@@ -2,10 +2,11 @@
 
 import libcst as cst
 import pytest
-from toybox import clean
 
 from transformers_heterogeneous.scripts.modular_converter.three_way import merge
 from transformers_heterogeneous.scripts.modular_converter.tree import code
+
+from .toybox import clean
 
 
 def merged(base: str, ours: str, theirs: str) -> tuple[str, list[tuple[str, str, str]]]:

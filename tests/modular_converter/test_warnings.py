@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from toybox import Toy
 
 from transformers_heterogeneous.scripts.generate import check_command, generate_command
+
+from .toybox import Toy
 
 
 PARENT = """\

@@ -10,9 +10,7 @@ from transformers_heterogeneous.scripts.modular_converter import source
 from transformers_heterogeneous.scripts.modular_converter.lock import NAME, read_lock
 from transformers_heterogeneous.scripts.rebase import rebase_command
 
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "modular_converter"))
-from toybox import Toy
+from ..modular_converter.toybox import Toy
 
 
 PARENT = """\
@@ -108,6 +106,22 @@ def test_merged(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "cache" in (shard.parent / "modeling_new.py").read_text()
     assert rebase_command([shard]) == 0
     assert "no override is stale" in capsys.readouterr().out
+
+
+def test_what_was_formatted_stays_so(shard: Path) -> None:
+    """By the settings of the project that the shard is in; what was not formatted is only merged."""
+    (shard.parent / "ruff.toml").write_text("line-length = 52\n")
+    long = ("past=None", "past=None, another_argument=None")
+    for text in (SHARD, SHARD.replace("limit = 2", "limit=2")):
+        release(shard)
+        shard.write_text(text)
+        (shard.parent / NAME).unlink()
+        assert generate_command([shard], None) == 0
+        release(shard, long)
+        assert rebase_command([shard]) == 0
+        one_line = "    def forward(self, x, past=None, another_argument=None):\n" in shard.read_text()
+        lines = "    def forward(\n        self, x, past=None, another_argument=None\n    ):\n" in shard.read_text()
+        assert (lines, one_line) == (text == SHARD, text != SHARD)
 
 
 def test_conflict(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:

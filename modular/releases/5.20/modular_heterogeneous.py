@@ -16,7 +16,7 @@
 
 class HeterogeneousPreTrainedConfig:
     def __post_init__(self, **kwargs):
-        if errors := [*self._unread_errors(kwargs), *self._early_errors(kwargs)]:
+        if errors := [*self._unread_errors(kwargs), *self._depth_errors(), *early_errors(self.__dict__, kwargs)]:
             raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
         if self.layer_types is not None:
             self.layer_types = remap_legacy_layer_types(self.layer_types)

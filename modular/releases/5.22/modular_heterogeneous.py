@@ -67,27 +67,22 @@ class HeterogeneousPreTrainedConfig:
             if has_state(mixer) and MIXERS_BY_LAYER_TYPE.get(kind, mixer) != mixer
         ]
 
-
-class HeterogeneousGenerationMixin:
-    def init_continuous_batching(self, *args, **kwargs):
-        """Refuses what upstream's paged cache cannot hold, for which it would return empty outputs."""
-        if "mamba" in self.config.mixer_types:
-            layers = [layer_idx for layer_idx, mixer in enumerate(self.config.mixer_types) if mixer == "mamba"]
+    def refuse_continuous_batching(self):
+        """Refuse what upstream's paged cache cannot hold, for which it would return empty outputs."""
+        if layers := self.layers_made_of("mamba"):
             raise ValueError(
                 f"Continuous batching has no cache for the state of mamba layers, here {layers}. "
                 "Use `generate`, which takes a batch of padded prompts."
             )
         geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
-        varying = sorted(geometry.intersection(self.config.per_layer_attributes or ()))
-        if varying:
-            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in varying)
+        if varying := sorted(geometry.intersection(self.per_layer_attributes or ())):
+            values = "; ".join(f"{name} = {getattr(self, name)}" for name in varying)
             raise ValueError(
                 f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
                 "Use `generate`, which takes a batch of padded prompts."
             )
-        if absent := [layer_idx for layer_idx, mixer in enumerate(self.config.mixer_types) if mixer != "attention"]:
+        if absent := [layer_idx for layer_idx, mixer in enumerate(self.mixer_types) if mixer != "attention"]:
             raise ValueError(
                 f"Continuous batching has no place for layers without attention, here {absent}, before transformers 5.23. "
                 "Use `generate`, which takes a batch of padded prompts."
             )
-        return super().init_continuous_batching(*args, **kwargs)

@@ -11,46 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Nemotron-H for transformers 5.23 and older: mamba layers called the cache cache_params, attention past_key_values, and
-the router's weight was rounded with the others."""
-
-
-class HeterogeneousNemotronHBlock:
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        past_key_values: Cache | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        use_cache: bool | None = False,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> torch.Tensor:
-        if self.block_type == "none":
-            return hidden_states
-
-        residual = hidden_states
-        hidden_states = self.norm(hidden_states.to(dtype=self.norm.weight.dtype))
-
-        if self.block_type == "mamba":
-            hidden_states = self.mixer(
-                hidden_states,
-                cache_params=past_key_values,
-                attention_mask=attention_mask,
-                **kwargs,
-            )
-        elif self.block_type == "attention":
-            hidden_states, _ = self.mixer(
-                hidden_states=hidden_states,
-                past_key_values=past_key_values,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                use_cache=use_cache,
-                **kwargs,
-            )
-        else:
-            hidden_states = self.mixer(hidden_states)
-
-        return residual + hidden_states
+"""Nemotron-H for transformers 5.23 and older, which rounded the router's weight with the others."""
 
 
 class HeterogeneousNemotronHPreTrainedModel:

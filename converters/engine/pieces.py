@@ -1,0 +1,195 @@
+"""
+What the tensors of an output are made of: bytes of the source's files, and what is done to them. Plain data.
+
+Tensors are planned under the family's names; a tensor's pieces follow one another in the order of their bytes.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from .errors import CheckpointError
+from .headers import DTYPE_BITS, Shape, TensorEntry, num_bytes_of
+
+
+Operation = Literal["keep", "rename", "stack", "split", "slice", "cast", "dequantise"]
+
+# The operations whose results are other bytes than their pieces
+COMPUTED: tuple[Operation, ...] = ("cast", "dequantise")
+# The dtypes of weights that are not quantised, as safetensors names them -> as torch does
+TORCH_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+DTYPES = {name: dtype for dtype, name in TORCH_DTYPES.items()}
+FLOATS = tuple(TORCH_DTYPES)
+# Those of weights that are: FP8, and two values of four bits in a byte
+FP8, PACKED = "F8_E4M3", "U8"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """
+    A part of a source tensor, with the dtype and shape that this part has: `count` runs of `size` bytes each, whose
+    beginnings are `stride` bytes apart, from offset `start` of the file.
+    """
+
+    file: str
+    tensor: str
+    dtype: str
+    shape: Shape
+    start: int
+    size: int
+    count: int = 1
+    stride: int = 0
+
+    @property
+    def num_bytes(self) -> int:
+        return self.size * self.count
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """
+    A tensor of the output: its pieces one after another, `cast` each, or `dequantise`d: multiplied with `scales`.
+    Of several operations the costliest is named.
+    """
+
+    name: str
+    dtype: str
+    shape: Shape
+    operation: Operation
+    pieces: tuple[Piece, ...]
+    scales: tuple["TensorPlan", ...] = ()
+
+    @property
+    def num_bytes(self) -> int:
+        return num_bytes_of(self.dtype, self.shape)
+
+    @property
+    def num_elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def file(self) -> str:
+        """The source file in which the tensor begins."""
+        return self.pieces[0].file
+
+
+def keep(name: str, file: str, entry: TensorEntry, data_start: int) -> TensorPlan:
+    """A tensor of the source as it is, called `name`."""
+    piece = Piece(file, entry.name, entry.dtype, entry.shape, data_start + entry.start, entry.num_bytes)
+    return TensorPlan(name, entry.dtype, entry.shape, "keep", (piece,))
+
+
+def narrow(piece: Piece, dim: int, first: int, last: int) -> Piece:
+    """
+    The elements `first` to `last` (exclusive) of dimension `dim` of a piece in one run.
+
+    Raises:
+        CheckpointError: where they do not begin and end with whole bytes.
+    """
+    bits = math.prod(piece.shape[dim + 1 :]) * DTYPE_BITS[piece.dtype]
+    if first * bits % 8 or last * bits % 8 or piece.shape[dim] * bits % 8:
+        raise CheckpointError(f"{piece.tensor!r} ({piece.dtype}) cannot be sliced inside a byte")
+    shape = (*piece.shape[:dim], last - first, *piece.shape[dim + 1 :])
+    start, size = piece.start + first * bits // 8, (last - first) * bits // 8
+    count, stride = math.prod(piece.shape[:dim]), piece.shape[dim] * bits // 8
+    if size == stride or count == 1:
+        return replace(piece, shape=shape, start=start, size=size * count)
+    return replace(piece, shape=shape, start=start, size=size, count=count, stride=stride)
+
+
+def slice_tensor(tensor: TensorPlan, dim: int, first: int, last: int) -> TensorPlan:
+    """The elements `first` to `last` (exclusive) of dimension `dim` of a tensor of one piece."""
+    (piece,) = tensor.pieces
+    narrowed = narrow(piece, dim, first, last)
+    return replace(tensor, shape=narrowed.shape, operation="slice", pieces=(narrowed,))
+
+
+def stack(name: str, tensors: Sequence[TensorPlan]) -> TensorPlan:
+    """Tensors of one dtype and shape as one, with a new first dimension; `CheckpointError` where they differ."""
+    first = tensors[0]
+    if other := next((each for each in tensors if (each.dtype, each.shape) != (first.dtype, first.shape)), None):
+        raise CheckpointError(
+            f"{name!r} cannot be stacked: {first.name!r} is {first.dtype} {list(first.shape)}, "
+            f"{other.name!r} is {other.dtype} {list(other.shape)}"
+        )
+    pieces = tuple(piece for tensor in tensors for piece in tensor.pieces)
+    return TensorPlan(name, first.dtype, (len(tensors), *first.shape), "stack", pieces)
+
+
+def split(tensor: TensorPlan, names: Sequence[str]) -> list[TensorPlan]:
+    """The inverse of `stack`: the entries of the first dimension as tensors of their own."""
+    (piece,) = tensor.pieces
+    single = tensor.shape[1:]
+    return [
+        TensorPlan(name, tensor.dtype, single, "split", (replace(narrow(piece, 0, at, at + 1), shape=single),))
+        for at, name in enumerate(names)
+    ]
+
+
+def cast(tensor: TensorPlan, dtype: str) -> TensorPlan:
+    """A tensor in another dtype. Where it is to be dequantised, it is at once to this one."""
+    operation: Operation = "dequantise" if tensor.operation == "dequantise" else "cast"
+    return tensor if tensor.dtype == dtype else replace(tensor, dtype=dtype, operation=operation)
+
+
+def dequantise_mxfp4(name: str, blocks: TensorPlan, scales: TensorPlan, dtype: str) -> TensorPlan:
+    """
+    Experts in MXFP4 as floating point, transposed as transformers has them.
+
+    Args:
+        blocks: U8 `[experts, out, in / 32, 16]`, two values a byte.
+        scales: U8 `[experts, out, in / 32]`, exponents of two, plus 127.
+        dtype: Of the result, `[experts, in, out]`.
+    """
+    num_experts, num_out, num_groups, size = blocks.shape
+    shape = (num_experts, num_groups * size * 2, num_out)
+    return TensorPlan(name, dtype, shape, "dequantise", blocks.pieces, (scales,))
+
+
+def dequantise(weight: TensorPlan, scales: Iterable[TensorPlan], shape: Shape, dtype: str) -> TensorPlan:
+    """A weight in FP8 or NVFP4, of this shape when it is unpacked, as floating point: each value times its scales."""
+    return TensorPlan(weight.name, dtype, shape, "dequantise", weight.pieces, tuple(scales))
+
+
+def stack_groups(
+    tensors: Mapping[str, TensorPlan], groups: Mapping[str, tuple[str, ...]]
+) -> tuple[dict[str, TensorPlan], list[str]]:
+    """
+    Stack what stands singly.
+
+    Args:
+        groups: Stacked name -> single names.
+
+    Returns:
+        The tensors, the stacked ones in the places of their first; and what cannot be stacked.
+    """
+    places, problems = {}, []
+    for stacked, names in groups.items():
+        if found := [name for name in names if name in tensors]:
+            places[found[0]] = stacked
+            problems += [
+                f"{stacked!r} cannot be stacked: {name!r} is missing" for name in names if name not in tensors
+            ]
+    if problems:
+        return dict(tensors), problems
+    taken = {name for stacked in places.values() for name in groups[stacked]}
+    changed: dict[str, TensorPlan] = {}
+    for name, tensor in tensors.items():
+        if name in places:
+            try:
+                changed[places[name]] = stack(places[name], [tensors[single] for single in groups[places[name]]])
+            except CheckpointError as error:
+                problems.append(str(error))
+        elif name not in taken:
+            changed[name] = tensor
+    return changed, problems
+
+
+def split_groups(tensors: Mapping[str, TensorPlan], groups: Mapping[str, tuple[str, ...]]) -> dict[str, TensorPlan]:
+    """Split what stands stacked; the single tensors take its place."""
+    changed: dict[str, TensorPlan] = {}
+    for name, tensor in tensors.items():
+        singles = split(tensor, groups[name]) if name in groups else [tensor]
+        changed |= {single.name: single for single in singles}
+    return changed

@@ -1,0 +1,40 @@
+"""What there is to know of a published format, as data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..families.family import Family
+
+
+@dataclass(frozen=True)
+class PublishedFormat:
+    """
+    A form in which checkpoints are published.
+
+    Attributes:
+        name: What reports and `--to` call it.
+        looks_like: How its config.json is recognised, in words.
+        recognises: The same as a function of the config's dict.
+        family: The family that it is converted to.
+        before: Names of formats that would recognise some of its configs too, and are asked later.
+        config_class: Reads its config.json, with `from_dict`; the family's where there is no other.
+        dropped: Pattern of tensor names -> why they are left out.
+        names: Beginnings of tensor names, published -> the family's. All other names are the same.
+        written_names: Those with which the format is written, where it is read with others too.
+        write_config: `config` -> the published config.json as a dict; raises a `CheckpointError` that names what the
+            format cannot express. `None` where the format cannot be written.
+        file_of: `(tensor name, config)` -> the file that a tensor lies in, where the format prescribes one.
+    """
+
+    name: str
+    looks_like: str
+    recognises: Callable[[Mapping[str, Any]], bool]
+    family: Family
+    before: tuple[str, ...] = ()
+    config_class: Any = None
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    written_names: Mapping[str, str] | None = None
+    write_config: Callable[[Any], dict[str, Any]] | None = None
+    file_of: Callable[[str, Any], str] | None = None

@@ -1,0 +1,166 @@
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What is wrong with the fields of a config that are not lists: numbers, names of what there is not, RoPE. No `__all__`:
+what is imported is copied."""
+
+import math
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+
+# More than torch counts, and than a dimension has
+MAX_NUMBER = 2**63
+MAX_SIZE = 2**31
+# What a model runs with, in words -> the test of it, and the fields that it holds for, in whichever family has them
+NUMBERS = {
+    "a positive integer": (
+        lambda number: isinstance(number, int) and 0 < number < MAX_SIZE,
+        ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings"),
+    ),
+    "a number that is not negative": (
+        lambda number: 0 <= number < MAX_NUMBER,
+        ("rms_norm_eps", "layer_norm_epsilon", "initializer_range", "router_aux_loss_coef"),
+    ),
+    "a positive number": (lambda number: 0 < number < MAX_NUMBER, ("logits_scaling", "swiglu_limit")),
+    "a number": (
+        lambda number: -MAX_NUMBER < number < MAX_NUMBER,
+        (
+            *("embedding_multiplier", "attention_multiplier", "residual_multiplier"),
+            *("routed_scaling_factor", "swiglu_alpha"),
+        ),
+    ),
+}
+# The same for fields of one kind of layer
+MIXER_NUMBERS = {
+    "attention": ("num_attention_heads", "head_dim"),
+    "mamba": (
+        *("chunk_size", "conv_kernel", "mamba_num_heads", "mamba_head_dim", "n_groups"),
+        *("mamba_chunk_size", "mamba_d_conv", "mamba_n_heads", "mamba_n_groups", "mamba_d_state"),
+        "mamba_expand",
+    ),
+}
+ACTIVATIONS = ("hidden_act", "mamba_hidden_act", "mlp_hidden_act")
+# Numbers in `rope_parameters`, `None` where a kind of RoPE has a default for it, and what a kind has no default for
+ROPE_NUMBERS = (
+    *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
+    *("low_freq_factor", "high_freq_factor"),
+)
+ROPE_NEEDS = {
+    **{"default": (), "proportional": (), "linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",)},
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+    "longrope": ("original_max_position_embeddings",),
+}
+# Where upstream has a default, and none in the place of `None`
+ROPE_NOT_NONE = {"proportional": ("factor",), "yarn": ("original_max_position_embeddings",)}
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_list_of_factors(value: Any, num: int) -> bool:
+    factors = value if isinstance(value, list | tuple) else []
+    return len(factors) == num and all(is_number(factor) and 0 < factor < MAX_NUMBER for factor in factors)
+
+
+def nearest(name: Any, known: Sequence[str]) -> str:
+    """A hint at the closest known name, where one is close."""
+    found = get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def is_index(key: Any) -> bool:
+    return str(key).isdecimal()
+
+
+def is_dtype(dtype: Any) -> bool:
+    """Whether it names a dtype of torch, is one, or is none, or a dict of those of a model's parts."""
+    if isinstance(dtype, str):
+        import torch
+
+        dtype = getattr(torch, dtype, dtype)
+    return dtype is None or isinstance(dtype, dict) or type(dtype).__name__ == "dtype"
+
+
+def number_errors(fields: dict[str, Any], mixer_types: Sequence[str] | None) -> list[str]:
+    """Numbers that no model runs with, also those of one kind of layer where there may be such."""
+    numbers = {needed: (fits, set(names)) for needed, (fits, names) in NUMBERS.items()}
+    for mixer, names in MIXER_NUMBERS.items():
+        if mixer_types is None or mixer in mixer_types:
+            numbers["a positive integer"][1].update(names)
+    return [
+        f"{name} is {fields[name]!r}: {needed} is needed"
+        for needed, (fits, names) in numbers.items()
+        for name in sorted(names & fields.keys())
+        if not (is_number(fields[name]) and fits(fields[name]))
+    ]
+
+
+def name_errors(fields: dict[str, Any]) -> list[str]:
+    """Names and numbers of things that there are not: activations, a token to pad with."""
+    from transformers.activations import ACT2FN
+
+    errors = [
+        f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
+        for name in ACTIVATIONS
+        if name in fields and fields[name] not in ACT2FN
+    ]
+    pad_token_id, vocab_size = fields.get("pad_token_id"), fields["vocab_size"]
+    if pad_token_id is not None and not -vocab_size <= pad_token_id < vocab_size:
+        errors.append(f"pad_token_id is {pad_token_id}, and vocab_size is {vocab_size}")
+    return errors
+
+
+def early_errors(fields: dict[str, Any], keywords: dict[str, Any]) -> list[str]:
+    """Values that upstream computes with before it judges them."""
+    errors = [
+        f"{name} is {dtype!r}: the name of a dtype of torch is needed, such as 'bfloat16'"
+        for name, dtype in (("dtype", fields.get("dtype")), ("torch_dtype", keywords.get("torch_dtype")))
+        if not is_dtype(dtype)
+    ]
+    labels = fields.get("id2label")
+    if not (labels is None or isinstance(labels, dict) and all(map(is_index, labels))):
+        errors.append(f"id2label is {labels!r}: a dict is needed, from the number of a label to its name")
+    for name in ("rope_parameters", "rope_scaling"):
+        rope = fields.get(name) or keywords.get(name)
+        rope = rope if isinstance(rope, dict) else {}
+        rope_type = rope.get("rope_type", rope.get("type", "default"))
+        if not isinstance(rope_type, str) or rope_type not in ROPE_NEEDS:
+            errors.append(f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}")
+    return errors
+
+
+def rope_errors(rope: dict[str, Any]) -> list[str]:
+    """What is wrong with one RoPE for all layers."""
+    rope_type = rope.get("rope_type", "default")
+    names = ["rope_theta", *(name for name in ROPE_NUMBERS if rope.get(name) is not None)]
+    names += [name for name in ROPE_NEEDS.get(rope_type, ()) if name not in names]
+    given = ("partial_rotary_factor", *ROPE_NOT_NONE.get(rope_type, ()))
+    names += [name for name in given if name in rope and name not in names]
+    return [
+        f"rope_parameters: {name} is {rope.get(name)!r}, a positive number is needed"
+        for name in names
+        if not (is_number(rope.get(name)) and 0 < rope[name] < MAX_NUMBER)
+    ]
+
+
+def longrope_errors(rope: dict[str, Any], head_dim: int) -> list[str]:
+    """Factors that are not one for each pair of dimensions that turns."""
+    num = math.ceil(int(head_dim * rope.get("partial_rotary_factor", 1.0)) / 2)
+    return [
+        f"rope_parameters: {name} is {str(rope.get(name))[:100]}: {num} positive numbers are needed"
+        for name in ("short_factor", "long_factor")
+        if not is_list_of_factors(rope.get(name), num)
+    ]

@@ -1,0 +1,30 @@
+"""`make bench`: what families, kernels, generator and conversion cost, each as ratios within one run."""
+
+import sys
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from . import convert, families, generator, kernels
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    table = Table(
+        "ours / theirs", "CPU time", "Python calls", "parameters", title="ratios; 1.00 is as fast as the parent"
+    )
+    with torch.no_grad():
+        for row in (*families.rows(), *kernels.rows()):
+            table.add_row(*row)
+    console.print(table)
+    costs = Table("generator", "CPU seconds", "peak MB", "ratio to the floor")
+    for costs_row in generator.rows():
+        costs.add_row(*costs_row)
+    console.print(costs)
+    return convert.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""What heterogeneous layers cost, as ratios to the parent measured in the same run."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from transformers import (
+    GptOssConfig,
+    GptOssForCausalLM,
+    GraniteMoeHybridConfig,
+    GraniteMoeHybridForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    NemotronHConfig,
+    NemotronHForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers_heterogeneous import (
+    HeterogeneousGptOssConfig,
+    HeterogeneousGptOssForCausalLM,
+    HeterogeneousGraniteMoeHybridConfig,
+    HeterogeneousGraniteMoeHybridForCausalLM,
+    HeterogeneousLlamaConfig,
+    HeterogeneousLlamaForCausalLM,
+    HeterogeneousNemotronHConfig,
+    HeterogeneousNemotronHForCausalLM,
+)
+
+from .measure import TASKS, Row, Side, call_ratio, compare, model, time_ratio
+
+
+LLAMA = {
+    "vocab_size": 1024,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "num_hidden_layers": 24,
+}
+GPT_OSS = {
+    **LLAMA,
+    "head_dim": 32,
+    "intermediate_size": 128,
+    "num_hidden_layers": 12,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "sliding_window": 32,
+}
+MAMBA_AND_ATTENTION = (["linear_attention"] * 3 + ["full_attention"]) * 3
+GRANITE = {
+    **LLAMA,
+    "intermediate_size": 128,
+    "shared_intermediate_size": 256,
+    "num_hidden_layers": 12,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "layer_types": MAMBA_AND_ATTENTION,
+    "mamba_n_heads": 16,
+    "mamba_d_state": 32,
+    "mamba_chunk_size": 64,
+}
+NEMOTRON = {
+    **{name: size for name, size in LLAMA.items() if name != "num_hidden_layers"},
+    "head_dim": 32,
+    "layers_block_type": ["linear_attention", "moe", "full_attention", "mlp", "linear_attention", "moe"] * 2,
+    "mamba_num_heads": 16,
+    "mamba_head_dim": 32,
+    "ssm_state_size": 32,
+    "n_groups": 1,
+    "chunk_size": 64,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 128,
+    "moe_shared_expert_intermediate_size": 256,
+}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A family and its parent, their common sizes, and what a thinned-out model of the family leaves out."""
+
+    family: str
+    ours: type[PreTrainedModel]
+    our_config: type[PreTrainedConfig]
+    parent: type[PreTrainedModel]
+    parent_config: type[PreTrainedConfig]
+    sizes: dict[str, Any]
+    thinned: dict[str, dict[str, Any]]
+
+
+CONTESTS = (
+    Contest(
+        "llama",
+        HeterogeneousLlamaForCausalLM,
+        HeterogeneousLlamaConfig,
+        LlamaForCausalLM,
+        LlamaConfig,
+        LLAMA,
+        {"half its attention removed": {"mixer_types": ["attention", "none"] * 12}},
+    ),
+    Contest(
+        "gpt_oss",
+        HeterogeneousGptOssForCausalLM,
+        HeterogeneousGptOssConfig,
+        GptOssForCausalLM,
+        GptOssConfig,
+        GPT_OSS,
+        {
+            "half its experts removed": {"num_local_experts": 4},
+            "half its attention removed": {"mixer_types": ["attention", "none"] * 6},
+        },
+    ),
+    Contest(
+        "granite_moe_hybrid",
+        HeterogeneousGraniteMoeHybridForCausalLM,
+        HeterogeneousGraniteMoeHybridConfig,
+        GraniteMoeHybridForCausalLM,
+        GraniteMoeHybridConfig,
+        GRANITE,
+        {
+            "half its experts removed": {"num_local_experts": 4},
+            "half its mixers removed": {"mixer_types": ["mamba", "none", "none", "attention"] * 3},
+        },
+    ),
+    Contest(
+        "nemotron_h",
+        HeterogeneousNemotronHForCausalLM,
+        HeterogeneousNemotronHConfig,
+        NemotronHForCausalLM,
+        NemotronHConfig,
+        NEMOTRON,
+        {
+            "half its experts removed": {"n_routed_experts": 4},
+            "half its mixers removed": {
+                "layers_block_type": None,
+                "mixer_types": ["mamba", "none", "none", "none", "none", "none"] * 2,
+                "mlp_types": ["none", "moe", "none", "dense", "none", "moe"] * 2,
+            },
+        },
+    ),
+)
+IMPORTS = ("import transformers_heterogeneous", "from transformers import LlamaForCausalLM")
+
+
+def on_meta(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> Side:
+    def build() -> None:
+        with torch.device("meta"):
+            model_class(config)
+
+    return build
+
+
+def importing(statement: str) -> Side:
+    return lambda: subprocess.run([sys.executable, "-c", statement], check=True)
+
+
+def uniform_rows(contest: Contest) -> Iterator[Row]:
+    ours = model(contest.ours, contest.our_config(**contest.sizes))
+    theirs = model(contest.parent, contest.parent_config(**contest.sizes))
+    for name, task in TASKS.items():
+        yield compare(f"{contest.family}, uniform / parent: {name}", ours, theirs, task)
+
+
+def thinned_rows(contest: Contest) -> Iterator[Row]:
+    full = model(contest.ours, contest.our_config(**contest.sizes))
+    for removed, fields in contest.thinned.items():
+        thinned = model(contest.ours, contest.our_config(**{**contest.sizes, **fields}))
+        for name in ("forward, 128 tokens", "decode, 8 tokens"):
+            yield compare(f"{contest.family}, {removed} / whole: {name}", thinned, full, TASKS[name])
+
+
+def fused_rows(contest: Contest) -> Iterator[Row]:
+    """Fused blocks without a kernel."""
+    plain_config = contest.our_config(**contest.sizes)
+    plain = model(contest.ours, plain_config)
+    for block in plain_config.fusable:
+        if any(plain_config.can_fuse(layer_idx, block) for layer_idx in range(plain_config.num_hidden_layers)):
+            fused = model(contest.ours, contest.our_config(**contest.sizes, fused_blocks=block))
+            for name in ("forward, 128 tokens", "decode, 8 tokens"):
+                yield compare(f"{contest.family}, {block} / plain: {name}", fused, plain, TASKS[name])
+
+
+def loading_rows() -> Iterator[Row]:
+    deep = {**LLAMA, "num_hidden_layers": 162}
+    varied = {**deep, "mixer_types": ["attention", "none"] * 81, "intermediate_size": [512, 1024, 256] * 54}
+    theirs = on_meta(LlamaForCausalLM, LlamaConfig(**deep))
+    for name, fields in (("uniform", deep), ("mixed", varied)):
+        ours = on_meta(HeterogeneousLlamaForCausalLM, HeterogeneousLlamaConfig(**fields))
+        yield (
+            f"{name} / Llama: 162 layers on the meta device",
+            f"{time_ratio(ours, theirs):.2f}",
+            call_ratio(ours, theirs),
+            "",
+        )
+    pair = importing(IMPORTS[0]), importing(IMPORTS[1])
+    yield f"{IMPORTS[0]} / {IMPORTS[1]}", f"{time_ratio(*pair, rounds=7):.2f}", "", ""
+
+
+def rows() -> Iterator[Row]:
+    """Every family beside its parent, thinned out and fused, and what loading costs."""
+    for contest in CONTESTS:
+        yield from uniform_rows(contest)
+        yield from thinned_rows(contest)
+        yield from fused_rows(contest)
+    yield from loading_rows()

@@ -1,0 +1,147 @@
+"""Checkpoints of gpt-oss, Granite 4 and Nemotron-H in their published layouts, small and made up."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import transformers_heterogeneous  # noqa: F401  (registers the families)
+from transformers import AutoModelForCausalLM
+
+from . import published_families as published
+from .published import write_checkpoint
+
+
+SHARDS = tuple(f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3))
+TOKENS = torch.randint(0, published.V, (2, 11), generator=torch.Generator().manual_seed(2))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """
+    A published checkpoint.
+
+    Attributes:
+        unconverted: Whether transformers loads it without conversion, by its own class or by ours.
+        unused: Beginnings of the names of tensors that no model loads.
+    """
+
+    config: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+    model_type: str
+    unconverted: bool = True
+    unused: tuple[str, ...] = ()
+    files: tuple[str, ...] = field(default=SHARDS)
+
+    def write(self, folder: Path) -> Path:
+        write_checkpoint(folder, self.config, self.tensors, self.files)
+        return folder
+
+
+def puzzle_tensors() -> dict[str, torch.Tensor]:
+    tensors = published.random_tensors(published.llama_like(published.PUZZLE_LAYERS))
+    scales = {f"model.layers.{layer}.self_attn.{name}_scale": torch.ones(1) for layer in range(3) for name in "kv"}
+    return tensors | scales
+
+
+def any_model_files(tensors: dict[str, torch.Tensor]) -> tuple[str, ...]:
+    """As many files as Puzzletron would write; which tensor lies where does not matter to a reader."""
+    return tuple(f"subblocks_safetensors/block_{number}_ffn.safetensors" for number in range(4))
+
+
+def nemotron(layers, prefix="backbone", more=None) -> dict[str, torch.Tensor]:
+    return published.random_tensors(published.nemotron_like(layers, prefix, more))
+
+
+GPT_OSS, GRANITE, NEMOTRON = (f"heterogeneous_{name}" for name in ("gpt_oss", "granite_moe_hybrid", "nemotron_h"))
+FP8_SCALES = ("model.layers.0.self_attn.k_scale",)
+PRUNED = {
+    **published.GPT_OSS,
+    "architectures": ["DeciGptOssForCausalLM"],
+    "quantization_config": published.MXFP4,
+}
+CHECKPOINTS = {
+    "gpt-oss": Checkpoint(
+        published.GPT_OSS, published.random_tensors(published.llama_like(published.GPT_OSS_LAYERS)), GPT_OSS
+    ),
+    "gpt-oss, MXFP4": Checkpoint(
+        {**published.GPT_OSS, "quantization_config": published.MXFP4},
+        published.packed(published.random_tensors(published.llama_like(published.GPT_OSS_LAYERS), torch.bfloat16)),
+        GPT_OSS,
+    ),
+    # All layers keep as many experts, or each its own
+    "gpt-oss pruned by ModelOpt, MXFP4": Checkpoint(
+        {**PRUNED, "num_local_experts": 2},
+        published.packed(
+            published.random_tensors(
+                published.llama_like([published.gpt_oss_attention() | published.gpt_oss_experts(2)] * 3)
+            )
+        ),
+        GPT_OSS,
+    ),
+    "gpt-oss pruned by ModelOpt, by layer": Checkpoint(
+        {**PRUNED, "block_configs": published.PUZZLE_BLOCKS},
+        published.packed(published.random_tensors(published.llama_like(published.PUZZLE_LAYERS))),
+        GPT_OSS,
+        unconverted=False,
+    ),
+    "gpt-oss-puzzle": Checkpoint(published.GPT_OSS_PUZZLE, puzzle_tensors(), GPT_OSS, unused=FP8_SCALES),
+    "gpt-oss-puzzle, MXFP4": Checkpoint(
+        {**published.GPT_OSS_PUZZLE, "quantization_config": published.MXFP4},
+        published.packed(puzzle_tensors()),
+        GPT_OSS,
+        unused=FP8_SCALES,
+    ),
+    "AnyModel gpt-oss": Checkpoint(
+        {**published.GPT_OSS, "block_configs": published.ANYMODEL_GPT_OSS_BLOCKS},
+        published.random_tensors(published.llama_like(published.ANYMODEL_GPT_OSS_LAYERS)),
+        GPT_OSS,
+        unconverted=False,
+    ),
+    "Granite 4": Checkpoint(
+        published.GRANITE,
+        published.random_tensors(published.llama_like(published.GRANITE_LAYERS, tied=True)),
+        GRANITE,
+    ),
+    "Granite 4, dense": Checkpoint(
+        {**published.GRANITE, "num_local_experts": 0, "num_experts_per_tok": 0, "position_embedding_type": "rope"},
+        published.random_tensors(published.llama_like(published.GRANITE_DENSE_LAYERS, tied=True)),
+        GRANITE,
+    ),
+    "Nemotron-H": Checkpoint(
+        {**published.NEMOTRON_H, "head_dim": published.HEAD_DIM}, nemotron(published.NEMOTRON_H_LAYERS), NEMOTRON
+    ),
+    # transformers reads no `attention_head_dim` and takes 128
+    "Nemotron-H, first keys": Checkpoint(
+        published.NEMOTRON_H, nemotron(published.NEMOTRON_H_LAYERS), NEMOTRON, unconverted=False
+    ),
+    "Nemotron 3 Nano": Checkpoint(published.NANO_3, nemotron(published.NANO_3_LAYERS), NEMOTRON),
+    "Nemotron 3 Nano, model.": Checkpoint(published.NANO_3, nemotron(published.NANO_3_LAYERS, "model"), NEMOTRON),
+    "Nemotron 3 Super": Checkpoint(
+        published.SUPER_3,
+        nemotron(published.SUPER_3_LAYERS, more=published.MTP_SHAPES),
+        NEMOTRON,
+        unused=("mtp.layers.0.enorm.weight",),
+    ),
+    "Nemotron 3 Ultra": Checkpoint(published.ULTRA_3, nemotron(published.SUPER_3_LAYERS), NEMOTRON),
+    "Nemotron Puzzle": Checkpoint(
+        published.PUZZLE_75B,
+        nemotron(published.PUZZLE_75B_LAYERS, "model", published.MTP_SHAPES),
+        NEMOTRON,
+        unused=("mtp.layers.0.enorm.weight",),
+    ),
+    "Nemotron Puzzle, backbone.": Checkpoint(published.PUZZLE_75B, nemotron(published.PUZZLE_75B_LAYERS), NEMOTRON),
+    "AnyModel Nemotron-H": Checkpoint(
+        published.ANYMODEL_NEMOTRON, nemotron(published.ANYMODEL_NEMOTRON_LAYERS), NEMOTRON, unconverted=False
+    ),
+}
+
+
+def logits(folder: Path) -> torch.Tensor:
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder, output_loading_info=True, attn_implementation="eager", trust_remote_code=False
+    )
+    assert not any(report.values()), report
+    with torch.no_grad():
+        return model.eval()(TOKENS).logits

@@ -1,0 +1,73 @@
+"""Which format a config is in: where several would read it, one of them says that it is asked first."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from transformers_heterogeneous.converters import CheckpointError
+from transformers_heterogeneous.converters.formats import recognition
+
+from ..checkpoints import CHECKPOINTS
+
+
+FOUND = recognition.FORMATS
+NAMES = [published.name for published in FOUND]
+HALVES = [{"attention": {}, "ffn": {}}]
+# What configs are recognised by. That of pruned gpt-oss is written beside the model types that gpt-oss may have
+MODEL_TYPES = (None, "llama", "deci", "nemotron-nas", "granitemoehybrid", "nemotron_h", "nemotron_h_puzzle")
+GPT_OSS_TYPES = (None, "gpt_oss", "gpt_oss_puzzle", "heterogeneous_gpt_oss")
+FIELDS: dict[str, tuple[Any, ...]] = {
+    "block_configs": (None, [{"num_local_experts": 3}], HALVES),
+    "num_key_value_heads_per_layer": (None, [1, 2]),
+    "per_layer_config": (None, {"0": {}}),
+}
+
+
+def configs() -> list[dict[str, Any]]:
+    types = [(name, arch) for name in MODEL_TYPES for arch in (None, ["DeciLMForCausalLM"], ["LlamaForCausalLM"])]
+    types += [(name, arch) for name in GPT_OSS_TYPES for arch in (None, ["DeciGptOssForCausalLM"])]
+    types += [(f"heterogeneous_{name}", None) for name in ("llama", "granite_moe_hybrid", "nemotron_h")]
+    made = []
+    for (model_type, architectures), *values in itertools.product(types, *FIELDS.values()):
+        members = {"model_type": model_type, "architectures": architectures, **dict(zip(FIELDS, values, strict=True))}
+        made.append({name: value for name, value in members.items() if value is not None})
+    return made + [checkpoint.config for checkpoint in CHECKPOINTS.values()]
+
+
+def later(name: str) -> set[str]:
+    """The formats that are asked after this one, because it says so, or one of those does."""
+    direct = {other for published in FOUND if published.name == name for other in published.before}
+    return direct.union(*map(later, direct))
+
+
+def test_no_two_formats_dispute_a_config():
+    several = 0
+    for config in configs():
+        names = [published.name for published in FOUND if published.recognises(config)]
+        assert all(second in later(first) for first, second in itertools.pairwise(names)), config
+        several += len(names) > 1
+        if names:
+            assert recognition.recognise(config, "config.json").name == names[0]
+        else:
+            with pytest.raises(CheckpointError, match="of no known format"):
+                recognition.recognise(config, "config.json")
+    assert several > 50
+
+
+def test_what_is_asked_later_is_known():
+    for published in FOUND:
+        assert set(published.before) <= set(NAMES) - {published.name}
+
+
+def test_the_order_does_not_depend_on_that_of_the_files():
+    assert recognition.in_order(reversed(FOUND)) == FOUND
+    assert recognition.in_order(sorted(FOUND, key=lambda published: published.looks_like[::-1])) == FOUND
+
+
+def test_every_format_is_there():
+    families = ["gpt_oss", "granite_moe_hybrid", "llama", "nemotron_h"]
+    several = {"anymodel": 3, "per_layer_config": 4}
+    others = ["deci", "gpt_oss", "gpt_oss_puzzle", "granitemoehybrid", "llama", "nemotron-nas"]
+    others += ["nemotron_h", "nemotron_h_puzzle", *(f"heterogeneous_{name}" for name in families)]
+    assert sorted(NAMES) == sorted([*others, *(name for name, number in several.items() for _ in range(number))])

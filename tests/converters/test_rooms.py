@@ -1,0 +1,122 @@
+"""The house of the converters, read off its source files: who imports whom, and that it runs one way."""
+
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import libcst as cst
+import pytest
+
+from transformers_heterogeneous import converters
+
+
+ROOT = Path(converters.__file__).parent
+# The front is what lies in none of the rooms. Each room may use those behind it, and itself
+ROOMS = ("front", "formats", "families", "engine")
+# What looks into a folder for its modules -> the folder
+FINDERS = {"formats.recognition": "formats", "families": "families"}
+ALLOWED_IN_ENGINE = {"tqdm"}
+
+
+def module_of(path: Path) -> str:
+    """`engine.headers`; "" is the package itself."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+MODULES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+class Imports(cst.CSTVisitor):
+    """The modules that a file imports, inside functions too: ours as in `MODULES`, others by their first name."""
+
+    def __init__(self, module: str, is_package: bool) -> None:
+        self.parts = [*module.split("."), *([""] * is_package)] if module else [""]
+        self.ours: set[str] = set()
+        self.others: set[str] = set()
+
+    def visit_Import(self, node: cst.Import) -> None:
+        self.others |= {cst.Module([]).code_for_node(alias.name) for alias in node.names}
+
+    def visit_ImportFrom(self, node: cst.ImportFrom) -> None:
+        source = cst.Module([]).code_for_node(node.module) if node.module else ""
+        if not node.relative:
+            self.others.add(source)
+            return
+        origin = ".".join([*self.parts[: len(self.parts) - len(node.relative)], *([source] * bool(source))])
+        for alias in node.names:
+            name = f"{origin}.{alias.name.value}".removeprefix(".")
+            self.ours.add(name if name in MODULES else origin)
+
+
+def imports_of(module: str) -> Imports:
+    path = MODULES[module]
+    imports = Imports(module, path.name == "__init__.py")
+    cst.parse_module(path.read_text()).visit(imports)
+    return imports
+
+
+IMPORTS = {module: imports_of(module) for module in MODULES}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0] if module.split(".")[0] in ROOMS else "front"
+
+
+def test_the_visitor_sees_imports_of_every_kind():
+    assert {"pieces", "headers"} <= {name.removeprefix("engine.") for name in IMPORTS["engine.plan"].ours}
+    assert "engine.rendering" in IMPORTS["arithmetic"].ours and "torch" in IMPORTS["arithmetic"].others
+    assert "huggingface_hub.errors" in IMPORTS["hub"].others  # inside a function
+    assert "formats.llama" in IMPORTS["formats.anymodel"].ours  # `from . import llama`
+    assert "conversion" in IMPORTS[""].ours
+    assert all(name in MODULES for imports in IMPORTS.values() for name in imports.ours)
+
+
+def test_rooms_run_one_way():
+    wrong = [
+        f"{module} imports {other}"
+        for module, imports in IMPORTS.items()
+        for other in imports.ours
+        if ROOMS.index(room_of(other)) < ROOMS.index(room_of(module))
+    ]
+    assert not wrong
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {module: set(imports.ours) for module, imports in IMPORTS.items()}
+    found = {module: path for module, path in MODULES.items() if "found_modules(" in path.read_text()}
+    assert set(found) == FINDERS.keys()
+    for finder, room in FINDERS.items():
+        graph[finder] |= {module for module in MODULES if room_of(module) == room} - {finder, room}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+def test_the_engine_needs_the_standard_library_alone():
+    import sys
+
+    others = {
+        name.split(".")[0] for module in IMPORTS if room_of(module) == "engine" for name in IMPORTS[module].others
+    }
+    assert others - set(sys.stdlib_module_names) == ALLOWED_IN_ENGINE
+
+
+@pytest.mark.parametrize("room", ["formats", "families"])
+def test_each_file_of_a_room_is_found(room):
+    """What a file has to be called to be found, and that no list of them is kept beside."""
+    word = room.upper().removesuffix("S").replace("FAMILIE", "FAMILY")
+    told = {module for module, path in MODULES.items() if room_of(module) == room and has_constant(path, word)}
+    told.discard("formats.recognition")  # the order of those that are found
+    assert len(told) > 3
+    others = [name for module in MODULES if room_of(module) == "front" for name in IMPORTS[module].ours & told]
+    assert not others  # the front asks those that find them
+
+
+def has_constant(path: Path, word: str) -> bool:
+    return any(line.startswith((f"{word} = ", f"{word}S = ")) for line in path.read_text().splitlines())
+
+
+def test_modeling_files_are_imported_by_nobody():
+    def modeling() -> Iterator[str]:
+        for module, imports in IMPORTS.items():
+            yield from (f"{module}: {name}" for name in imports.others if ".modeling_" in name)
+
+    assert not list(modeling())
