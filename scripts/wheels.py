@@ -125,7 +125,7 @@ def tested(release: str, wheel: Path) -> Outcome:
         marks = "\n    ".join(pytest["markers"])
         (folder / "pytest.ini").write_text(f"[pytest]\naddopts = {pytest['addopts']}\nmarkers =\n    {marks}\n")
         report = folder / "report.xml"
-        command = [python, "-m", "pytest", "-n", "2", f"--junitxml={report}", *SUITES]
+        command: list[str | Path] = [python, "-m", "pytest", "-n", "2", f"--junitxml={report}", *SUITES]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if not report.is_file():
             raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
