@@ -258,6 +258,12 @@ def convert(
         revision=revision,
         dry_run=dry_run,
     )
+    if code_for is not None:
+        from .releases import with_code_for
+
+        raise typer.Exit(
+            with_code_for(code_for, lambda code: convert_command(partial(conversion, with_code=code), dst, as_json))
+        )
     raise typer.Exit(convert_command(conversion, dst, as_json))
 
 

@@ -64,6 +64,7 @@ def test_importing_beside_another_minor_is_an_error_that_says_what_fits(other):
     error = done.stderr.splitlines()[-1]
     assert error.startswith("ImportError: ") and "pip install --upgrade transformers-heterogeneous" in error
     assert f"transformers {version}" in error and f"transformers {transformers_heterogeneous.PARENTS_VERSION}" in error
+    assert f"pip install 'transformers-heterogeneous=={'.'.join(version.split('.')[:2])}.*'" in error
 
 
 def test_importing_beside_a_patch_release_passes_and_prints_nothing():

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import transformers_heterogeneous
 from transformers_heterogeneous.converters import CheckpointError, convert
+from transformers_heterogeneous.scripts.releases import with_code_for
 
 from .checkpoints import CHECKPOINTS, TOKENS, logits
 from .published import LAYERS, tensors_of, write_checkpoint
@@ -77,14 +81,33 @@ def test_code_that_travels_refuses_another_minor_of_transformers(tmp_path):
     convert(tmp_path / "source", tmp_path / "converted", with_code=True)
     for module in ("configuration_heterogeneous", "configuration_heterogeneous_llama", "modeling_heterogeneous_llama"):
         code = (
-            "import transformers.processing_utils, transformers; transformers.__version__ = '5.23.0'; "
+            "import transformers.processing_utils, transformers; transformers.__version__ = '5.1.0'; "
             f"import converted.{module} as module"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode and "ImportError: The code beside this checkpoint was expanded from" in done.stderr
-        assert "5.23.0" in done.stderr and "transformers>=" in done.stderr
-        same = code.replace("transformers.__version__ = '5.23.0'", "pass")
+        assert "5.1.0" in done.stderr and "transformers>=" in done.stderr
+        same = code.replace("transformers.__version__ = '5.1.0'", "pass")
         subprocess.run([sys.executable, "-c", same], cwd=tmp_path, check=True)
+
+
+def test_code_for_another_release_is_that_of_a_folder(tmp_path):
+    (tmp_path / "expanded").mkdir()
+    for path in Path(transformers_heterogeneous.__file__).parent.glob("*_heterogeneous*.py"):
+        text = re.sub("Parents: transformers [0-9.]+;", "Parents: transformers 5.1.2;", path.read_text())
+        (tmp_path / "expanded" / path.name).write_text(text)
+    write_checkpoint(tmp_path / "source", tensors=tensors_of(LAYERS))
+    convert(tmp_path / "source", tmp_path / "converted", with_code=tmp_path / "expanded")
+    code = (tmp_path / "converted/modeling_heterogeneous_llama.py").read_text()
+    assert 'split(".")[:2] != ["5", "1"]' in code and "transformers>=5.1,<5.2" in code
+    (tmp_path / "expanded/modeling_heterogeneous_llama.py").unlink()
+    with pytest.raises(CheckpointError, match=r"modeling_heterogeneous_llama\.py is not there to be copied"):
+        convert(tmp_path / "source", tmp_path / "again", with_code=tmp_path / "expanded")
+
+
+def test_code_for_the_installed_release_is_the_packages():
+    installed = ".".join(transformers_heterogeneous.PARENTS_VERSION.split(".")[:2])
+    assert with_code_for(installed, lambda code: 7 if code is True else 0) == 7
 
 
 def test_code_does_not_travel_by_itself(tmp_path):
