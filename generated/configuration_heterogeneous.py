@@ -331,7 +331,9 @@ def longrope_errors(rope: dict[str, Any], head_dim: int) -> list[str]:
 
 
 # In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
-LAYER_WORDS = re.compile(r"^(?!mtp_).*(per_layer|layers|head|size|width|dim|window|expert|multiplier|rope|rotary)")
+LAYER_WORDS = re.compile(
+    r"^(?!mtp_).*(per_layer|layers|block|head|size|width|dim|window|expert|multiplier|rope|rotary)"
+)
 # Of such names those that upstream's configs read themselves, and what older releases saved
 READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
@@ -379,6 +381,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     compatible_model_types = ()
     # One of these -> fields that its checkpoints may carry and its models do not read
     unread_fields = {}
+    # Field that describes layers in published configs, and that the family does not have -> what `from_dict` reads it
+    # with: (config class, config) -> config. The package knows the published forms, and says here what they are
+    published_readers = {}
+    published_model_types = set()
     # A per-layer attribute that is read globally is its list; nothing raises
     allow_global_per_layer_attribute_access = True
 
@@ -408,8 +414,12 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
         """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
-        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values()}
-        errors = []
+        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values(), *self.published_readers}
+        errors = [
+            f"{name} is how a published config describes its layers: {type(self).__name__}.from_dict reads it"
+            for name in self.published_readers
+            if keywords.get(name) is not None
+        ]
         for name, value in keywords.items():
             described = isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None
             if described and name not in known and not hasattr(type(self), name) and LAYER_WORDS.search(name):
@@ -471,7 +481,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-        if config_dict.get("model_type") in cls.compatible_model_types:
+        if config_dict.get("model_type") in (*cls.compatible_model_types, *cls.published_model_types):
             config_dict = cls.without_unread_fields(config_dict)
             del config_dict["model_type"]
         return config_dict, kwargs
@@ -486,6 +496,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
         config_dict = cls.without_unread_fields(config_dict)
+        for name, read in cls.published_readers.items():
+            if config_dict.get(name) is not None:
+                config_dict = read(cls, config_dict)
+        config_dict = {name: value for name, value in config_dict.items() if name not in cls.published_readers}
         layer_types = {cls.attribute_map.get(name, name): value for name, value in kwargs.items()}.get("layer_types")
         if "num_hidden_layers" in kwargs:
             config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)

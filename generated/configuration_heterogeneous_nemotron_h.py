@@ -18,58 +18,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import logging
 
 from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 
 logger = logging.get_logger(__name__)
-# Fields of sub-blocks that are true, false or null
-CHOICES = (
-    "no_op",
-    "replace_with_linear",
-    "gated",
-    "unshifted_sink",
-    "use_prefill_window_in_sink_attention",
-)
-
-
-def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:
-    """The fields of a sub-block that ask for what the family does not do; null, false and empty ask for nothing."""
-    harmless = {"weights_precision": "bf16"}
-    return [
-        f"{name} = {value!r} cannot be expressed by this family"
-        for name, value in sub_block.items()
-        if name not in understood and value and value != harmless.get(name)
-    ]
-
-
-def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
-    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
-    return [
-        f"{name} = {sub_block[name]!r}: true, false or null is needed"
-        for name in CHOICES
-        if not isinstance(sub_block.get(name), bool | None)
-    ]
-
-
-def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
-    errors = []
-    for name in names:
-        value, kinds = sub_block.get(name), (int, float) if name == "ffn_mult" else (int,)
-        possible = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < float("inf")
-        if value is not None and not possible:
-            kind = "number" if name == "ffn_mult" else "integer"
-            errors.append(f"{name} = {value!r}: a positive {kind} is needed")
-    return errors
-
 
 # What checkpoints call a layer -> its (mixer, MLP): names of Nemotron-H, then those of transformers, then of neither
 BLOCK_TYPES = {
@@ -81,35 +39,7 @@ BLOCK_TYPES = {
     "full_attention": ("attention", "none"),
     "none": ("none", "none"),
 }
-PUBLISHED_BLOCK_TYPES = {layer: name for name, layer in reversed(BLOCK_TYPES.items())}  # the first name of each
 PATTERN_BLOCK_TYPES = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
-# What an entry of `block_configs` may say of its layer; what it leaves out is said for all, outside the blocks
-BLOCK_MEMBERS = {
-    "mamba": ("ssm_state_size",),
-    "attention": ("num_key_value_heads",),
-    "moe": (
-        "n_routed_experts",
-        "num_experts_per_tok",
-        "moe_intermediate_size",
-        "moe_latent_size",
-        "moe_shared_expert_intermediate_size",
-    ),
-    "mlp": ("intermediate_size",),
-}
-# Puzzletron's half of a layer and its part there -> Puzzletron's names in it, and those of Nemotron-H
-PUZZLETRON_MEMBERS = {
-    "mamba": {
-        "state_dim": "ssm_state_size",
-        "num_heads": "mamba_num_heads",
-        "head_dim": "mamba_head_dim",
-        "num_groups": "n_groups",
-    },
-    "moe": {
-        "num_local_experts": "n_routed_experts",
-        "expert_intermediate_dim": "moe_intermediate_size",
-        "shared_expert_intermediate_dim": "moe_shared_expert_intermediate_size",
-    },
-}
 
 
 def pattern_to_block_types(pattern: str) -> list[str]:
@@ -159,11 +89,12 @@ def described_layers(
     return descriptions | {name: read_block_types(name, block_types) for name, block_types in given.items()}
 
 
-def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
+def agreed_layers(
+    descriptions: dict[str, list[tuple[str, str]]], left_out: tuple[str, str] | None = None
+) -> list[tuple[str, str]]:
     """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a `ValueError` names
-    the layers for which it does not. A layer that `block_configs` leaves out may be of any kind in the others."""
+    the layers for which it does not. What is `left_out` in the first may be of any kind in the others."""
     (first, layers), *others = descriptions.items()
-    left_out = BLOCK_TYPES["none"] if first == "block_configs" else None
     errors = [] if layers else [f"{first} has no layers"]
     for name, other_layers in others:
         if len(other_layers) != len(layers):
@@ -176,96 +107,6 @@ def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[
     if errors:
         raise ValueError("\n".join(errors))
     return layers
-
-
-def read_puzzletron_block(block: dict[str, Any], block_type: str | None) -> tuple[dict[str, Any], list[str]]:
-    """One entry of Puzzletron's `block_configs`, which has an attention and an FFN half for whatever layer, as
-    (the entry that `nemotron_h_puzzle` would have, errors). Without a `block_type` the halves say what the layer is."""
-    missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
-    if missing:
-        return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
-    attention, ffn = block["attention"], block["ffn"]
-    errors = [f".{half}: {error}" for half in ("attention", "ffn") for error in impossible_choices(block[half])]
-    errors += [
-        f".{half}.{part} = {block[half][part]!r}: an object or null is needed"
-        for half, part in (("attention", "mamba"), ("ffn", "moe"))
-        if not isinstance(block[half].get(part), dict | None)
-    ]
-    if errors:
-        return {}, errors
-    if block_type == "none" or attention.get("no_op") and ffn.get("no_op"):
-        return {"block_type": "none"}, []
-    if block_type is None and not (attention.get("no_op") or ffn.get("no_op")):
-        return {}, [": has attention and ffn, and nothing says which is there: hybrid_override_pattern is needed"]
-    if block_type is None:
-        block_type = ("mamba" if attention.get("mamba") else "attention") if ffn.get("no_op") else "mlp"
-        block_type = "moe" if block_type == "mlp" and ffn.get("moe") else block_type
-    half, other = ("attention", "ffn") if block_type in ("mamba", "attention") else ("ffn", "attention")
-    if block[half].get("no_op"):
-        return {}, [
-            f".{half}.no_op is true in a layer that is {block_type}: to leave it out, {other}.no_op is true too"
-        ]
-    members = {name: value for name, value in block[half].items() if name != "no_op"}
-    if block_type in PUZZLETRON_MEMBERS:
-        names, inner = PUZZLETRON_MEMBERS[block_type], members.pop(block_type, None) or {}
-        unused = ("num_key_value_heads", "intermediate_size")  # of attention and of a dense MLP
-        members = {name: value for name, value in members.items() if name not in unused}
-        members |= {names.get(name, name): value for name, value in inner.items()}
-    errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
-    return {"block_type": block_type, **members}, errors
-
-
-def read_block(block: dict[str, Any], config: PreTrainedConfig) -> tuple[dict[str, Any], list[str]]:
-    """One entry of `block_configs` as (attributes of the layer, errors)."""
-    block_type = block.get("block_type")
-    if block_type == "none":
-        return {}, []
-    if block_type not in BLOCK_MEMBERS:
-        return {}, [f": block_type = {block_type!r}, allowed are {list(BLOCK_MEMBERS)}"]
-    names = BLOCK_MEMBERS[block_type]
-    same = [name for name, value in block.items() if getattr(config, name, None) == value]  # says it again
-    errors = inexpressible_fields(block, ("block_type", *names, *same)) + impossible_sizes(block, names)
-    sizes = {name: block.get(name) for name in names}
-    for name in names:
-        if sizes[name] is None and not (name == "moe_latent_size" and name in block):
-            sizes[name] = getattr(config, name)
-        if sizes[name] is None and name != "moe_latent_size":
-            errors.append(f"{name} is missing, and there is none outside block_configs")
-        elif isinstance(sizes[name], list):
-            errors.append(f"{name} is missing, and outside block_configs it is a list")
-    return sizes, [f": {error}" for error in errors]
-
-
-def read_block_configs(
-    block_configs: list[dict[str, Any]], layers: list[tuple[str, str]], config: PreTrainedConfig
-) -> tuple[list[str], dict[str, list[int | None]]]:
-    """
-    The layers that `block_configs` describes, as (block types, sizes of the layers by name).
-
-    Read are the blocks of `nemotron_h_puzzle` (`block_type` and sizes) and those that Puzzletron adds to a Nemotron-H
-    (`attention` and `ffn`), where `layers`, the (mixer, MLP) of each, says which of the two a layer has.
-
-    Raises:
-        ValueError: names every block and member that the family cannot express.
-    """
-    if not isinstance(block_configs, list):
-        raise ValueError("block_configs is a list with one entry a layer")
-    known = [PUBLISHED_BLOCK_TYPES.get(layer) for layer in layers] + [None] * len(block_configs)
-    block_types, sizes, errors = [], [], []
-    for layer_idx, block in enumerate(block_configs):
-        block, found = asdict(block) if is_dataclass(block) else block, []
-        if not isinstance(block, dict):
-            block, found = {}, [f" = {block!r}: an object is needed"]
-        elif "block_type" not in block and ("attention" in block or "ffn" in block):
-            block, found = read_puzzletron_block(block, known[layer_idx])
-        layer_sizes, more = ({}, []) if found else read_block(block, config)
-        errors += [f"block_configs[{layer_idx}]{error}" for error in found + more]
-        block_types.append(block.get("block_type"))
-        sizes.append(layer_sizes)
-    if errors:
-        raise ValueError("\n".join(errors))
-    names = {name for layer_sizes in sizes for name in layer_sizes}
-    return block_types, {name: [layer_sizes.get(name) for layer_sizes in sizes] for name in sorted(names)}
 
 
 # Names in older checkpoints -> the fields they became
@@ -286,7 +127,7 @@ SYNONYMS = {
     "layer_norm_epsilon": (("layer_norm_epsilon", "norm_eps", "rms_norm_eps"), 1e-5),
 }
 # What else may say what the layers are made of; read into `mixer_types` and `mlp_types`
-LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern", "block_configs"}
+LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern"}
 LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
 IN_PLACE_OF_A_NUMBER = ("layers_block_type", "layer_types", "hybrid_override_pattern")  # the parent's, which wins
 GROUPS = ("n_group", "topk_group", "n_groups")
@@ -333,12 +174,10 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             `"full_attention"` for the first two. Read into `mixer_types` and `mlp_types`.
         hybrid_override_pattern (`str`, *optional*):
             The layers in one string: `M`, `*`, `E` and `-`. Read likewise and not kept.
-        block_configs (`list[dict]`, *optional*):
-            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
 
     Raises:
         StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs`, `per_layer_config`, a list or a pattern that cannot be expressed,
+        ValueError: names every entry of `per_layer_config`, a list or a pattern that cannot be expressed,
             and what describes the layers differently.
 
     ```python
@@ -449,7 +288,7 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         ("topk_group", "is at most", "n_group"),
     )
     sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
-    compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
+    compatible_model_types = ("nemotron_h",)
 
     num_hidden_layers: int | None = None
 
@@ -457,15 +296,14 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         self,
         layers_block_type: list[str] | None = None,
         hybrid_override_pattern: str | None = None,
-        block_configs: list[dict[str, Any]] | None = None,
         mtp_hybrid_override_pattern: str | None = None,
         **kwargs,
     ):
         kwargs = self._read_older_names(kwargs)
-        if self.mixer_types is None and self.mlp_types is None or block_configs is not None:
+        if self.mixer_types is None and self.mlp_types is None:
             for name in ("auto_map", "blockwise_members"):
                 kwargs.pop(name, None)  # of the checkpoint's own remote code
-        self._read_layers(layers_block_type, hybrid_override_pattern, block_configs)
+        self._read_layers(layers_block_type, hybrid_override_pattern)
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
@@ -509,9 +347,6 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict, kwargs = cls._with_overridden_names(config_dict, kwargs)
-        if config_dict.get("block_configs") is not None:
-            # What neither a block nor the config says is missing: the defaults are not those of the checkpoint
-            config_dict = dict.fromkeys(cls.per_layer_sizes) | config_dict
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod
@@ -520,9 +355,10 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         synonyms = {name: names for names, _ in SYNONYMS.values() for name in names}
         overridden = {name for keyword in kwargs for name in synonyms.get(keyword, ())}
         overridden |= {OLDER_NAMES[keyword] for keyword in OLDER_NAMES.keys() & kwargs.keys()}
-        if LAYER_DESCRIPTIONS & kwargs.keys():
-            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *LAYER_DESCRIPTIONS}
-        moved = {*synonyms, *OLDER_NAMES, *LAYER_DESCRIPTIONS} & kwargs.keys()
+        described = {*LAYER_DESCRIPTIONS, *cls.published_readers}
+        if described & kwargs.keys():
+            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *described}
+        moved = {*synonyms, *OLDER_NAMES, *described} & kwargs.keys()
         config_dict = {name: value for name, value in config_dict.items() if name not in overridden}
         config_dict |= {name: kwargs[name] for name in moved}
         return config_dict, {name: value for name, value in kwargs.items() if name not in moved}
@@ -543,25 +379,14 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         read = {*OLDER_NAMES, *(name for names, _ in SYNONYMS.values() for name in names)}
         return {name: value for name, value in kwargs.items() if name not in read}
 
-    def _read_layers(
-        self,
-        layers_block_type: list[str] | None,
-        hybrid_override_pattern: str | None,
-        block_configs: list[dict[str, Any]] | None,
-    ):
-        """Set `mixer_types`, `mlp_types`, `num_hidden_layers` and the sizes in `block_configs`; what is given has to agree."""
+    def _read_layers(self, layers_block_type: list[str] | None, hybrid_override_pattern: str | None):
+        """Set `mixer_types`, `mlp_types` and `num_hidden_layers`; what is given has to agree."""
         descriptions = described_layers(
             self.mixer_types,
             self.mlp_types,
             {"layers_block_type": layers_block_type, "layer_types": self.layer_types},
             {"hybrid_override_pattern": hybrid_override_pattern},
         )
-        if block_configs is not None:
-            others = agreed_layers(descriptions) if descriptions else []
-            block_types, sizes = read_block_configs(block_configs, others, self)
-            descriptions = {"block_configs": read_block_types("block_configs", block_types), **descriptions}
-            for name, values in sizes.items():
-                setattr(self, name, values)
         if not descriptions:
             block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
             descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
@@ -646,17 +471,4 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         super().simplify_sizes()
 
 
-class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):
-    """Reads the config of a published `nemotron_h_puzzle` checkpoint; what it returns is a
-    [`HeterogeneousNemotronHConfig`]."""
-
-    model_type = "nemotron_h_puzzle"
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a nemotron_h_puzzle config describes its layers there")
-        return HeterogeneousNemotronHConfig.from_dict(config_dict, **kwargs)
-
-
-__all__ = ["HeterogeneousNemotronHConfig", "NemotronHPuzzleConfig"]
+__all__ = ["HeterogeneousNemotronHConfig"]

@@ -45,7 +45,6 @@ from .modular_nemotron_h_layers import (
     PATTERN_BLOCK_TYPES,
     agreed_layers,
     described_layers,
-    read_block_configs,
     read_block_types,
 )
 from .modular_pretrained_model import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel, LoadOnlyRenaming
@@ -71,7 +70,7 @@ SYNONYMS = {
     "layer_norm_epsilon": (("layer_norm_epsilon", "norm_eps", "rms_norm_eps"), 1e-5),
 }
 # What else may say what the layers are made of; read into `mixer_types` and `mlp_types`
-LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern", "block_configs"}
+LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern"}
 LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
 IN_PLACE_OF_A_NUMBER = ("layers_block_type", "layer_types", "hybrid_override_pattern")  # the parent's, which wins
 GROUPS = ("n_group", "topk_group", "n_groups")
@@ -118,12 +117,10 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             `"full_attention"` for the first two. Read into `mixer_types` and `mlp_types`.
         hybrid_override_pattern (`str`, *optional*):
             The layers in one string: `M`, `*`, `E` and `-`. Read likewise and not kept.
-        block_configs (`list[dict]`, *optional*):
-            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
 
     Raises:
         StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs`, `per_layer_config`, a list or a pattern that cannot be expressed,
+        ValueError: names every entry of `per_layer_config`, a list or a pattern that cannot be expressed,
             and what describes the layers differently.
 
     ```python
@@ -168,7 +165,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         ("topk_group", "is at most", "n_group"),
     )
     sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
-    compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
+    compatible_model_types = ("nemotron_h",)
 
     num_hidden_layers: int | None = None
     time_step_limit: list[int | float] | tuple[int | float, ...] = (0.0, float("inf"))
@@ -187,15 +184,14 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         self,
         layers_block_type: list[str] | None = None,
         hybrid_override_pattern: str | None = None,
-        block_configs: list[dict[str, Any]] | None = None,
         mtp_hybrid_override_pattern: str | None = None,
         **kwargs,
     ):
         kwargs = self._read_older_names(kwargs)
-        if self.mixer_types is None and self.mlp_types is None or block_configs is not None:
+        if self.mixer_types is None and self.mlp_types is None:
             for name in ("auto_map", "blockwise_members"):
                 kwargs.pop(name, None)  # of the checkpoint's own remote code
-        self._read_layers(layers_block_type, hybrid_override_pattern, block_configs)
+        self._read_layers(layers_block_type, hybrid_override_pattern)
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
@@ -208,9 +204,6 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict, kwargs = cls._with_overridden_names(config_dict, kwargs)
-        if config_dict.get("block_configs") is not None:
-            # What neither a block nor the config says is missing: the defaults are not those of the checkpoint
-            config_dict = dict.fromkeys(cls.per_layer_sizes) | config_dict
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod
@@ -219,9 +212,10 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         synonyms = {name: names for names, _ in SYNONYMS.values() for name in names}
         overridden = {name for keyword in kwargs for name in synonyms.get(keyword, ())}
         overridden |= {OLDER_NAMES[keyword] for keyword in OLDER_NAMES.keys() & kwargs.keys()}
-        if LAYER_DESCRIPTIONS & kwargs.keys():
-            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *LAYER_DESCRIPTIONS}
-        moved = {*synonyms, *OLDER_NAMES, *LAYER_DESCRIPTIONS} & kwargs.keys()
+        described = {*LAYER_DESCRIPTIONS, *cls.published_readers}
+        if described & kwargs.keys():
+            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *described}
+        moved = {*synonyms, *OLDER_NAMES, *described} & kwargs.keys()
         config_dict = {name: value for name, value in config_dict.items() if name not in overridden}
         config_dict |= {name: kwargs[name] for name in moved}
         return config_dict, {name: value for name, value in kwargs.items() if name not in moved}
@@ -242,25 +236,14 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         read = {*OLDER_NAMES, *(name for names, _ in SYNONYMS.values() for name in names)}
         return {name: value for name, value in kwargs.items() if name not in read}
 
-    def _read_layers(
-        self,
-        layers_block_type: list[str] | None,
-        hybrid_override_pattern: str | None,
-        block_configs: list[dict[str, Any]] | None,
-    ):
-        """Set `mixer_types`, `mlp_types`, `num_hidden_layers` and the sizes in `block_configs`; what is given has to agree."""
+    def _read_layers(self, layers_block_type: list[str] | None, hybrid_override_pattern: str | None):
+        """Set `mixer_types`, `mlp_types` and `num_hidden_layers`; what is given has to agree."""
         descriptions = described_layers(
             self.mixer_types,
             self.mlp_types,
             {"layers_block_type": layers_block_type, "layer_types": self.layer_types},
             {"hybrid_override_pattern": hybrid_override_pattern},
         )
-        if block_configs is not None:
-            others = agreed_layers(descriptions) if descriptions else []
-            block_types, sizes = read_block_configs(block_configs, others, self)
-            descriptions = {"block_configs": read_block_types("block_configs", block_types), **descriptions}
-            for name, values in sizes.items():
-                setattr(self, name, values)
         if not descriptions:
             block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
             descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
@@ -355,19 +338,6 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         if empty:
             raise AttributeError(f"a pattern has no character for layers with nothing in them, here {empty}")
         return "".join(patterns[BLOCK_TYPES[name]] for name in layers_list)
-
-
-class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):
-    """Reads the config of a published `nemotron_h_puzzle` checkpoint; what it returns is a
-    [`HeterogeneousNemotronHConfig`]."""
-
-    model_type = "nemotron_h_puzzle"
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a nemotron_h_puzzle config describes its layers there")
-        return HeterogeneousNemotronHConfig.from_dict(config_dict, **kwargs)
 
 
 class ExpertsConverter(WeightConverter):
@@ -588,5 +558,4 @@ __all__ = [
     "HeterogeneousNemotronHForCausalLM",
     "HeterogeneousNemotronHModel",
     "HeterogeneousNemotronHPreTrainedModel",
-    "NemotronHPuzzleConfig",
 ]

@@ -1,7 +1,7 @@
 """The `__init__.py` of a folder of generated families: what it exports, and their registration with transformers."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .places import installed_folder, installed_version
@@ -33,18 +33,22 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import {autos}
 {quantizer_mapping}
 {imports}
+from .converters.formats.recognition import CONFIG_CLASSES
+
+
+globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside what is known of the published form
 
 
 def register() -> None:
     """Tell the Auto classes about every family; calling it again changes nothing."""
-    for config in ({configs}):
+    for config in ({configs}, *CONFIG_CLASSES.values()):
         AutoConfig.register(config.model_type, config, exist_ok=True)
 {models}{quantizers}
 
 register()
 
 
-__all__ = [{exported}]
+__all__ = [{exported}, *CONFIG_CLASSES]
 '''
 
 
@@ -82,17 +86,12 @@ def render_package(families: Iterable[Family], folder: str) -> str:
         parents_version=installed_version("transformers"),
         autos=", ".join(sorted(autos)),
         imports="\n".join(imports),
-        configs=_elements(sorted(name for each in families for name in each.configs)),
+        configs=", ".join(sorted(name for each in families for name in each.configs)),
         models="".join(lines),
         quantizer_mapping=_QUANTIZER_MAPPING if quantizers else "",
         quantizers="".join(f"    AUTO_QUANTIZER_MAPPING[{name}.quant_method] = {name}\n" for name in quantizers),
         exported=", ".join(f'"{name}"' for name in [*names, "register"]),
     )
-
-
-def _elements(names: Sequence[str]) -> str:
-    """The inside of a tuple."""
-    return f"{names[0]}," if len(names) == 1 else ", ".join(names)
 
 
 def auto_class(name: str) -> str:
