@@ -385,9 +385,8 @@ def note_on(job: Prepared, origin: str) -> str:
 def lost_fields(source: Checkpoint) -> tuple[str, ...]:
     """The fields of a published config that are neither in the family's nor translated into others of its fields, and
     those that its own models do not read."""
-    config_class = source.published.family.config_class
-    read = config_class.without_unread_fields(source.config_dict)
-    translated = (*TRANSLATED, *config_class.published_readers)
+    read = source.published.family.config_class.without_unread_fields(source.config_dict)
+    translated = (*TRANSLATED, *source.published.readers)
     return tuple(
         name
         for name, value in sorted(source.config_dict.items())
