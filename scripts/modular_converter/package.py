@@ -41,7 +41,7 @@ globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside wh
 
 def register() -> None:
     """Tell the Auto classes about every family; calling it again changes nothing."""
-    for config in ({configs}, *CONFIG_CLASSES.values()):
+    for config in ({configs}):
         AutoConfig.register(config.model_type, config, exist_ok=True)
 {models}{quantizers}
 
@@ -86,12 +86,17 @@ def render_package(families: Iterable[Family], folder: str) -> str:
         parents_version=installed_version("transformers"),
         autos=", ".join(sorted(autos)),
         imports="\n".join(imports),
-        configs=", ".join(sorted(name for each in families for name in each.configs)),
+        configs=_elements([*sorted(name for each in families for name in each.configs), "*CONFIG_CLASSES.values()"]),
         models="".join(lines),
         quantizer_mapping=_QUANTIZER_MAPPING if quantizers else "",
         quantizers="".join(f"    AUTO_QUANTIZER_MAPPING[{name}.quant_method] = {name}\n" for name in quantizers),
         exported=", ".join(f'"{name}"' for name in [*names, "register"]),
     )
+
+
+def _elements(names: Sequence[str]) -> str:
+    """The inside of a tuple."""
+    return f"{names[0]}," if len(names) == 1 else ", ".join(names)
 
 
 def auto_class(name: str) -> str:
