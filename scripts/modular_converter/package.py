@@ -1,7 +1,7 @@
 """The `__init__.py` of a folder of generated families: what it exports, and their registration with transformers."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .places import installed_folder, installed_version
