@@ -23,7 +23,7 @@ from huggingface_hub.dataclasses import strict
 
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_heterogeneous import FusedBlocksConfig
+from .configuration_heterogeneous import FusedBlocksConfig, HeterogeneousConfigError
 
 
 # Keys of the published configs that only the checkpoint's own remote code reads
@@ -51,7 +51,7 @@ INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": 
 
 
 def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a published config that mean something without its remote code; a `ValueError` names those that
+    """The keys of a published config that mean something without its remote code; a `HeterogeneousConfigError` names those that
     the family cannot express."""
     errors = [
         f"{name} = {config_dict[name]!r} cannot be expressed, only {list(allowed)}"
@@ -59,7 +59,7 @@ def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
         if config_dict.get(name) not in allowed
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return {name: value for name, value in config_dict.items() if name not in (*REMOTE_CODE_KEYS, *INEXPRESSIBLE_KEYS)}
 
 
@@ -178,10 +178,10 @@ def read_expert_blocks(block_configs: list[dict[str, Any]], config: PreTrainedCo
     (`num_local_experts` beside `sliding_window`) and of Puzzletron (`attention` beside `ffn`).
 
     Raises:
-        ValueError: names every block and field that the family cannot express.
+        HeterogeneousConfigError: names every block and field that the family cannot express.
     """
     if not isinstance(block_configs, list):
-        raise ValueError(f"block_configs is a list with one entry a layer, not {block_configs!r}")
+        raise HeterogeneousConfigError(f"block_configs is a list with one entry a layer, not {block_configs!r}")
     blocks = []
     for block in block_configs:
         if not isinstance(block, dict):
@@ -208,7 +208,7 @@ def read_expert_blocks(block_configs: list[dict[str, Any]], config: PreTrainedCo
         if name not in layer and "mixer_types" not in attributes and not blocks[layer_idx][1]
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return attributes
 
 
@@ -244,8 +244,8 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
             The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `block_configs` or `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGptOssConfig
@@ -275,7 +275,6 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
     }
 
     num_hidden_layers: int = 36
-
     num_local_experts: int | list[int | None] = 128
     vocab_size: int = 201088
     hidden_size: int = 2880
@@ -297,7 +296,6 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
     router_aux_loss_coef: float = 0.001
     output_router_logits: bool = False
     use_cache: bool = True
-    layer_types: list[str] | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -327,9 +325,11 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
         "norm": "free_full_weight",  # diff with gpt-oss: not in one group with `lm_head`, which has another dtype
     }
 
-    def __post_init__(self, block_configs: list[dict[str, Any]] | None = None, **kwargs):
-        if errors := self._depth_errors():
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+    def __post_init__(
+        self, layer_types: list[str] | None = None, block_configs: list[dict[str, Any]] | None = None, **kwargs
+    ):
+        self.refuse(self._depth_errors())
+        self.layer_types = layer_types
         if block_configs is not None:
             for name, value in read_expert_blocks(block_configs, self).items():
                 setattr(self, name, value)
@@ -366,7 +366,9 @@ class GptOssPuzzleConfig(HeterogeneousGptOssConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a gpt_oss_puzzle config describes its layers there")
+            raise HeterogeneousConfigError(
+                "block_configs is missing: a gpt_oss_puzzle config describes its layers there"
+            )
         return HeterogeneousGptOssConfig.from_dict(config_dict, **kwargs)
 
 

@@ -26,7 +26,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_rope_utils import RopeParameters
 from transformers.utils.type_validators import interval
 
-from .configuration_heterogeneous import FusedBlocksConfig
+from .configuration_heterogeneous import FusedBlocksConfig, HeterogeneousConfigError
 
 
 # Keys of the published configs that only the checkpoint's own remote code reads
@@ -54,7 +54,7 @@ INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": 
 
 
 def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a published config that mean something without its remote code; a `ValueError` names those that
+    """The keys of a published config that mean something without its remote code; a `HeterogeneousConfigError` names those that
     the family cannot express."""
     errors = [
         f"{name} = {config_dict[name]!r} cannot be expressed, only {list(allowed)}"
@@ -62,7 +62,7 @@ def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
         if config_dict.get(name) not in allowed
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return {name: value for name, value in config_dict.items() if name not in (*REMOTE_CODE_KEYS, *INEXPRESSIBLE_KEYS)}
 
 
@@ -187,10 +187,12 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedCo
     Puzzletron (`num_key_value_heads` with `intermediate_size`).
 
     Raises:
-        ValueError: names every block and field that the family cannot express.
+        HeterogeneousConfigError: names every block and field that the family cannot express.
     """
     if not isinstance(block_configs, list) or not isinstance(config.num_attention_heads, int):
-        raise ValueError("block_configs is a list with one entry a layer, beside one num_attention_heads for all")
+        raise HeterogeneousConfigError(
+            "block_configs is a list with one entry a layer, beside one num_attention_heads for all"
+        )
     blocks = [read_block(block, config) for block in block_configs]
     errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
     if len(blocks) != config.num_hidden_layers:
@@ -209,7 +211,7 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedCo
         if other != hidden_act
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
 
     names = ("mixer_types", "mlp_types", "num_key_value_heads", "sliding_window", "intermediate_size")
     attributes = {name: [layer.get(name) for layer in layers] for name in names}
@@ -258,8 +260,8 @@ class HeterogeneousLlamaConfig(FusedBlocksConfig):
             Deci's name of a list of key and value heads; read into `num_key_value_heads` and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `block_configs` or `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousLlamaConfig
@@ -336,13 +338,12 @@ class HeterogeneousLlamaConfig(FusedBlocksConfig):
             for name, value in read_block_configs(block_configs, self).items():
                 setattr(self, name, value)
             kwargs = drop_remote_code_keys(kwargs)
-        if self.head_dim is None and not isinstance(self.num_attention_heads, int):
-            raise ValueError("num_attention_heads is a list: head_dim must be given, it cannot be derived")
-        if self.head_dim is None and self.num_attention_heads > 0 and self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"num_attention_heads = {self.num_attention_heads} does not divide hidden_size = {self.hidden_size}: "
-                "head_dim must be given"
-            )
+        heads = self.num_attention_heads
+        if self.head_dim is None and not isinstance(heads, int):
+            self.refuse(["num_attention_heads is a list: head_dim must be given, it cannot be derived"])
+        if self.head_dim is None and heads > 0 and self.hidden_size % heads:
+            what = f"num_attention_heads = {heads} does not divide hidden_size = {self.hidden_size}"
+            self.refuse([f"{what}: head_dim must be given"])
         if self.head_dim is None:
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.num_key_value_heads is None:
@@ -359,7 +360,9 @@ class NemotronNasConfig(HeterogeneousLlamaConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a nemotron-nas config describes its layers there")
+            raise HeterogeneousConfigError(
+                "block_configs is missing: a nemotron-nas config describes its layers there"
+            )
         return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from transformers.configuration_utils import PreTrainedConfig
 
+from .modular_heterogeneous import HeterogeneousConfigError
+
 
 # Keys of the published configs that only the checkpoint's own remote code reads
 REMOTE_CODE_KEYS = (
@@ -43,7 +45,7 @@ INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": 
 
 
 def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a published config that mean something without its remote code; a `ValueError` names those that
+    """The keys of a published config that mean something without its remote code; a `HeterogeneousConfigError` names those that
     the family cannot express."""
     errors = [
         f"{name} = {config_dict[name]!r} cannot be expressed, only {list(allowed)}"
@@ -51,7 +53,7 @@ def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
         if config_dict.get(name) not in allowed
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return {name: value for name, value in config_dict.items() if name not in (*REMOTE_CODE_KEYS, *INEXPRESSIBLE_KEYS)}
 
 
@@ -176,10 +178,12 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedCo
     Puzzletron (`num_key_value_heads` with `intermediate_size`).
 
     Raises:
-        ValueError: names every block and field that the family cannot express.
+        HeterogeneousConfigError: names every block and field that the family cannot express.
     """
     if not isinstance(block_configs, list) or not isinstance(config.num_attention_heads, int):
-        raise ValueError("block_configs is a list with one entry a layer, beside one num_attention_heads for all")
+        raise HeterogeneousConfigError(
+            "block_configs is a list with one entry a layer, beside one num_attention_heads for all"
+        )
     blocks = [read_block(block, config) for block in block_configs]
     errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
     if len(blocks) != config.num_hidden_layers:
@@ -198,7 +202,7 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedCo
         if other != hidden_act
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
 
     names = ("mixer_types", "mlp_types", "num_key_value_heads", "sliding_window", "intermediate_size")
     attributes = {name: [layer.get(name) for layer in layers] for name in names}

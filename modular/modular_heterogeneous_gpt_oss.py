@@ -48,7 +48,7 @@ from .modular_block_configs import (
     inexpressible_fields,
 )
 from .modular_fused_blocks import FusedBlocksPreTrainedModel
-from .modular_heterogeneous import FusedBlocksConfig
+from .modular_heterogeneous import FusedBlocksConfig, HeterogeneousConfigError
 from .modular_moe import layered_load_balancing_loss
 from .modular_pretrained_model import HeterogeneousGenerationMixin
 
@@ -137,10 +137,10 @@ def read_expert_blocks(block_configs: list[dict[str, Any]], config: PreTrainedCo
     (`num_local_experts` beside `sliding_window`) and of Puzzletron (`attention` beside `ffn`).
 
     Raises:
-        ValueError: names every block and field that the family cannot express.
+        HeterogeneousConfigError: names every block and field that the family cannot express.
     """
     if not isinstance(block_configs, list):
-        raise ValueError(f"block_configs is a list with one entry a layer, not {block_configs!r}")
+        raise HeterogeneousConfigError(f"block_configs is a list with one entry a layer, not {block_configs!r}")
     blocks = []
     for block in block_configs:
         if not isinstance(block, dict):
@@ -167,7 +167,7 @@ def read_expert_blocks(block_configs: list[dict[str, Any]], config: PreTrainedCo
         if name not in layer and "mixer_types" not in attributes and not blocks[layer_idx][1]
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return attributes
 
 
@@ -203,8 +203,8 @@ class HeterogeneousGptOssConfig(GptOssConfig, FusedBlocksConfig):
             The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `block_configs` or `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGptOssConfig
@@ -240,15 +240,18 @@ class HeterogeneousGptOssConfig(GptOssConfig, FusedBlocksConfig):
         "norm": "free_full_weight",  # diff with gpt-oss: not in one group with `lm_head`, which has another dtype
     }
 
+    layer_types = AttributeError()  # computed
     num_local_experts: int | list[int | None] = 128
     intermediate_size: int | list[int | None] = 2880
     num_key_value_heads: int | list[int | None] | None = 8
     sliding_window: int | list[int | None] | None = 128
     num_experts_per_tok: int | list[int | None] = 4
 
-    def __post_init__(self, block_configs: list[dict[str, Any]] | None = None, **kwargs):
-        if errors := self._depth_errors():
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+    def __post_init__(
+        self, layer_types: list[str] | None = None, block_configs: list[dict[str, Any]] | None = None, **kwargs
+    ):
+        self.refuse(self._depth_errors())
+        self.layer_types = layer_types
         if block_configs is not None:
             for name, value in read_expert_blocks(block_configs, self).items():
                 setattr(self, name, value)
@@ -267,7 +270,9 @@ class GptOssPuzzleConfig(HeterogeneousGptOssConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a gpt_oss_puzzle config describes its layers there")
+            raise HeterogeneousConfigError(
+                "block_configs is missing: a gpt_oss_puzzle config describes its layers there"
+            )
         return HeterogeneousGptOssConfig.from_dict(config_dict, **kwargs)
 
 

@@ -47,7 +47,7 @@ from transformers.utils import TransformersKwargs
 
 from .modular_block_configs import drop_remote_code_keys, read_block_configs
 from .modular_fused_blocks import FusedBlocksPreTrainedModel
-from .modular_heterogeneous import FusedBlocksConfig
+from .modular_heterogeneous import FusedBlocksConfig, HeterogeneousConfigError
 from .modular_pretrained_model import HeterogeneousGenerationMixin
 
 
@@ -82,8 +82,8 @@ class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
             Deci's name of a list of key and value heads; read into `num_key_value_heads` and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `block_configs` or `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousLlamaConfig
@@ -126,13 +126,12 @@ class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
             for name, value in read_block_configs(block_configs, self).items():
                 setattr(self, name, value)
             kwargs = drop_remote_code_keys(kwargs)
-        if self.head_dim is None and not isinstance(self.num_attention_heads, int):
-            raise ValueError("num_attention_heads is a list: head_dim must be given, it cannot be derived")
-        if self.head_dim is None and self.num_attention_heads > 0 and self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"num_attention_heads = {self.num_attention_heads} does not divide hidden_size = {self.hidden_size}: "
-                "head_dim must be given"
-            )
+        heads = self.num_attention_heads
+        if self.head_dim is None and not isinstance(heads, int):
+            self.refuse(["num_attention_heads is a list: head_dim must be given, it cannot be derived"])
+        if self.head_dim is None and heads > 0 and self.hidden_size % heads:
+            what = f"num_attention_heads = {heads} does not divide hidden_size = {self.hidden_size}"
+            self.refuse([f"{what}: head_dim must be given"])
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
@@ -147,7 +146,9 @@ class NemotronNasConfig(HeterogeneousLlamaConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a nemotron-nas config describes its layers there")
+            raise HeterogeneousConfigError(
+                "block_configs is missing: a nemotron-nas config describes its layers there"
+            )
         return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
 
 
