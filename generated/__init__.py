@@ -27,7 +27,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
-from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
@@ -106,6 +106,7 @@ register()
 
 
 __all__ = [
+    "HeterogeneousConfigError",
     "HeterogeneousGptOssConfig",
     "HeterogeneousGptOssForCausalLM",
     "HeterogeneousGptOssForSequenceClassification",

@@ -53,8 +53,8 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
             are loaded from and saved to ordinary checkpoints.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGptOssConfig
@@ -84,7 +84,6 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
     }
 
     num_hidden_layers: int = 36
-
     num_local_experts: int | list[int | None] = 128
     vocab_size: int = 201088
     hidden_size: int = 2880
@@ -106,7 +105,6 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
     router_aux_loss_coef: float = 0.001
     output_router_logits: bool = False
     use_cache: bool = True
-    layer_types: list[str] | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -136,9 +134,9 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
         "norm": "free_full_weight",  # diff with gpt-oss: not in one group with `lm_head`, which has another dtype
     }
 
-    def __post_init__(self, **kwargs):
-        if errors := self._depth_errors():
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+    def __post_init__(self, layer_types: list[str] | None = None, **kwargs):
+        self.refuse(self._depth_errors())
+        self.layer_types = layer_types
         windows = self.sliding_window
         if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
             self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]

@@ -55,8 +55,8 @@ class HeterogeneousLlamaConfig(FusedBlocksConfig):
             Deci's name of a list of key and value heads; read into `num_key_value_heads` and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousLlamaConfig
@@ -120,13 +120,12 @@ class HeterogeneousLlamaConfig(FusedBlocksConfig):
     sliding_window: int | list[int | None] | None = None
 
     def __post_init__(self, **kwargs):
-        if self.head_dim is None and not isinstance(self.num_attention_heads, int):
-            raise ValueError("num_attention_heads is a list: head_dim must be given, it cannot be derived")
-        if self.head_dim is None and self.num_attention_heads > 0 and self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"num_attention_heads = {self.num_attention_heads} does not divide hidden_size = {self.hidden_size}: "
-                "head_dim must be given"
-            )
+        heads = self.num_attention_heads
+        if self.head_dim is None and not isinstance(heads, int):
+            self.refuse(["num_attention_heads is a list: head_dim must be given, it cannot be derived"])
+        if self.head_dim is None and heads > 0 and self.hidden_size % heads:
+            what = f"num_attention_heads = {heads} does not divide hidden_size = {self.hidden_size}"
+            self.refuse([f"{what}: head_dim must be given"])
         if self.head_dim is None:
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.num_key_value_heads is None:

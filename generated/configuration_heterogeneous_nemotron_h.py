@@ -24,10 +24,11 @@ from huggingface_hub.dataclasses import strict
 
 from transformers.utils import logging
 
-from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig
 
 
 logger = logging.get_logger(__name__)
+
 
 # What checkpoints call a layer -> its (mixer, MLP): names of Nemotron-H, then those of transformers, then of neither
 BLOCK_TYPES = {
@@ -43,28 +44,30 @@ PATTERN_BLOCK_TYPES = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
 
 
 def pattern_to_block_types(pattern: str) -> list[str]:
-    """One block type a character; a `ValueError` names every character that is none, with its position."""
+    """One block type a character; a `HeterogeneousConfigError` names every character that is none, with its position."""
     if not isinstance(pattern, str):
-        raise ValueError(f"a pattern is a string of {list(PATTERN_BLOCK_TYPES)}, not {pattern!r}")
+        raise HeterogeneousConfigError(f"a pattern is a string of {list(PATTERN_BLOCK_TYPES)}, not {pattern!r}")
     unknown = [
         f"{name!r} at position {position}" for position, name in enumerate(pattern) if name not in PATTERN_BLOCK_TYPES
     ]
     if unknown:
-        raise ValueError(f"the pattern {pattern!r} has {', '.join(unknown)}, allowed are {list(PATTERN_BLOCK_TYPES)}")
+        raise HeterogeneousConfigError(
+            f"the pattern {pattern!r} has {', '.join(unknown)}, allowed are {list(PATTERN_BLOCK_TYPES)}"
+        )
     return [PATTERN_BLOCK_TYPES[name] for name in pattern]
 
 
 def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]:
-    """The (mixer, MLP) of each entry of the list called `name`; a `ValueError` names every entry that is none."""
+    """The (mixer, MLP) of each entry of the list called `name`; a `HeterogeneousConfigError` names every entry that is none."""
     if not isinstance(block_types, list | tuple):
-        raise ValueError(f"{name} is {block_types!r}, a list with one entry a layer is needed")
+        raise HeterogeneousConfigError(f"{name} is {block_types!r}, a list with one entry a layer is needed")
     errors = [
         f"{name}[{layer_idx}] is {block_type!r}, allowed are {list(BLOCK_TYPES)}"
         for layer_idx, block_type in enumerate(block_types)
         if block_type not in list(BLOCK_TYPES)
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return [BLOCK_TYPES[block_type] for block_type in block_types]
 
 
@@ -80,7 +83,9 @@ def described_layers(
         nothing = ["none"] * len(mixer_types or mlp_types)
         mixer_types, mlp_types = mixer_types or nothing, mlp_types or nothing
         if len(mixer_types) != len(mlp_types):
-            raise ValueError(f"mixer_types has {len(mixer_types)} entries, mlp_types {len(mlp_types)}: one a layer")
+            raise HeterogeneousConfigError(
+                f"mixer_types has {len(mixer_types)} entries, mlp_types {len(mlp_types)}: one a layer"
+            )
         descriptions["mixer_types/mlp_types"] = list(zip(mixer_types, mlp_types))
     lists = lists | {
         name: None if pattern is None else pattern_to_block_types(pattern) for name, pattern in patterns.items()
@@ -92,8 +97,9 @@ def described_layers(
 def agreed_layers(
     descriptions: dict[str, list[tuple[str, str]]], left_out: tuple[str, str] | None = None
 ) -> list[tuple[str, str]]:
-    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a `ValueError` names
-    the layers for which it does not. What is `left_out` in the first may be of any kind in the others."""
+    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a
+    `HeterogeneousConfigError` names the layers for which it does not. What is `left_out` in the first may be of any kind
+    in the others."""
     (first, layers), *others = descriptions.items()
     errors = [] if layers else [f"{first} has no layers"]
     for name, other_layers in others:
@@ -105,7 +111,7 @@ def agreed_layers(
         if wrong:
             errors.append(f"{name} and {first} differ in layers {wrong}: give one of them, or the same")
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return layers
 
 
@@ -176,9 +182,9 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             The layers in one string: `M`, `*`, `E` and `-`. Read likewise and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `per_layer_config`, a list or a pattern that cannot be expressed,
-            and what describes the layers differently.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, every entry of
+            `per_layer_config`, a list or a pattern that cannot be expressed, and what describes the layers
+            differently.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousNemotronHConfig
@@ -294,6 +300,7 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
 
     def __post_init__(
         self,
+        layer_types: list[str] | None = None,
         layers_block_type: list[str] | None = None,
         hybrid_override_pattern: str | None = None,
         mtp_hybrid_override_pattern: str | None = None,
@@ -303,13 +310,14 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         if self.mixer_types is None and self.mlp_types is None:
             for name in ("auto_map", "blockwise_members"):
                 kwargs.pop(name, None)  # of the checkpoint's own remote code
-        self._read_layers(layers_block_type, hybrid_override_pattern)
+        lists = {"layers_block_type": layers_block_type, "layer_types": layer_types}
+        self._read_layers(lists, hybrid_override_pattern)
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
         limits = self.time_step_limit
         if len(limits) != 2 or not all(isinstance(limit, int | float) for limit in limits):
-            raise ValueError(f"{self.model_type}:\ntime_step_limit is {limits!r}: two numbers are needed")
+            self.refuse([f"time_step_limit is {limits!r}: two numbers are needed"])
         self.time_step_limit = [float(limit) for limit in limits]
         super().__post_init__(**kwargs)
 
@@ -374,19 +382,14 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             if len(set(given.values())) > 1:
                 errors.append(f"{given}: these are names of one field, {field}, and contradict one another")
             setattr(self, field, next(iter(given.values()), default))
-        if errors:
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        self.refuse(errors)
         read = {*OLDER_NAMES, *(name for names, _ in SYNONYMS.values() for name in names)}
         return {name: value for name, value in kwargs.items() if name not in read}
 
-    def _read_layers(self, layers_block_type: list[str] | None, hybrid_override_pattern: str | None):
+    def _read_layers(self, lists: dict[str, list[str] | None], hybrid_override_pattern: str | None):
         """Set `mixer_types`, `mlp_types` and `num_hidden_layers`; what is given has to agree."""
-        descriptions = described_layers(
-            self.mixer_types,
-            self.mlp_types,
-            {"layers_block_type": layers_block_type, "layer_types": self.layer_types},
-            {"hybrid_override_pattern": hybrid_override_pattern},
-        )
+        patterns = {"hybrid_override_pattern": hybrid_override_pattern}
+        descriptions = described_layers(self.mixer_types, self.mlp_types, lists, patterns)
         if not descriptions:
             block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
             descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
@@ -397,16 +400,15 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             stated = f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"
             logger.warning(f"{stated}: these are built, as Nemotron-H does.")
         elif self.num_hidden_layers not in (None, len(layers)):
-            raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}")
+            self.refuse([f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"])
         self.num_hidden_layers = len(layers)
         self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
-        self.layer_types = None  # derived from them
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
         is_list = isinstance(block_configs, list | tuple)
         if block_configs is not None and not (is_list and all(isinstance(block, dict) for block in block_configs)):
-            raise ValueError(f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}")
+            self.refuse([f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}"])
         block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
         lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
         descriptions = described_layers(None, None, lists, {"mtp_hybrid_override_pattern": pattern})
@@ -461,14 +463,14 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
 
-    def simplify_sizes(self):
+    def normalise(self):
         if self.tie_word_embeddings:
             logger.warning(
                 "tie_word_embeddings is True and taken for False: a Nemotron-H has a head of its own. A checkpoint without "
                 "lm_head.weight was saved tied, by 0.1.0 of this package: put a copy of model.embeddings.weight there."
             )
             self.tie_word_embeddings = False  # what the models do, which have no such tie in transformers either
-        super().simplify_sizes()
+        super().normalise()
 
 
 __all__ = ["HeterogeneousNemotronHConfig"]

@@ -75,8 +75,8 @@ class HeterogeneousGptOssConfig(GptOssConfig, FusedBlocksConfig):
             are loaded from and saved to ordinary checkpoints.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGptOssConfig
@@ -112,15 +112,16 @@ class HeterogeneousGptOssConfig(GptOssConfig, FusedBlocksConfig):
         "norm": "free_full_weight",  # diff with gpt-oss: not in one group with `lm_head`, which has another dtype
     }
 
+    layer_types = AttributeError()  # computed
     num_local_experts: int | list[int | None] = 128
     intermediate_size: int | list[int | None] = 2880
     num_key_value_heads: int | list[int | None] | None = 8
     sliding_window: int | list[int | None] | None = 128
     num_experts_per_tok: int | list[int | None] = 4
 
-    def __post_init__(self, **kwargs):
-        if errors := self._depth_errors():
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+    def __post_init__(self, layer_types: list[str] | None = None, **kwargs):
+        self.refuse(self._depth_errors())
+        self.layer_types = layer_types
         windows = self.sliding_window
         if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
             self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]

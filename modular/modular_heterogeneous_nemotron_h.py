@@ -119,9 +119,9 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             The layers in one string: `M`, `*`, `E` and `-`. Read likewise and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `per_layer_config`, a list or a pattern that cannot be expressed,
-            and what describes the layers differently.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, every entry of
+            `per_layer_config`, a list or a pattern that cannot be expressed, and what describes the layers
+            differently.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousNemotronHConfig
@@ -182,6 +182,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
 
     def __post_init__(
         self,
+        layer_types: list[str] | None = None,
         layers_block_type: list[str] | None = None,
         hybrid_override_pattern: str | None = None,
         mtp_hybrid_override_pattern: str | None = None,
@@ -191,13 +192,14 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         if self.mixer_types is None and self.mlp_types is None:
             for name in ("auto_map", "blockwise_members"):
                 kwargs.pop(name, None)  # of the checkpoint's own remote code
-        self._read_layers(layers_block_type, hybrid_override_pattern)
+        lists = {"layers_block_type": layers_block_type, "layer_types": layer_types}
+        self._read_layers(lists, hybrid_override_pattern)
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
         limits = self.time_step_limit
         if len(limits) != 2 or not all(isinstance(limit, int | float) for limit in limits):
-            raise ValueError(f"{self.model_type}:\ntime_step_limit is {limits!r}: two numbers are needed")
+            self.refuse([f"time_step_limit is {limits!r}: two numbers are needed"])
         self.time_step_limit = [float(limit) for limit in limits]
         HeterogeneousPreTrainedConfig.__post_init__(self, **kwargs)
 
@@ -231,19 +233,14 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             if len(set(given.values())) > 1:
                 errors.append(f"{given}: these are names of one field, {field}, and contradict one another")
             setattr(self, field, next(iter(given.values()), default))
-        if errors:
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        self.refuse(errors)
         read = {*OLDER_NAMES, *(name for names, _ in SYNONYMS.values() for name in names)}
         return {name: value for name, value in kwargs.items() if name not in read}
 
-    def _read_layers(self, layers_block_type: list[str] | None, hybrid_override_pattern: str | None):
+    def _read_layers(self, lists: dict[str, list[str] | None], hybrid_override_pattern: str | None):
         """Set `mixer_types`, `mlp_types` and `num_hidden_layers`; what is given has to agree."""
-        descriptions = described_layers(
-            self.mixer_types,
-            self.mlp_types,
-            {"layers_block_type": layers_block_type, "layer_types": self.layer_types},
-            {"hybrid_override_pattern": hybrid_override_pattern},
-        )
+        patterns = {"hybrid_override_pattern": hybrid_override_pattern}
+        descriptions = described_layers(self.mixer_types, self.mlp_types, lists, patterns)
         if not descriptions:
             block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
             descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
@@ -254,16 +251,15 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             stated = f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"
             logger.warning(f"{stated}: these are built, as Nemotron-H does.")
         elif self.num_hidden_layers not in (None, len(layers)):
-            raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}")
+            self.refuse([f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"])
         self.num_hidden_layers = len(layers)
         self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
-        self.layer_types = None  # derived from them
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
         is_list = isinstance(block_configs, list | tuple)
         if block_configs is not None and not (is_list and all(isinstance(block, dict) for block in block_configs)):
-            raise ValueError(f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}")
+            self.refuse([f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}"])
         block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
         lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
         descriptions = described_layers(None, None, lists, {"mtp_hybrid_override_pattern": pattern})
@@ -318,14 +314,14 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
 
-    def simplify_sizes(self):
+    def normalise(self):
         if self.tie_word_embeddings:
             logger.warning(
                 "tie_word_embeddings is True and taken for False: a Nemotron-H has a head of its own. A checkpoint without "
                 "lm_head.weight was saved tied, by 0.1.0 of this package: put a copy of model.embeddings.weight there."
             )
             self.tie_word_embeddings = False  # what the models do, which have no such tie in transformers either
-        super().simplify_sizes()
+        super().normalise()
 
     def validate_layer_type(self):
         raise AttributeError("The layers are checked in HeterogeneousPreTrainedConfig")

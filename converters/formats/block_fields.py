@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
+
 
 # Of a sub-block or a layer: the attributes that it has in the family's config, and what is wrong
 Read = tuple[dict[str, Any], list[str]]
@@ -44,7 +46,7 @@ def stated(config_class: Any, config_dict: Mapping[str, Any]) -> Any:
 
 
 def drop_remote_code_keys(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a published config that mean something without its remote code; a `ValueError` names those that
+    """The keys of a published config that mean something without its remote code; a `HeterogeneousConfigError` names those that
     the family cannot express."""
     own = {each.name for each in fields(config_class)}
     errors = [
@@ -53,15 +55,15 @@ def drop_remote_code_keys(config_class: Any, config_dict: Mapping[str, Any]) -> 
         if name not in own and config_dict.get(name) not in allowed
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     unread = {*REMOTE_CODE_KEYS, *INEXPRESSIBLE_KEYS} - own
     return {name: value for name, value in config_dict.items() if name not in unread}
 
 
 def require_blocks(model_type: str, config_dict: Mapping[str, Any]) -> None:
-    """Raise a `ValueError` where a config of this type does not describe its layers."""
+    """Raise a `HeterogeneousConfigError` where a config of this type does not describe its layers."""
     if not config_dict.get("block_configs"):
-        raise ValueError(f"block_configs is missing: a {model_type} config describes its layers there")
+        raise HeterogeneousConfigError(f"block_configs is missing: a {model_type} config describes its layers there")
 
 
 def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:

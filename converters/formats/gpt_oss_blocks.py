@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
+
 from .block_fields import (
     Read,
     drop_remote_code_keys,
@@ -104,10 +106,10 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: Any) -> dict
     (`num_local_experts` beside `sliding_window`) and of Puzzletron (`attention` beside `ffn`).
 
     Raises:
-        ValueError: names every block and field that the family cannot express.
+        HeterogeneousConfigError: names every block and field that the family cannot express.
     """
     if not isinstance(block_configs, list):
-        raise ValueError(f"block_configs is a list with one entry a layer, not {block_configs!r}")
+        raise HeterogeneousConfigError(f"block_configs is a list with one entry a layer, not {block_configs!r}")
     blocks = []
     for block in block_configs:
         if not isinstance(block, dict):
@@ -134,5 +136,5 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: Any) -> dict
         if name not in layer and "mixer_types" not in attributes and not blocks[layer_idx][1]
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return attributes

@@ -6,6 +6,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
+
 from .block_fields import (
     Read,
     drop_remote_code_keys,
@@ -110,10 +112,12 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: Any) -> dict
     The layers that `block_configs` describes, as attributes of a family's config.
 
     Raises:
-        ValueError: names every block and field that the family cannot express.
+        HeterogeneousConfigError: names every block and field that the family cannot express.
     """
     if not isinstance(block_configs, list) or not isinstance(config.num_attention_heads, int):
-        raise ValueError("block_configs is a list with one entry a layer, beside one num_attention_heads for all")
+        raise HeterogeneousConfigError(
+            "block_configs is a list with one entry a layer, beside one num_attention_heads for all"
+        )
     blocks = [read_block(block, config) for block in block_configs]
     errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
     if len(blocks) != config.num_hidden_layers:
@@ -132,7 +136,7 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: Any) -> dict
         if other != hidden_act
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
 
     names = ("mixer_types", "mlp_types", "num_key_value_heads", "sliding_window", "intermediate_size")
     attributes: dict[str, Any] = {name: [layer.get(name) for layer in layers] for name in names}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
 from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import (
     BLOCK_TYPES,
     OLDER_NAMES,
@@ -72,7 +73,7 @@ def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
     layers = agreed_layers({**blocks, **descriptions}, left_out=BLOCK_TYPES["none"])
     number = config_dict.get("num_hidden_layers")
     if number not in (None, len(layers)):
-        raise ValueError(f"num_hidden_layers is {number}, but there are {len(layers)} in block_configs")
+        raise HeterogeneousConfigError(f"num_hidden_layers is {number}, but there are {len(layers)} in block_configs")
     types = {"mixer_types": [mixer for mixer, _ in layers], "mlp_types": [mlp for _, mlp in layers]}
     rest = without(config_dict, "block_configs", *DESCRIPTIONS, *REMOTE_CODE_KEYS)
     return {**rest, **types, "num_hidden_layers": len(layers), **sizes}
@@ -146,10 +147,10 @@ def read_block_configs(
     (`attention` and `ffn`), where `layers`, the (mixer, MLP) of each, says which of the two a layer has.
 
     Raises:
-        ValueError: names every block and member that the family cannot express.
+        HeterogeneousConfigError: names every block and member that the family cannot express.
     """
     if not isinstance(block_configs, list):
-        raise ValueError("block_configs is a list with one entry a layer")
+        raise HeterogeneousConfigError("block_configs is a list with one entry a layer")
     known = [PUBLISHED_BLOCK_TYPES.get(layer) for layer in layers] + [None] * len(block_configs)
     block_types: list[Any] = []
     sizes: list[dict[str, Any]] = []
@@ -166,6 +167,6 @@ def read_block_configs(
         block_types.append(block.get("block_type"))
         sizes.append(layer_sizes)
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     names = {name for layer_sizes in sizes for name in layer_sizes}
     return block_types, {name: [layer_sizes.get(name) for layer_sizes in sizes] for name in sorted(names)}
