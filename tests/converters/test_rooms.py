@@ -7,6 +7,7 @@ from pathlib import Path
 import libcst as cst
 import pytest
 
+import transformers_heterogeneous
 from transformers_heterogeneous import converters
 
 
@@ -112,6 +113,18 @@ def test_each_file_of_a_room_is_found(room):
 
 def has_constant(path: Path, word: str) -> bool:
     return any(line.startswith((f"{word} = ", f"{word}S = ")) for line in path.read_text().splitlines())
+
+
+def test_of_the_families_only_the_package_itself_knows_the_converters():
+    """It tells the configs what reads published forms; they, and what travels with a checkpoint, import none of it."""
+    generated = Path(transformers_heterogeneous.__file__).parent
+    sources = {path.stem: cst.parse_module(path.read_text()) for path in generated.glob("*.py")}
+    for stem, source in sources.items():
+        imports = Imports("", is_package=True)
+        source.visit(imports)
+        found = any(name.startswith("formats") or "converters" in name for name in (*imports.ours, *imports.others))
+        assert found == (stem == "__init__"), stem
+    assert len(sources) > 8
 
 
 def test_modeling_files_are_imported_by_nobody():
