@@ -294,7 +294,7 @@ def name_errors(fields: dict[str, Any]) -> list[str]:
     errors = [
         f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
         for name in ACTIVATIONS
-        if name in fields and fields[name] not in ACT2FN
+        if name in fields and not (isinstance(fields[name], str) and fields[name] in ACT2FN)
     ]
     pad_token_id, vocab_size = fields.get("pad_token_id"), fields["vocab_size"]
     if pad_token_id is not None and not -vocab_size <= pad_token_id < vocab_size:
@@ -313,12 +313,17 @@ def early_errors(fields: dict[str, Any], keywords: dict[str, Any]) -> list[str]:
     if not (labels is None or isinstance(labels, dict) and all(map(is_index, labels))):
         errors.append(f"id2label is {labels!r}: a dict is needed, from the number of a label to its name")
     for name in ("rope_parameters", "rope_scaling"):
-        rope = fields.get(name) or keywords.get(name)
-        rope = rope if isinstance(rope, dict) else {}
-        rope_type = rope.get("rope_type", rope.get("type", "default"))
-        if not isinstance(rope_type, str) or rope_type not in ROPE_NEEDS:
-            errors.append(f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}")
+        errors += rope_type_errors(name, fields.get(name) or keywords.get(name) or {})
     return errors
+
+
+def rope_type_errors(name: str, rope: Any) -> list[str]:
+    """A kind of RoPE that there is not."""
+    if not isinstance(rope, dict):
+        return [f"{name} is {str(rope)[:100]}: a dict is needed"]
+    rope_type = rope.get("rope_type", rope.get("type", "default"))
+    known = isinstance(rope_type, str) and rope_type in ROPE_NEEDS
+    return [] if known else [f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}"]
 
 
 def rope_errors(rope: dict[str, Any]) -> list[str]:
@@ -387,6 +392,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     - `per_layer_config = {layer: {attribute: value, "skip": [...]}}` changes the lists and is checked at once: a dict that
       is refused changes nothing.
+    - A scalar `sliding_window` holds for the layers that had one, all that attend where none had.
     - `layer_types` says where a scalar window holds, and which layers attend where others have a state; what nothing
       follows is refused.
     - `num_hidden_layers` alone leaves the lists as they are, since upstream lowers it for a while. Where a model is built
@@ -468,9 +474,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             )
         if value is None and name in ("mixer_types", "mlp_types") and self._is_finished:
             self.refuse([f"{name} cannot be None: a list with one entry a layer is needed"])
+        if name == "sliding_window" and self._is_finished:
+            slides = isinstance(value, int) and "sliding_attention" in self.layer_types
+            self._layer_types = self._derived_layer_types() if slides else None  # of those that had a window
         super().__setattr__(name, value)
-        if name == "sliding_window" and not isinstance(value, int) and self._is_finished:
-            self._layer_types = None  # a list says by itself where there is a window, and so does none
 
     @property
     def _is_finished(self) -> bool:
@@ -558,6 +565,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         for value in layer_types:
             config.layer_types = value
         config.check()
+        config.validate()  # upstream's part, which completes RoPE's
         return made
 
     @classmethod
@@ -868,8 +876,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def _layer_type_errors(self) -> list[str]:
         """Where `layer_types`, as they were set, say something else than follows from what they leave to the lists."""
-        layers = zip(self.mixer_types, self._layer_types or (), self._derived_layer_types())
-        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if has_state(mixer) and asked != kind}
+        layers = enumerate(zip(self.mixer_types, self._layer_types or (), self._derived_layer_types()))
+        mixers = [mixer for mixer in self.supported_mixer_types if has_state(mixer)]  # others are told of as such
+        wrong = {idx: asked for idx, (mixer, asked, kind) in layers if mixer in mixers and asked != kind}
         said = f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
         return [said] if wrong else []
 
@@ -917,6 +926,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         rope = self.__dict__.get("rope_parameters")
         if not rope or self.__dict__.get("position_embedding_type", "rope") != "rope":
             return []
+        if errors := rope_type_errors("rope_parameters", rope):
+            return errors
         nested = sorted(name for name in rope if name in MIXERS_BY_LAYER_TYPE)
         if nested:
             return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]

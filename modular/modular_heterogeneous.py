@@ -21,7 +21,15 @@ from safetensors import safe_open
 
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
 
-from .modular_config_values import MAX_SIZE, early_errors, longrope_errors, name_errors, number_errors, rope_errors
+from .modular_config_values import (
+    MAX_SIZE,
+    early_errors,
+    longrope_errors,
+    name_errors,
+    number_errors,
+    rope_errors,
+    rope_type_errors,
+)
 
 
 # Upstream's word for a layer -> what mixes tokens in it
@@ -237,6 +245,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     - `per_layer_config = {layer: {attribute: value, "skip": [...]}}` changes the lists and is checked at once: a dict that
       is refused changes nothing.
+    - A scalar `sliding_window` holds for the layers that had one, all that attend where none had.
     - `layer_types` says where a scalar window holds, and which layers attend where others have a state; what nothing
       follows is refused.
     - `num_hidden_layers` alone leaves the lists as they are, since upstream lowers it for a while. Where a model is built
@@ -318,9 +327,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             )
         if value is None and name in ("mixer_types", "mlp_types") and self._is_finished:
             self.refuse([f"{name} cannot be None: a list with one entry a layer is needed"])
+        if name == "sliding_window" and self._is_finished:
+            slides = isinstance(value, int) and "sliding_attention" in self.layer_types
+            self._layer_types = self._derived_layer_types() if slides else None  # of those that had a window
         super().__setattr__(name, value)
-        if name == "sliding_window" and not isinstance(value, int) and self._is_finished:
-            self._layer_types = None  # a list says by itself where there is a window, and so does none
 
     @property
     def _is_finished(self) -> bool:
@@ -408,6 +418,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         for value in layer_types:
             config.layer_types = value
         config.check()
+        config.validate()  # upstream's part, which completes RoPE's
         return made
 
     @classmethod
@@ -718,8 +729,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def _layer_type_errors(self) -> list[str]:
         """Where `layer_types`, as they were set, say something else than follows from what they leave to the lists."""
-        layers = zip(self.mixer_types, self._layer_types or (), self._derived_layer_types())
-        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if has_state(mixer) and asked != kind}
+        layers = enumerate(zip(self.mixer_types, self._layer_types or (), self._derived_layer_types()))
+        mixers = [mixer for mixer in self.supported_mixer_types if has_state(mixer)]  # others are told of as such
+        wrong = {idx: asked for idx, (mixer, asked, kind) in layers if mixer in mixers and asked != kind}
         said = f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
         return [said] if wrong else []
 
@@ -767,6 +779,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         rope = self.__dict__.get("rope_parameters")
         if not rope or self.__dict__.get("position_embedding_type", "rope") != "rope":
             return []
+        if errors := rope_type_errors("rope_parameters", rope):
+            return errors
         nested = sorted(name for name in rope if name in MIXERS_BY_LAYER_TYPE)
         if nested:
             return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]
