@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts.generate import generate_command
+from transformers_heterogeneous.scripts.command.generate import generate_command
 from transformers_heterogeneous.scripts.modular_converter.run import expand
 
 from .toybox import Toy, body, clean

@@ -9,7 +9,7 @@ from transformers_heterogeneous.converters import CheckpointError, convert, veri
 from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.converters.formats.llama_blocks import ffn_mult_to_intermediate_size
 from transformers_heterogeneous.converters.origin import ORIGIN
-from transformers_heterogeneous.scripts.cli import FORMATS_HELP
+from transformers_heterogeneous.scripts.command.cli import FORMATS_HELP
 
 from ..checkpoints import logits
 from ..published import assert_same_tensors, read_tensors

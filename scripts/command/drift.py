@@ -14,13 +14,13 @@ from pathlib import Path
 
 import libcst as cst
 
-from .modular_converter.shard import exports
-from .modular_converter.siblings import with_needed
-from .modular_converter.source import read_source
-from .modular_converter.tree import bare, block, code, small
+from ..modular_converter.shard import exports
+from ..modular_converter.siblings import with_needed
+from ..modular_converter.source import read_source
+from ..modular_converter.tree import bare, block, code, small
 
 
-HOUSE = Path(__file__).resolve().parents[1]
+HOUSE = Path(__file__).resolve().parents[2]
 LAUNCH = "import hetero; hetero.main()"
 Pieces = dict[str, str]
 
