@@ -28,23 +28,23 @@ style: $(READY)  ## Lint, format check, types
 	$(BIN)/mypy
 
 newest: $(READY)  ## What the newest transformers would change, tried in an environment of its own
-	$(BIN)/python -m transformers_heterogeneous.scripts.newest
+	$(BIN)/python -m transformers_heterogeneous.scripts.following.newest
 
 wheel: $(READY)  ## The wheel for one release of transformers: make wheel TRANSFORMERS=5.19
-	$(BIN)/python -m transformers_heterogeneous.scripts.wheels wheels $(TRANSFORMERS)
+	$(BIN)/python -m transformers_heterogeneous.scripts.following.wheels wheels $(TRANSFORMERS)
 
 wheels: $(READY)  ## A wheel for each release of transformers in the window
-	$(BIN)/python -m transformers_heterogeneous.scripts.wheels wheels
+	$(BIN)/python -m transformers_heterogeneous.scripts.following.wheels wheels
 
 test-releases: $(READY)  ## Each wheel tested beside its release: make test-releases RELEASES="5.19 5.24"
-	$(BIN)/python -m transformers_heterogeneous.scripts.wheels test $(RELEASES)
+	$(BIN)/python -m transformers_heterogeneous.scripts.following.wheels test $(RELEASES)
 
 survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)
-	$(BIN)/python -m transformers_heterogeneous.scripts.survey > docs/survey.md
+	$(BIN)/python -m transformers_heterogeneous.scripts.following.survey > docs/survey.md
 
 rebase-history: $(READY)  ## `hetero rebase` over transformers' own shards, 5.22.2 to 5.23.0 to 5.24.0 (twenty minutes)
-	$(BIN)/python -m transformers_heterogeneous.scripts.rebase_history 5.22.2 5.23.0
-	$(BIN)/python -m transformers_heterogeneous.scripts.rebase_history 5.23.0 5.24.0
+	$(BIN)/python -m transformers_heterogeneous.scripts.following.rebase_history 5.22.2 5.23.0
+	$(BIN)/python -m transformers_heterogeneous.scripts.following.rebase_history 5.23.0 5.24.0
 
 bench: $(READY)  ## Measure against the parents, as ratios in one run
 	$(BIN)/python -m transformers_heterogeneous.scripts.bench

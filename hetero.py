@@ -41,7 +41,7 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what is done does not fail for a letter that is missing
-    from transformers_heterogeneous.scripts.cli import app
+    from transformers_heterogeneous.scripts.command.cli import app
 
     app()
 

@@ -1,9 +1,11 @@
 """
 Checkpoints in, checkpoints out.
 
-One file a published format; beneath them an engine that knows safetensors and no models. Nothing here imports modeling
-files, opens a pickle or runs a checkpoint's own code. Names are imported when they are asked for, so that the engine
-can be used without transformers and torch.
+Three rooms, each of which may use those behind it: `formats/` has one file a published form, `families/` the names and
+shapes of our tensors, `engine/` reads and writes safetensors and knows no models. The modules here are on top of them.
+
+Nothing imports modeling files, opens a pickle or runs a checkpoint's own code. Names are imported when they are asked for,
+so that the engine can be used without transformers and torch.
 """
 
 from importlib import import_module

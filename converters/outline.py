@@ -44,8 +44,16 @@ from .thinning import empty_layers, without_empty_layers, without_sub_blocks
 CARD = "README.md"
 # Fields of published configs that are read into others of the family's config, `mixer_types` and `rope_parameters` among them
 TRANSLATED = (
-    *("block_configs", "hybrid_override_pattern", "mtp_hybrid_override_pattern", "num_key_value_heads_per_layer"),
-    *("attention_head_dim", "norm_eps", "rms_norm_eps", "rope_scaling", "rope_theta", "torch_dtype"),
+    *(
+        "hybrid_override_pattern",
+        "mtp_hybrid_override_pattern",
+        "attention_head_dim",
+        "norm_eps",
+        "rms_norm_eps",
+        "rope_scaling",
+        "rope_theta",
+        "torch_dtype",
+    ),
     "quantization_config",
 )
 
@@ -380,10 +388,11 @@ def lost_fields(source: Checkpoint) -> tuple[str, ...]:
     """The fields of a published config that are neither in the family's nor translated into others of its fields, and
     those that its own models do not read."""
     read = source.published.family.config_class.without_unread_fields(source.config_dict)
+    translated = (*TRANSLATED, *source.published.readers)
     return tuple(
         name
         for name, value in sorted(source.config_dict.items())
-        if (name not in TRANSLATED and not hasattr(source.config, name)) or (name not in read and value is not None)
+        if (name not in translated and not hasattr(source.config, name)) or (name not in read and value is not None)
     )
 
 

@@ -30,11 +30,12 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
-from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
-from .configuration_heterogeneous_gpt_oss import GptOssPuzzleConfig, HeterogeneousGptOssConfig
+from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
-from .configuration_heterogeneous_llama import DeciConfig, HeterogeneousLlamaConfig, NemotronNasConfig
-from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig, NemotronHPuzzleConfig
+from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
+from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
+from .converters.formats.recognition import CONFIG_CLASSES
 from .modeling_heterogeneous_gpt_oss import (
     HeterogeneousGptOssForCausalLM,
     HeterogeneousGptOssForSequenceClassification,
@@ -63,18 +64,18 @@ from .modeling_heterogeneous_nemotron_h import (
 )
 
 
+globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside what is known of the published form
+
+
 def register() -> None:
     """Tell the Auto classes about every family, and let `transformers` have the classes by name; calling it again changes
     nothing."""
     for config in (
-        DeciConfig,
-        GptOssPuzzleConfig,
         HeterogeneousGptOssConfig,
         HeterogeneousGraniteMoeHybridConfig,
         HeterogeneousLlamaConfig,
         HeterogeneousNemotronHConfig,
-        NemotronHPuzzleConfig,
-        NemotronNasConfig,
+        *CONFIG_CLASSES.values(),
     ):
         AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousGptOssConfig, HeterogeneousGptOssForCausalLM, exist_ok=True)
@@ -109,8 +110,7 @@ def register() -> None:
 
 
 __all__ = [
-    "DeciConfig",
-    "GptOssPuzzleConfig",
+    "HeterogeneousConfigError",
     "HeterogeneousGptOssConfig",
     "HeterogeneousGptOssForCausalLM",
     "HeterogeneousGptOssForSequenceClassification",
@@ -134,9 +134,8 @@ __all__ = [
     "HeterogeneousNemotronHModel",
     "HeterogeneousNemotronHPreTrainedModel",
     "HeterogeneousPreTrainedConfig",
-    "NemotronHPuzzleConfig",
-    "NemotronNasConfig",
     "register",
+    *CONFIG_CLASSES,
 ]
 
 register()

@@ -56,8 +56,8 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
             The name of `layer_types` in published checkpoints, with entries `"mamba"` and `"attention"`.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGraniteMoeHybridConfig
@@ -87,7 +87,6 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
 
     vocab_size: int = 32000
     hidden_size: int = 4096
-
     intermediate_size: int | list[int | None] | None = 11008
     num_hidden_layers: int = 32
     num_attention_heads: int = 32
@@ -114,7 +113,6 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
     router_aux_loss_coef: float | None = 0.001
     shared_intermediate_size: int | list[int | None] | None = 1024
     position_embedding_type: str | None = None
-    layer_types: list[str] | None = None
     mamba_n_heads: int | None = 128
     mamba_n_groups: int | None = 1
     mamba_d_state: int | None = 256
@@ -151,13 +149,13 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
     }
     compatible_model_types = ("granitemoehybrid",)
 
-    def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
-        if errors := self._number_errors():  # the parent computes with them
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        if layers_block_type is not None:
-            if self.layer_types not in (None, layers_block_type):
-                raise ValueError(f"layers_block_type = {layers_block_type} is not layer_types = {self.layer_types}")
-            self.layer_types = layers_block_type
+    def __post_init__(
+        self, layer_types: list[str] | None = None, layers_block_type: list[str] | None = None, **kwargs
+    ):
+        self.refuse(self._number_errors() or self._depth_errors())  # the parent computes with them
+        if layer_types is not None and layers_block_type not in (None, layer_types):
+            self.refuse([f"layers_block_type = {layers_block_type} is not layer_types = {layer_types}"])
+        self.layer_types = layer_types if layer_types is not None else layers_block_type
         if self.layer_types is None and self.mixer_types is not None:
             attends = [mixer == "attention" for mixer in self.mixer_types]
             self.layer_types = ["full_attention" if attending else "linear_attention" for attending in attends]
@@ -176,22 +174,15 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
 
         super().__post_init__(**kwargs)
 
-    def validate_architecture(self):
-        """Part of `@strict`-powered validation. Validates the architecture of the config."""
-        super().validate_architecture()
-        head_dim, rest = divmod(self.mamba_expand * self.hidden_size, self.mamba_n_heads)
-        if "mamba" in self.mixer_types and not rest and self.mamba_d_head not in ("auto", head_dim):
-            raise ValueError(
-                f"{self.model_type}:\nmamba_d_head is {self.mamba_d_head!r}, and mamba_expand * hidden_size / "
-                f"mamba_n_heads is {head_dim}"
-            )
-
-        mamba_intermediate = self.mamba_expand * self.hidden_size
-        if mamba_intermediate % self.mamba_n_heads != 0:
-            raise ValueError("mamba_n_heads must divide mamba_expand * hidden_size")
-
-        if self.mamba_d_head * self.mamba_n_heads != mamba_intermediate:
-            raise ValueError("The dimensions for the Mamba head state do not match the model intermediate_size")
+    def _relation_errors(self) -> list[str]:
+        errors = super()._relation_errors()
+        head_dim, rest = divmod(self.mamba_expand * self.hidden_size, self.mamba_n_heads or 1)  # none is said already
+        if rest:
+            errors.append("mamba_n_heads must divide mamba_expand * hidden_size")
+        elif self.mamba_d_head != head_dim:
+            what = "mamba_expand * hidden_size / mamba_n_heads"
+            errors.append(f"mamba_d_head is {self.mamba_d_head!r}, and {what} is {head_dim}")
+        return errors
 
 
 __all__ = ["HeterogeneousGraniteMoeHybridConfig"]

@@ -18,57 +18,16 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import logging
 
-from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig
 
 
 logger = logging.get_logger(__name__)
-# Fields of sub-blocks that are true, false or null
-CHOICES = (
-    "no_op",
-    "replace_with_linear",
-    "gated",
-    "unshifted_sink",
-    "use_prefill_window_in_sink_attention",
-)
-
-
-def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:
-    """The fields of a sub-block that ask for what the family does not do; null, false and empty ask for nothing."""
-    harmless = {"weights_precision": "bf16"}
-    return [
-        f"{name} = {value!r} cannot be expressed by this family"
-        for name, value in sub_block.items()
-        if name not in understood and value and value != harmless.get(name)
-    ]
-
-
-def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
-    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
-    return [
-        f"{name} = {sub_block[name]!r}: true, false or null is needed"
-        for name in CHOICES
-        if not isinstance(sub_block.get(name), bool | None)
-    ]
-
-
-def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
-    errors = []
-    for name in names:
-        value, kinds = sub_block.get(name), (int, float) if name == "ffn_mult" else (int,)
-        possible = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < float("inf")
-        if value is not None and not possible:
-            kind = "number" if name == "ffn_mult" else "integer"
-            errors.append(f"{name} = {value!r}: a positive {kind} is needed")
-    return errors
 
 
 # What checkpoints call a layer -> its (mixer, MLP): names of Nemotron-H, then those of transformers, then of neither
@@ -81,60 +40,34 @@ BLOCK_TYPES = {
     "full_attention": ("attention", "none"),
     "none": ("none", "none"),
 }
-PUBLISHED_BLOCK_TYPES = {layer: name for name, layer in reversed(BLOCK_TYPES.items())}  # the first name of each
 PATTERN_BLOCK_TYPES = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
-# What an entry of `block_configs` may say of its layer; what it leaves out is said for all, outside the blocks
-BLOCK_MEMBERS = {
-    "mamba": ("ssm_state_size",),
-    "attention": ("num_key_value_heads",),
-    "moe": (
-        "n_routed_experts",
-        "num_experts_per_tok",
-        "moe_intermediate_size",
-        "moe_latent_size",
-        "moe_shared_expert_intermediate_size",
-    ),
-    "mlp": ("intermediate_size",),
-}
-# Puzzletron's half of a layer and its part there -> Puzzletron's names in it, and those of Nemotron-H
-PUZZLETRON_MEMBERS = {
-    "mamba": {
-        "state_dim": "ssm_state_size",
-        "num_heads": "mamba_num_heads",
-        "head_dim": "mamba_head_dim",
-        "num_groups": "n_groups",
-    },
-    "moe": {
-        "num_local_experts": "n_routed_experts",
-        "expert_intermediate_dim": "moe_intermediate_size",
-        "shared_expert_intermediate_dim": "moe_shared_expert_intermediate_size",
-    },
-}
 
 
 def pattern_to_block_types(pattern: str) -> list[str]:
-    """One block type a character; a `ValueError` names every character that is none, with its position."""
+    """One block type a character; a `HeterogeneousConfigError` names every character that is none, with its position."""
     if not isinstance(pattern, str):
-        raise ValueError(f"a pattern is a string of {list(PATTERN_BLOCK_TYPES)}, not {pattern!r}")
+        raise HeterogeneousConfigError(f"a pattern is a string of {list(PATTERN_BLOCK_TYPES)}, not {pattern!r}")
     unknown = [
         f"{name!r} at position {position}" for position, name in enumerate(pattern) if name not in PATTERN_BLOCK_TYPES
     ]
     if unknown:
-        raise ValueError(f"the pattern {pattern!r} has {', '.join(unknown)}, allowed are {list(PATTERN_BLOCK_TYPES)}")
+        raise HeterogeneousConfigError(
+            f"the pattern {pattern!r} has {', '.join(unknown)}, allowed are {list(PATTERN_BLOCK_TYPES)}"
+        )
     return [PATTERN_BLOCK_TYPES[name] for name in pattern]
 
 
 def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]:
-    """The (mixer, MLP) of each entry of the list called `name`; a `ValueError` names every entry that is none."""
+    """The (mixer, MLP) of each entry of the list called `name`; a `HeterogeneousConfigError` names every entry that is none."""
     if not isinstance(block_types, list | tuple):
-        raise ValueError(f"{name} is {block_types!r}, a list with one entry a layer is needed")
+        raise HeterogeneousConfigError(f"{name} is {block_types!r}, a list with one entry a layer is needed")
     errors = [
         f"{name}[{layer_idx}] is {block_type!r}, allowed are {list(BLOCK_TYPES)}"
         for layer_idx, block_type in enumerate(block_types)
         if block_type not in list(BLOCK_TYPES)
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return [BLOCK_TYPES[block_type] for block_type in block_types]
 
 
@@ -150,7 +83,9 @@ def described_layers(
         nothing = ["none"] * len(mixer_types or mlp_types)
         mixer_types, mlp_types = mixer_types or nothing, mlp_types or nothing
         if len(mixer_types) != len(mlp_types):
-            raise ValueError(f"mixer_types has {len(mixer_types)} entries, mlp_types {len(mlp_types)}: one a layer")
+            raise HeterogeneousConfigError(
+                f"mixer_types has {len(mixer_types)} entries, mlp_types {len(mlp_types)}: one a layer"
+            )
         descriptions["mixer_types/mlp_types"] = list(zip(mixer_types, mlp_types))
     lists = lists | {
         name: None if pattern is None else pattern_to_block_types(pattern) for name, pattern in patterns.items()
@@ -159,11 +94,13 @@ def described_layers(
     return descriptions | {name: read_block_types(name, block_types) for name, block_types in given.items()}
 
 
-def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
-    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a `ValueError` names
-    the layers for which it does not. A layer that `block_configs` leaves out may be of any kind in the others."""
+def agreed_layers(
+    descriptions: dict[str, list[tuple[str, str]]], left_out: tuple[str, str] | None = None
+) -> list[tuple[str, str]]:
+    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a
+    `HeterogeneousConfigError` names the layers for which it does not. What is `left_out` in the first may be of any kind
+    in the others."""
     (first, layers), *others = descriptions.items()
-    left_out = BLOCK_TYPES["none"] if first == "block_configs" else None
     errors = [] if layers else [f"{first} has no layers"]
     for name, other_layers in others:
         if len(other_layers) != len(layers):
@@ -174,98 +111,8 @@ def agreed_layers(descriptions: dict[str, list[tuple[str, str]]]) -> list[tuple[
         if wrong:
             errors.append(f"{name} and {first} differ in layers {wrong}: give one of them, or the same")
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
     return layers
-
-
-def read_puzzletron_block(block: dict[str, Any], block_type: str | None) -> tuple[dict[str, Any], list[str]]:
-    """One entry of Puzzletron's `block_configs`, which has an attention and an FFN half for whatever layer, as
-    (the entry that `nemotron_h_puzzle` would have, errors). Without a `block_type` the halves say what the layer is."""
-    missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
-    if missing:
-        return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
-    attention, ffn = block["attention"], block["ffn"]
-    errors = [f".{half}: {error}" for half in ("attention", "ffn") for error in impossible_choices(block[half])]
-    errors += [
-        f".{half}.{part} = {block[half][part]!r}: an object or null is needed"
-        for half, part in (("attention", "mamba"), ("ffn", "moe"))
-        if not isinstance(block[half].get(part), dict | None)
-    ]
-    if errors:
-        return {}, errors
-    if block_type == "none" or attention.get("no_op") and ffn.get("no_op"):
-        return {"block_type": "none"}, []
-    if block_type is None and not (attention.get("no_op") or ffn.get("no_op")):
-        return {}, [": has attention and ffn, and nothing says which is there: hybrid_override_pattern is needed"]
-    if block_type is None:
-        block_type = ("mamba" if attention.get("mamba") else "attention") if ffn.get("no_op") else "mlp"
-        block_type = "moe" if block_type == "mlp" and ffn.get("moe") else block_type
-    half, other = ("attention", "ffn") if block_type in ("mamba", "attention") else ("ffn", "attention")
-    if block[half].get("no_op"):
-        return {}, [
-            f".{half}.no_op is true in a layer that is {block_type}: to leave it out, {other}.no_op is true too"
-        ]
-    members = {name: value for name, value in block[half].items() if name != "no_op"}
-    if block_type in PUZZLETRON_MEMBERS:
-        names, inner = PUZZLETRON_MEMBERS[block_type], members.pop(block_type, None) or {}
-        unused = ("num_key_value_heads", "intermediate_size")  # of attention and of a dense MLP
-        members = {name: value for name, value in members.items() if name not in unused}
-        members |= {names.get(name, name): value for name, value in inner.items()}
-    errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
-    return {"block_type": block_type, **members}, errors
-
-
-def read_block(block: dict[str, Any], config: PreTrainedConfig) -> tuple[dict[str, Any], list[str]]:
-    """One entry of `block_configs` as (attributes of the layer, errors)."""
-    block_type = block.get("block_type")
-    if block_type == "none":
-        return {}, []
-    if block_type not in BLOCK_MEMBERS:
-        return {}, [f": block_type = {block_type!r}, allowed are {list(BLOCK_MEMBERS)}"]
-    names = BLOCK_MEMBERS[block_type]
-    same = [name for name, value in block.items() if getattr(config, name, None) == value]  # says it again
-    errors = inexpressible_fields(block, ("block_type", *names, *same)) + impossible_sizes(block, names)
-    sizes = {name: block.get(name) for name in names}
-    for name in names:
-        if sizes[name] is None and not (name == "moe_latent_size" and name in block):
-            sizes[name] = getattr(config, name)
-        if sizes[name] is None and name != "moe_latent_size":
-            errors.append(f"{name} is missing, and there is none outside block_configs")
-        elif isinstance(sizes[name], list):
-            errors.append(f"{name} is missing, and outside block_configs it is a list")
-    return sizes, [f": {error}" for error in errors]
-
-
-def read_block_configs(
-    block_configs: list[dict[str, Any]], layers: list[tuple[str, str]], config: PreTrainedConfig
-) -> tuple[list[str], dict[str, list[int | None]]]:
-    """
-    The layers that `block_configs` describes, as (block types, sizes of the layers by name).
-
-    Read are the blocks of `nemotron_h_puzzle` (`block_type` and sizes) and those that Puzzletron adds to a Nemotron-H
-    (`attention` and `ffn`), where `layers`, the (mixer, MLP) of each, says which of the two a layer has.
-
-    Raises:
-        ValueError: names every block and member that the family cannot express.
-    """
-    if not isinstance(block_configs, list):
-        raise ValueError("block_configs is a list with one entry a layer")
-    known = [PUBLISHED_BLOCK_TYPES.get(layer) for layer in layers] + [None] * len(block_configs)
-    block_types, sizes, errors = [], [], []
-    for layer_idx, block in enumerate(block_configs):
-        block, found = asdict(block) if is_dataclass(block) else block, []
-        if not isinstance(block, dict):
-            block, found = {}, [f" = {block!r}: an object is needed"]
-        elif "block_type" not in block and ("attention" in block or "ffn" in block):
-            block, found = read_puzzletron_block(block, known[layer_idx])
-        layer_sizes, more = ({}, []) if found else read_block(block, config)
-        errors += [f"block_configs[{layer_idx}]{error}" for error in found + more]
-        block_types.append(block.get("block_type"))
-        sizes.append(layer_sizes)
-    if errors:
-        raise ValueError("\n".join(errors))
-    names = {name for layer_sizes in sizes for name in layer_sizes}
-    return block_types, {name: [layer_sizes.get(name) for layer_sizes in sizes] for name in sorted(names)}
 
 
 # Names in older checkpoints -> the fields they became
@@ -286,7 +133,7 @@ SYNONYMS = {
     "layer_norm_epsilon": (("layer_norm_epsilon", "norm_eps", "rms_norm_eps"), 1e-5),
 }
 # What else may say what the layers are made of; read into `mixer_types` and `mlp_types`
-LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern", "block_configs"}
+LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern"}
 LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
 IN_PLACE_OF_A_NUMBER = ("layers_block_type", "layer_types", "hybrid_override_pattern")  # the parent's, which wins
 GROUPS = ("n_group", "topk_group", "n_groups")
@@ -333,13 +180,11 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             `"full_attention"` for the first two. Read into `mixer_types` and `mlp_types`.
         hybrid_override_pattern (`str`, *optional*):
             The layers in one string: `M`, `*`, `E` and `-`. Read likewise and not kept.
-        block_configs (`list[dict]`, *optional*):
-            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs`, `per_layer_config`, a list or a pattern that cannot be expressed,
-            and what describes the layers differently.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, every entry of
+            `per_layer_config`, a list or a pattern that cannot be expressed, and what describes the layers
+            differently.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousNemotronHConfig
@@ -449,29 +294,30 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         ("topk_group", "is at most", "n_group"),
     )
     sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
-    compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
+    compatible_model_types = ("nemotron_h",)
 
     num_hidden_layers: int | None = None
 
     def __post_init__(
         self,
+        layer_types: list[str] | None = None,
         layers_block_type: list[str] | None = None,
         hybrid_override_pattern: str | None = None,
-        block_configs: list[dict[str, Any]] | None = None,
         mtp_hybrid_override_pattern: str | None = None,
         **kwargs,
     ):
         kwargs = self._read_older_names(kwargs)
-        if self.mixer_types is None and self.mlp_types is None or block_configs is not None:
+        if self.mixer_types is None and self.mlp_types is None:
             for name in ("auto_map", "blockwise_members"):
                 kwargs.pop(name, None)  # of the checkpoint's own remote code
-        self._read_layers(layers_block_type, hybrid_override_pattern, block_configs)
+        lists = {"layers_block_type": layers_block_type, "layer_types": layer_types}
+        self._read_layers(lists, hybrid_override_pattern)
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
         limits = self.time_step_limit
         if len(limits) != 2 or not all(isinstance(limit, int | float) for limit in limits):
-            raise ValueError(f"{self.model_type}:\ntime_step_limit is {limits!r}: two numbers are needed")
+            self.refuse([f"time_step_limit is {limits!r}: two numbers are needed"])
         self.time_step_limit = [float(limit) for limit in limits]
         super().__post_init__(**kwargs)
 
@@ -509,9 +355,6 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict, kwargs = cls._with_overridden_names(config_dict, kwargs)
-        if config_dict.get("block_configs") is not None:
-            # What neither a block nor the config says is missing: the defaults are not those of the checkpoint
-            config_dict = dict.fromkeys(cls.per_layer_sizes) | config_dict
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod
@@ -520,9 +363,10 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         synonyms = {name: names for names, _ in SYNONYMS.values() for name in names}
         overridden = {name for keyword in kwargs for name in synonyms.get(keyword, ())}
         overridden |= {OLDER_NAMES[keyword] for keyword in OLDER_NAMES.keys() & kwargs.keys()}
-        if LAYER_DESCRIPTIONS & kwargs.keys():
-            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *LAYER_DESCRIPTIONS}
-        moved = {*synonyms, *OLDER_NAMES, *LAYER_DESCRIPTIONS} & kwargs.keys()
+        described = {*LAYER_DESCRIPTIONS, *cls.published_readers}
+        if described & kwargs.keys():
+            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *described}
+        moved = {*synonyms, *OLDER_NAMES, *described} & kwargs.keys()
         config_dict = {name: value for name, value in config_dict.items() if name not in overridden}
         config_dict |= {name: kwargs[name] for name in moved}
         return config_dict, {name: value for name, value in kwargs.items() if name not in moved}
@@ -538,30 +382,14 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             if len(set(given.values())) > 1:
                 errors.append(f"{given}: these are names of one field, {field}, and contradict one another")
             setattr(self, field, next(iter(given.values()), default))
-        if errors:
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        self.refuse(errors)
         read = {*OLDER_NAMES, *(name for names, _ in SYNONYMS.values() for name in names)}
         return {name: value for name, value in kwargs.items() if name not in read}
 
-    def _read_layers(
-        self,
-        layers_block_type: list[str] | None,
-        hybrid_override_pattern: str | None,
-        block_configs: list[dict[str, Any]] | None,
-    ):
-        """Set `mixer_types`, `mlp_types`, `num_hidden_layers` and the sizes in `block_configs`; what is given has to agree."""
-        descriptions = described_layers(
-            self.mixer_types,
-            self.mlp_types,
-            {"layers_block_type": layers_block_type, "layer_types": self.layer_types},
-            {"hybrid_override_pattern": hybrid_override_pattern},
-        )
-        if block_configs is not None:
-            others = agreed_layers(descriptions) if descriptions else []
-            block_types, sizes = read_block_configs(block_configs, others, self)
-            descriptions = {"block_configs": read_block_types("block_configs", block_types), **descriptions}
-            for name, values in sizes.items():
-                setattr(self, name, values)
+    def _read_layers(self, lists: dict[str, list[str] | None], hybrid_override_pattern: str | None):
+        """Set `mixer_types`, `mlp_types` and `num_hidden_layers`; what is given has to agree."""
+        patterns = {"hybrid_override_pattern": hybrid_override_pattern}
+        descriptions = described_layers(self.mixer_types, self.mlp_types, lists, patterns)
         if not descriptions:
             block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
             descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
@@ -572,16 +400,15 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             stated = f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"
             logger.warning(f"{stated}: these are built, as Nemotron-H does.")
         elif self.num_hidden_layers not in (None, len(layers)):
-            raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}")
+            self.refuse([f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"])
         self.num_hidden_layers = len(layers)
         self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
-        self.layer_types = None  # derived from them
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
         is_list = isinstance(block_configs, list | tuple)
         if block_configs is not None and not (is_list and all(isinstance(block, dict) for block in block_configs)):
-            raise ValueError(f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}")
+            self.refuse([f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}"])
         block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
         lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
         descriptions = described_layers(None, None, lists, {"mtp_hybrid_override_pattern": pattern})
@@ -636,27 +463,14 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
 
-    def simplify_sizes(self):
+    def normalise(self):
         if self.tie_word_embeddings:
             logger.warning(
                 "tie_word_embeddings is True and taken for False: a Nemotron-H has a head of its own. A checkpoint without "
                 "lm_head.weight was saved tied, by 0.1.0 of this package: put a copy of model.embeddings.weight there."
             )
             self.tie_word_embeddings = False  # what the models do, which have no such tie in transformers either
-        super().simplify_sizes()
+        super().normalise()
 
 
-class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):
-    """Reads the config of a published `nemotron_h_puzzle` checkpoint; what it returns is a
-    [`HeterogeneousNemotronHConfig`]."""
-
-    model_type = "nemotron_h_puzzle"
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a nemotron_h_puzzle config describes its layers there")
-        return HeterogeneousNemotronHConfig.from_dict(config_dict, **kwargs)
-
-
-__all__ = ["HeterogeneousNemotronHConfig", "NemotronHPuzzleConfig"]
+__all__ = ["HeterogeneousNemotronHConfig"]

@@ -115,7 +115,7 @@ def name_errors(fields: dict[str, Any]) -> list[str]:
     errors = [
         f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
         for name in ACTIVATIONS
-        if name in fields and fields[name] not in ACT2FN
+        if name in fields and not (isinstance(fields[name], str) and fields[name] in ACT2FN)
     ]
     pad_token_id, vocab_size = fields.get("pad_token_id"), fields["vocab_size"]
     if pad_token_id is not None and not -vocab_size <= pad_token_id < vocab_size:
@@ -134,12 +134,17 @@ def early_errors(fields: dict[str, Any], keywords: dict[str, Any]) -> list[str]:
     if not (labels is None or isinstance(labels, dict) and all(map(is_index, labels))):
         errors.append(f"id2label is {labels!r}: a dict is needed, from the number of a label to its name")
     for name in ("rope_parameters", "rope_scaling"):
-        rope = fields.get(name) or keywords.get(name)
-        rope = rope if isinstance(rope, dict) else {}
-        rope_type = rope.get("rope_type", rope.get("type", "default"))
-        if not isinstance(rope_type, str) or rope_type not in ROPE_NEEDS:
-            errors.append(f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}")
+        errors += rope_type_errors(name, fields.get(name) or keywords.get(name) or {})
     return errors
+
+
+def rope_type_errors(name: str, rope: Any) -> list[str]:
+    """A kind of RoPE that there is not."""
+    if not isinstance(rope, dict):
+        return [f"{name} is {str(rope)[:100]}: a dict is needed"]
+    rope_type = rope.get("rope_type", rope.get("type", "default"))
+    known = isinstance(rope_type, str) and rope_type in ROPE_NEEDS
+    return [] if known else [f"{name}: rope_type is {rope_type!r}, allowed are {list(ROPE_NEEDS)}"]
 
 
 def rope_errors(rope: dict[str, Any]) -> list[str]:

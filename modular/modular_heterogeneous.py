@@ -16,11 +16,20 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors import safe_open
 
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
 
-from .modular_config_values import MAX_SIZE, early_errors, longrope_errors, name_errors, number_errors, rope_errors
+from .modular_config_values import (
+    MAX_SIZE,
+    early_errors,
+    longrope_errors,
+    name_errors,
+    number_errors,
+    rope_errors,
+    rope_type_errors,
+)
 
 
 # Upstream's word for a layer -> what mixes tokens in it
@@ -30,7 +39,9 @@ MIXERS_BY_LAYER_TYPE = {
     "linear_attention": "mamba",
 }
 # In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
-LAYER_WORDS = re.compile(r"^(?!mtp_).*(per_layer|layers|head|size|width|dim|window|expert|multiplier|rope|rotary)")
+LAYER_WORDS = re.compile(
+    r"^(?!mtp_).*(per_layer|layers|block|head|size|width|dim|window|expert|multiplier|rope|rotary)"
+)
 # Of such names those that upstream's configs read themselves, and what older releases saved
 READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
@@ -41,9 +52,32 @@ RELATIONS = {
 MAX_LAYERS = 2**16  # more than anybody lists
 
 
+def is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
 def has_state(mixer_type: str) -> bool:
     """Whether a mixer keeps something in the cache."""
     return mixer_type in MIXERS_BY_LAYER_TYPE.values()
+
+
+class HeterogeneousConfigError(StrictDataclassClassValidationError, ValueError):
+    """All that is wrong with a config, a line each: field, layer, value, and what is allowed."""
+
+    def __init__(self, message: str):
+        Exception.__init__(self, message)
+
+
+class DerivedList(list):
+    """Entries that are computed when they are read, so that setting one is refused: it would be lost."""
+
+    def _refuse(self, *args):
+        raise TypeError("layer_types is computed when it is read: set it as a whole, or mixer_types or sliding_window")
+
+    __setitem__ = __delitem__ = __iadd__ = append = extend = insert = pop = remove = clear = sort = reverse = _refuse
+
+    def __reduce__(self):
+        return list, (list(self),)  # a copy is a plain list
 
 
 class PerLayerConfigView(Sequence):
@@ -62,9 +96,7 @@ class PerLayerConfigView(Sequence):
         if isinstance(index, slice):
             return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
         if isinstance(index, str):
-            config = self.layer_config(self.layer_of_type(index))
-            del config.__dict__["_layer_idx"]  # it stands for several layers
-            return config
+            return self.layer_config(self.layer_of_type(index))
         num_layers = len(self)
         if not -num_layers <= index < num_layers:
             raise IndexError(f"layer {index} of a model with {num_layers} layers")
@@ -74,17 +106,14 @@ class PerLayerConfigView(Sequence):
         """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
         of geometry (cache allocators, servers) expect a number."""
         fields = self.config.__dict__
-        layer_fields = {"_model_config": self.config, "_layer_idx": layer_idx}
-        layer_fields["skip"] = self.config.skipped_sub_blocks(layer_idx)
+        layer_fields = {"_layer_idx": layer_idx, "skip": self.config.skipped_sub_blocks(layer_idx)}
         for name in self.attributes - {"mixer_types", "mlp_types"}:
             sizes = fields[name] if isinstance(fields[name], list) else self.config.layer_sizes(name)
             size = sizes[layer_idx]
             if size is None and name not in self.config.optional_per_layer_sizes:
                 size = max([size for size in sizes if size is not None], default=None)
             layer_fields[name] = size
-        config = object.__new__(type(self.config))  # no validation: the scalars come from lists that were validated
-        config.__dict__.update(fields, **layer_fields)
-        return config
+        return self.config.with_fields(**layer_fields)
 
     def layer_of_type(self, layer_type: str) -> int:
         """The first layer with a cache of an entry of `layer_types`; a `ValueError` where such layers differ."""
@@ -115,7 +144,7 @@ class LayerPlan:
     """
 
     def __init__(self, config: "HeterogeneousPreTrainedConfig"):
-        self.lists, self.windows = config.layer_lists(), (config.windows, config.layer_types)
+        self.lists, self.windows = config.layer_lists(), config.windows_as_set
         self.types = list(zip(config.mixer_types, config.mlp_types))
         self.sliding_windows = config.layer_sizes("sliding_window")
         self.mask_names, self.mask_kinds = [], {}
@@ -161,11 +190,11 @@ class LayerPlan:
         planned = [layer.planned_types for layer in layers]
         if planned[: len(types)] != types:
             self._refuse_other_types(planned, types)
-        if not moved and self.windows == (config.windows, config.layer_types):
+        if not moved and self.windows == config.windows_as_set:
             return False
         if cache is not None and cache.get_seq_length() > 0:
             raise ValueError("Layers or windows were changed since this cache was filled: begin with a new one.")
-        config.check_layer_types()
+        config.check()
         return True
 
     def _follow_layers(self, config: "HeterogeneousPreTrainedConfig", order: list[int | None]):
@@ -196,16 +225,38 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     """
     A config whose layers may differ from one another.
 
-    `mixer_types` and `mlp_types` say what each layer is made of and are always lists, one entry a layer. A size named in
-    `per_layer_sizes` is either a scalar, which holds for every layer that has the sub-block, or a list with one entry a
-    layer, `None` where the layer has no such sub-block. When all entries that count are equal the scalar is stored.
-    `per_layer_config[i]` is the config of layer `i`, computed when it is read, with scalars only.
+    **What is stored**, and what config.json says:
 
-    `layer_types` follows from the lists. Only with a scalar `sliding_window` does it say more than they do: the window
-    holds for the layers of type `"sliding_attention"`, all that attend where it names none.
+    - `mixer_types` and `mlp_types` say what each layer is made of: lists, one entry a layer.
+    - A size named in `per_layer_sizes` is a scalar where all layers that have its sub-block agree, else a list with one
+      entry a layer, `None` where the layer has no such sub-block.
+    - `fused_blocks` is a list with one entry a layer, or `None` where nothing is fused.
+    - `layer_types`, beside a scalar `sliding_window` only: the window holds for the layers of type `"sliding_attention"`,
+      all that attend where none are named.
+
+    **What is derived**, whenever it is read: `layer_types`, the layers in upstream's words, also where it is not stored;
+    `kv_sharing_modes`; `per_layer_config[i]`, the config of layer `i` with scalars only; `per_layer_attributes` and
+    `is_heterogeneous`, which say what differs.
+
+    **What may be set on a finished config.** A field holds at once for all that is derived, and a built model follows a
+    window. It may be set to what a constructor takes, a scalar or a list. All fields are brought into the stored form, and
+    checked together, when a config is made or overridden with keywords, saved, and ahead of building a model (`check`).
+    Further:
+
+    - `per_layer_config = {layer: {attribute: value, "skip": [...]}}` changes the lists and is checked at once: a dict that
+      is refused changes nothing.
+    - A scalar `sliding_window` holds for the layers that had one, all that attend where none had.
+    - `layer_types` says where a scalar window holds, and which layers attend where others have a state; what nothing
+      follows is refused.
+    - `num_hidden_layers` alone leaves the lists as they are, since upstream lowers it for a while. Where a model is built
+      of such a config, or it is saved, it has the first layers; more of them where all are alike.
+    - The config of one layer is for reading: setting a field of it is refused.
 
     A model gives one entry of `attentions` for each layer that attends, and of `router_logits` for each that has experts:
     `layers_made_of("attention")` and `layers_made_of("moe")` are their layers.
+
+    Raises:
+        HeterogeneousConfigError: names every layer and field that is wrong, with what is allowed.
     """
 
     # Size -> the list that says whether a layer has it, and the entries of that list for which it does
@@ -229,37 +280,90 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     compatible_model_types = ()
     # One of these -> fields that its checkpoints may carry and its models do not read
     unread_fields = {}
+    # Field that describes layers in published configs, and that the family does not have -> what `from_dict` reads it
+    # with: (config class, config) -> config. The package knows the published forms, and says here what they are
+    published_readers = {}
+    published_model_types = set()
     # A per-layer attribute that is read globally is its list; nothing raises
     allow_global_per_layer_attribute_access = True
+    # `layer_types` as they were given, and where they are stored
+    _layer_types = None
 
     mixer_types: list[str] | None = None
     mlp_types: list[str] | None = None
-    layer_types: list[str] | None = None
     fused_blocks: str | list[str] | None = None
 
-    def __post_init__(self, **kwargs):
-        if errors := [*self._unread_errors(kwargs), *self._depth_errors(), *early_errors(self.__dict__, kwargs)]:
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        if self.layer_types is not None:
-            self.layer_types = remap_legacy_layer_types(self.layer_types)
-        if errors := self._list_errors() or self._layer_type_errors(self.layer_types, self.mixer_types or ()):
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+    def __post_init__(self, layer_types: list[str] | None = None, **kwargs):
+        if layer_types is not None:
+            self.layer_types = layer_types
+        layers = self._depth_errors() or self._list_errors() or self._unknown_layer_types(self._layer_types)
+        layers = layers or self._contradicted_layer_types()
+        self.refuse([*self._unread_errors(kwargs), *layers, *early_errors(self.__dict__, kwargs)])
         if self.mixer_types is None:
             layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
             self.mixer_types = [MIXERS_BY_LAYER_TYPE[layer_type] for layer_type in layer_types]
         if self.mlp_types is None:
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
-        if errors := self._window_errors():
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        self._simplify_layer_types()
         kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
-        self.simplify_sizes()
+        self.normalise()  # ahead of `check`: parents keep a window beside `layer_types` that have none, and the reverse
+        self.check()
+
+    def refuse(self, errors: Sequence[str]):
+        """Raise a `HeterogeneousConfigError` where there are errors."""
+        if errors:
+            raise HeterogeneousConfigError("\n".join([f"{self.model_type}:", *errors]))
+
+    def __setattr__(self, name: str, value: Any):
+        if "_layer_idx" in self.__dict__ and not name.startswith("_"):
+            by_layer = name in self.per_layer_sizes
+            remedy = (
+                f"`per_layer_config = {{layer: {{{name!r}: {value!r}}}}}` there"
+                if by_layer
+                else "it there, for all layers"
+            )
+            raise AttributeError(
+                f"{name} cannot be set to {value!r} on the config of a layer, which is computed from the model's: set {remedy}"
+            )
+        if value is None and name in ("mixer_types", "mlp_types") and self._is_finished:
+            self.refuse([f"{name} cannot be None: a list with one entry a layer is needed"])
+        if name == "sliding_window" and self._is_finished:
+            slides = isinstance(value, int) and "sliding_attention" in self.layer_types
+            self._layer_types = self._derived_layer_types() if slides else None  # of those that had a window
+        super().__setattr__(name, value)
+
+    @property
+    def _is_finished(self) -> bool:
+        return self.__dict__.get("_post_init_done", False)
+
+    @property
+    def layer_types(self) -> list[str] | None:
+        """Each layer in upstream's words, computed when it is read; what was given until the config is finished."""
+        if "_model_config" in self.__dict__:
+            return self._model_config.layer_types
+        return DerivedList(self._derived_layer_types()) if self._is_finished else self._layer_types
+
+    @layer_types.setter
+    def layer_types(self, layer_types: list[str] | None):
+        if is_list_of_names(layer_types):
+            layer_types = remap_legacy_layer_types(layer_types)
+        if self._is_finished and layer_types is not None:
+            self.refuse(self._unknown_layer_types(layer_types))
+            if len(layer_types) == len(self.mixer_types):
+                layers = zip(self.mixer_types, layer_types)
+                self.mixer_types = [
+                    MIXERS_BY_LAYER_TYPE[kind] if has_state(mixer) else mixer for mixer, kind in layers
+                ]
+        self._layer_types = layer_types
 
     def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
         """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
-        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values()}
-        errors = []
+        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values(), *self.published_readers}
+        errors = [
+            f"{name} is how a published config describes its layers: {type(self).__name__}.from_dict reads it"
+            for name in self.published_readers
+            if keywords.get(name) is not None
+        ]
         for name, value in keywords.items():
             described = isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None
             if described and name not in known and not hasattr(type(self), name) and LAYER_WORDS.search(name):
@@ -275,53 +379,16 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             return []
         return [f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"]
 
-    def __setattr__(self, name: str, value: Any):
-        """What is set on a finished config means what it means to upstream's: mixers follow `layer_types`, and these a
-        window."""
-        name = self.attribute_map.get(name, name)
-        if "_for_upstream" in self.__dict__:
-            self.__dict__[name] = value
-            return
-        if "_model_config" in self.__dict__ and not name.startswith("_"):
-            self._set_of_layer(name, value)
-            return
-        if not self.__dict__.get("_post_init_done", False):
-            super().__setattr__(name, value)
-            return
-        if value is None and name in ("mixer_types", "mlp_types"):
-            raise ValueError(f"{name} cannot be None: a list with one entry a layer is needed")
-        if name == "layer_types" and value is not None:
-            value = remap_legacy_layer_types(value)
-            self._follow_layer_types(value)
-        super().__setattr__(name, value)
-        if name == "sliding_window" and not self._list_errors():
-            if isinstance(self.windows, int) and not any(self.sliding_layers()):
-                self.__dict__["layer_types"] = None  # they were said of a model without windows
-            self._simplify_layer_types()
-
-    def _set_of_layer(self, name: str, value: Any):
-        """What is set on the config of a layer is set on the model's."""
-        model_config, layer_idx = self._model_config, self.__dict__.get("_layer_idx")
-        known = ["mixer_types", "mlp_types", *self.per_layer_sizes]
-        if layer_idx is None or name not in known:
-            raise AttributeError(
-                f"{name} cannot be set to {value!r} on the config of a layer, which is computed from the model's: set it "
-                f"there, for all layers, or by layer index one of {known}"
-            )
-        model_config.per_layer_config = {layer_idx: {name: value}}
-        self.__dict__.update(model_config.per_layer_config[layer_idx].__dict__)
-
     def save_pretrained(self, *args, **kwargs):
         config = copy.deepcopy(self)  # `assistant_early_exit` and others change the number of layers for a while
         config._fit_lists()
-        config.check_layer_types()
-        config.simplify_sizes()
+        config.check()
         PreTrainedConfig.save_pretrained(config, *args, **kwargs)
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-        if config_dict.get("model_type") in cls.compatible_model_types:
+        if config_dict.get("model_type") in (*cls.compatible_model_types, *cls.published_model_types):
             config_dict = cls.without_unread_fields(config_dict)
             del config_dict["model_type"]
         return config_dict, kwargs
@@ -336,29 +403,23 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
         config_dict = cls.without_unread_fields(config_dict)
-        layer_types = {cls.attribute_map.get(name, name): value for name, value in kwargs.items()}.get("layer_types")
+        for name, read in cls.published_readers.items():
+            if config_dict.get(name) is not None:
+                config_dict = read(cls, config_dict)
+        config_dict = {name: value for name, value in config_dict.items() if name not in cls.published_readers}
+        # Upstream sets keywords one by one on a finished config: what they make together is checked, and last comes what
+        # the others decide of
+        last = [name for name in kwargs if cls.attribute_map.get(name, name) == "layer_types"]
+        layer_types = [kwargs.pop(name) for name in last]
         if "num_hidden_layers" in kwargs:
             config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)
-        config = super().from_dict(config_dict, **kwargs)
-        # Keyword overrides are set one by one on a finished config: what they make together is checked here
-        overridden = config[0] if isinstance(config, tuple) else config
-        overridden.simplify_sizes()
-        overridden.validate()
-        if layer_types is not None:
-            overridden.check_layer_types(layer_types)
-        return config
-
-    def check_layer_types(self, layer_types: list[str] | None = None):
-        """Refuse `layer_types` that say something else than the lists they follow from."""
-        if self._list_errors():
-            return  # for `validate_architecture` to report
-        layer_types = self.layer_types if layer_types is None else layer_types
-        layers = zip(self.mixer_types, remap_legacy_layer_types(layer_types or []), self._derived_layer_types())
-        wrong = {idx: asked for idx, (mixer, asked, kind) in enumerate(layers) if has_state(mixer) and asked != kind}
-        if wrong:
-            raise ValueError(
-                f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
-            )
+        made = super().from_dict(config_dict, **kwargs)
+        config = made[0] if isinstance(made, tuple) else made
+        for value in layer_types:
+            config.layer_types = value
+        config.check()
+        config.validate()  # upstream's part, which completes RoPE's
+        return made
 
     @classmethod
     def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
@@ -387,85 +448,81 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def layer_lists(self) -> dict[str, list]:
         """The fields that are lists with one entry a layer."""
         names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
-        return {name: list(self.__dict__[name]) for name in names if isinstance(self.__dict__.get(name), list)}
+        fields = {**self.__dict__, "layer_types": self._derived_layer_types()}
+        return {name: list(fields[name]) for name in names if isinstance(fields.get(name), list)}
+
+    def _set_layer_lists(self, lists: dict[str, list], num_hidden_layers: int):
+        layer_types = lists.pop("layer_types")
+        self.__dict__.update(lists, _layer_types=layer_types, num_hidden_layers=num_hidden_layers)
+        self.normalise()
 
     def keep_layers(self, layers: Sequence[int]):
         """Let the lists describe these of the layers, in this order."""
         lists = {name: [entries[idx] for idx in layers] for name, entries in self.layer_lists().items()}
-        self.__dict__.update(lists, num_hidden_layers=len(layers))
-        self.simplify_sizes()
+        self._set_layer_lists(lists, len(layers))
 
     def _fit_lists(self):
         """Fit all lists where it is `num_hidden_layers` that was changed: they are as long as one another."""
-        lists = self.layer_lists()
-        if len({len(entries) for entries in lists.values()}) == 1:
-            self.__dict__.update(
-                {name: self.fitted(name, entries, self.num_hidden_layers) for name, entries in lists.items()}
-            )
+        depth, lists = self.num_hidden_layers, self.layer_lists()
+        if {len(entries) for entries in lists.values()} != {depth} and len(set(map(len, lists.values()))) == 1:
+            self._set_layer_lists({name: self.fitted(name, entries, depth) for name, entries in lists.items()}, depth)
 
-    def simplify_sizes(self):
-        """Say what the layers are in upstream's words, put `None` where a layer has no such sub-block, and the scalar
-        where all other entries are equal."""
+    def normalise(self):
+        """Bring all fields into the form that is stored: `None` where a layer has no such sub-block, the scalar where all
+        other entries are equal, `layer_types` beside a scalar window only."""
         if self._list_errors():
-            return  # for `validate_architecture` to report
-        self._simplify_layer_types()
-        if self.fused_blocks == "none" or self.fused_blocks == ["none"] * self.num_hidden_layers:
-            self.fused_blocks = None
+            return  # for `check` to report
+        fields = self.__dict__
+        for name in ("mixer_types", "mlp_types", "fused_blocks"):
+            if isinstance(fields[name], list):
+                fields[name] = list(fields[name])  # not the one of who made the config
+        if fields["fused_blocks"] in ("none", ["none"] * self.num_hidden_layers):
+            fields["fused_blocks"] = None
+        layer_types = self._derived_layer_types()  # ahead of windows that become one
         for name in self.per_layer_sizes:
-            if isinstance(sizes := getattr(self, name), list):
-                layers = list(zip(sizes, self.layers_with(name)))
-                distinct = {size for size, has in layers if has}
-                if name == "sliding_window" and len(distinct) > 1:
-                    distinct.discard(None)  # `layer_types` says where there is none
-                sizes = [size if has else None for size, has in layers]
-                default = type(self).__dataclass_fields__[name].default  # of a size that no layer has
-                setattr(self, name, sizes if len(distinct) > 1 else next(iter(distinct), default))
+            if isinstance(fields[name], list):
+                fields[name] = self._normal_size(name, fields[name])
+        if isinstance(self.windows, int) and "sliding_attention" not in layer_types:
+            fields["sliding_window"] = None  # upstream's configs keep a window beside layers that have none
+        fields["_layer_types"] = layer_types if isinstance(self.windows, int) else None
+
+    def _normal_size(self, name: str, sizes: list[int | None]) -> int | list[int | None] | None:
+        having = self.layers_with(name)
+        distinct = {size for size, has in zip(sizes, having) if has}
+        if name == "sliding_window" and len(distinct) > 1:
+            distinct.discard(None)  # `layer_types` says where there is none
+        if len(distinct) > 1:
+            return [size if has else None for size, has in zip(sizes, having)]
+        return next(iter(distinct), type(self).__dataclass_fields__[name].default)  # of a size that no layer has
 
     @property
     def windows(self) -> int | list[int | None] | None:
         """`sliding_window`, in a family whose layers may have one."""
         return self.__dict__["sliding_window"] if "sliding_window" in type(self).per_layer_sizes else None
 
-    def _simplify_layer_types(self):
-        """Say what the layers are in upstream's words, whose configs keep a window beside layers that have none."""
-        if isinstance(self.windows, int) and self.layer_types is not None and not any(self.sliding_layers()):
-            self.__dict__["sliding_window"] = None
-        self.__dict__["layer_types"] = self._derived_layer_types()
-
-    def _follow_layer_types(self, layer_types: list[str]):
-        """Let the layers that have a mixer have the one that `layer_types` says."""
-        if errors := self._layer_type_errors(layer_types, mixer_types=()):
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        if len(layer_types) == len(self.mixer_types):
-            layers = zip(self.mixer_types, layer_types)
-            mixers = [MIXERS_BY_LAYER_TYPE[kind] if has_state(mixer) else mixer for mixer, kind in layers]
-            self.__dict__["mixer_types"] = mixers
+    @property
+    def windows_as_set(self) -> tuple:
+        """What a model compares with to know whether a window was set."""
+        return self.windows, self._layer_types
 
     def _derived_layer_types(self) -> list[str]:
         """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
         with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
-        windows = self.windows
+        mixer_types, windows, given = self.mixer_types, self.windows, self._layer_types
         if isinstance(windows, list):
             slides = [window is not None for window in windows]
-        elif windows is not None and self.layer_types is not None:
-            slides = self.sliding_layers()
+        elif windows is not None and given is not None:
+            slides = [layer_type == "sliding_attention" for layer_type in given]
         else:
-            slides = [windows is not None] * self.num_hidden_layers
+            slides = [windows is not None] * len(mixer_types)
         kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
-        layer_types = [
-            kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(self.mixer_types, slides)
-        ]
+        layer_types = [kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(mixer_types, slides)]
         default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
         return [layer_type or default for layer_type in layer_types]
 
     def saved_layer_types(self) -> list[str]:
-        """`layer_types` as files have it, whatever the release calls a layer without a mixer."""
-        return self.layer_types
-
-    def sliding_layers(self) -> list[bool]:
-        """For each layer, whether it attends and is of the type that a scalar `sliding_window` holds for."""
-        layers = zip(self.mixer_types, self.layer_types)
-        return [mixer == "attention" and kind == "sliding_attention" for mixer, kind in layers]
+        """`layer_types` as files have it, whatever word the release has for a layer without a mixer."""
+        return self._derived_layer_types()
 
     def layers_with(self, name: str) -> list[bool]:
         """For each layer, whether it has the sub-block that the size `name` belongs to."""
@@ -478,15 +535,16 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         if isinstance(sizes, list):
             return list(sizes)
         if name == "sliding_window":
-            having = self.sliding_layers()
+            layers = zip(self.mixer_types, self._derived_layer_types())
+            having = [mixer == "attention" and kind == "sliding_attention" for mixer, kind in layers]
         else:
             having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
         return [sizes if has else None for has in having]
 
     def with_fields(self, **fields) -> PreTrainedConfig:
-        """This config as functions of upstream read it that know one size for all layers."""
+        """This config for readers that know one size. It is not validated, as what it is made of was."""
         config = object.__new__(type(self))
-        config.__dict__.update(self.__dict__, _model_config=self, _for_upstream=True, **fields)
+        config.__dict__.update(self.__dict__, _model_config=self, **fields)
         return config
 
     def with_one_number_of_heads(self) -> PreTrainedConfig:
@@ -497,9 +555,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         return self.with_fields(num_attention_heads=max(filter(None, heads), default=1))
 
     def validate_rope(self):
-        """Part of `@strict`-powered validation. Upstream computes with what it judges."""
-        if "_model_config" not in self.__dict__ and (errors := self._rope_errors()):
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        """Part of `@strict`-powered validation, which upstream's reads one number of heads for."""
         PreTrainedConfig.validate_rope(self.with_one_number_of_heads())
 
     def layers_made_of(self, kind: str) -> list[int]:
@@ -538,20 +594,23 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """Apply `{layer: {attribute: value, "skip": [...]}}` to the lists; layers and attributes left out stay as they are."""
         if overrides is None:
             return
-        names = ("mixer_types", "mlp_types", *self.per_layer_sizes)
-        before = {name: getattr(self, name) for name in (*names, "layer_types")}
-        lists = {name: self._as_list(name) for name in names}
+        self.refuse(self._list_errors())
+        lists = {name: self._as_list(name) for name in ("mixer_types", "mlp_types", *self.per_layer_sizes)}
         overrides = self._with_own_names(overrides)
         if errors := self._override_errors(overrides, lists):
-            raise ValueError("per_layer_config:\n" + "\n".join(errors))
+            raise HeterogeneousConfigError("\n".join(["per_layer_config:", *errors]))
         for layer, attributes in overrides.items():
             changes = {name: value for name, value in attributes.items() if name != "skip"}
             for sub_block in attributes.get("skip", ()):
                 changes |= self.entries_without(sub_block, int(layer))
             for name, value in changes.items():
                 lists[name][int(layer)] = value
+        before = dict(self.__dict__)
         try:
-            self._set_lists(lists)
+            for name, values in lists.items():
+                setattr(self, name, values)
+            if self._is_finished:
+                self.check()
         except Exception:
             self.__dict__.update(before)  # an override that is refused changes nothing
             raise
@@ -571,13 +630,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """The lists in which the entry of a layer becomes "none" when `skip` names the sub-block."""
         lists = self.skippable[sub_block].items()
         return {types: "none" for types, skipped in lists if getattr(self, types)[layer_idx] in skipped}
-
-    def _set_lists(self, lists: dict[str, list]):
-        for name, values in lists.items():
-            setattr(self, name, values)
-        self.simplify_sizes()
-        if getattr(self, "_post_init_done", False):
-            self.validate()
 
     def _as_list(self, name: str) -> list:
         value = self.layer_sizes(name) if name == "sliding_window" else getattr(self, name)
@@ -627,60 +679,79 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         one."""
         return [None if has_state(mixer) else "reuse" for mixer in self.mixer_types]
 
+    def check(self):
+        """Bring all fields into the form that is stored, and refuse what is wrong with them."""
+        errors = self._list_errors() or self._layer_type_errors()
+        if not errors:
+            self.normalise()
+            found = (
+                *(self._type_errors, self._number_errors, lambda: name_errors(self.__dict__), self._rope_errors),
+                *(self._size_errors, self._fusion_errors, self._relation_errors),
+            )
+            errors = [error for check in found for error in check()]
+        self.refuse(errors)
+
     def check_layers(self):
-        """Check once more, ahead of building a model: the lists may have been edited since the config was made, and how
-        the model is to be spread over devices is known now."""
+        """Check ahead of building a model: fields may have been set since the config was made, and how the model is to be
+        spread over devices is known now."""
         self._fit_lists()
-        self.check_layer_types()
-        self.simplify_sizes()
-        self.validate_architecture()
+        self.check()
         if errors := self._sharding_errors():
-            raise ValueError(f"{self.model_type} cannot be spread so:\n" + "\n".join(errors))
+            raise HeterogeneousConfigError("\n".join([f"{self.model_type} cannot be spread so:", *errors]))
 
     def validate_architecture(self):
-        """Part of `@strict`-powered validation. Names every layer that is wrong."""
-        if "_model_config" in self.__dict__:
-            return  # one layer of a config that was validated
-        found = (
-            *(self._type_errors, self._number_errors, lambda: name_errors(self.__dict__), self._rope_errors),
-            *(self._size_errors, self._fusion_errors, self._relation_errors),
-        )
-        if errors := self._list_errors() or [error for check in found for error in check()]:
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        """Part of `@strict`-powered validation."""
+        if "_model_config" not in self.__dict__:  # what a reader sees was checked
+            self.check()
 
     def _list_errors(self) -> list[str]:
+        fields = self.__dict__
         names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
-        lists = {name: getattr(self, name) for name in names}
+        lists = {name: self._layer_types if name == "layer_types" else fields.get(name) for name in names}
         return [
             f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
             for name, entries in lists.items()
             if isinstance(entries, list) and len(entries) != self.num_hidden_layers
         ]
 
-    def _layer_type_errors(self, layer_types: list[str] | None, mixer_types: Sequence[str]) -> list[str]:
+    def _unknown_layer_types(self, layer_types: list[str] | None) -> list[str]:
+        """Names that there are not."""
+        if layer_types is None:
+            return []
+        if not is_list_of_names(layer_types):
+            return [
+                f"layer_types is {str(layer_types)[:100]}: a list with the name of a type for each layer is needed"
+            ]
         known = [kind for kind, mixer in MIXERS_BY_LAYER_TYPE.items() if mixer in self.supported_mixer_types]
         if "sliding_window" not in self.per_layer_sizes:
             known.remove("sliding_attention")
-        errors = [
+        return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
-            for layer_idx, kind in enumerate(layer_types or ())
+            for layer_idx, kind in enumerate(layer_types)
             if kind not in known
         ]
-        layers = enumerate(zip(layer_types or (), mixer_types))
-        return errors + [
-            f"layer_types[{layer_idx}] is {kind!r}, but mixer_types[{layer_idx}] is {mixer!r}: leave layer_types out"
-            for layer_idx, (kind, mixer) in layers
-            if has_state(mixer) and MIXERS_BY_LAYER_TYPE.get(kind, mixer) != mixer
-        ]
 
-    def _window_errors(self) -> list[str]:
-        windows = self.windows
-        if not isinstance(windows, list) or self.layer_types is None:
-            return []
-        layers = enumerate(zip(self.mixer_types, self.layer_types, windows))
-        return [
+    def _layer_type_errors(self) -> list[str]:
+        """Where `layer_types`, as they were set, say something else than follows from what they leave to the lists."""
+        layers = enumerate(zip(self.mixer_types, self._layer_types or (), self._derived_layer_types()))
+        mixers = [mixer for mixer in self.supported_mixer_types if has_state(mixer)]  # others are told of as such
+        wrong = {idx: asked for idx, (mixer, asked, kind) in layers if mixer in mixers and asked != kind}
+        said = f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
+        return [said] if wrong else []
+
+    def _contradicted_layer_types(self) -> list[str]:
+        """Where `layer_types`, as given, and the lists say something different of a layer."""
+        layer_types = self._layer_types or []
+        mixer_types = self.mixer_types or [MIXERS_BY_LAYER_TYPE[kind] for kind in layer_types]
+        errors = [
+            f"layer_types[{layer_idx}] is {kind!r}, but mixer_types[{layer_idx}] is {mixer!r}: leave layer_types out"
+            for layer_idx, (kind, mixer) in enumerate(zip(layer_types, mixer_types))
+            if has_state(mixer) and MIXERS_BY_LAYER_TYPE[kind] != mixer
+        ]
+        layers = zip(mixer_types, layer_types, self.windows) if isinstance(self.windows, list) else ()
+        return errors + [
             f"layer_types[{layer_idx}] is {kind!r}, but sliding_window[{layer_idx}] is {window}: leave layer_types out"
-            for layer_idx, (mixer, kind, window) in layers
+            for layer_idx, (mixer, kind, window) in enumerate(layers)
             if mixer == "attention" and (kind == "sliding_attention") != (window is not None)
         ]
 
@@ -712,6 +783,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         rope = self.__dict__.get("rope_parameters")
         if not rope or self.__dict__.get("position_embedding_type", "rope") != "rope":
             return []
+        if errors := rope_type_errors("rope_parameters", rope):
+            return errors
         nested = sorted(name for name in rope if name in MIXERS_BY_LAYER_TYPE)
         if nested:
             return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]
@@ -823,11 +896,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
-        d.pop("_model_config", None)
-        d.pop("_layer_idx", None)
-        if not isinstance(self.windows, int):
-            d.pop("layer_types", None)
-        elif "layer_types" in d:
+        for name in ("_model_config", "_layer_idx", "_layer_types"):
+            d.pop(name, None)
+        if isinstance(self.windows, int) and self._is_finished:
             d["layer_types"] = self.saved_layer_types()
         if self.fused_blocks is None:
             d.pop("fused_blocks", None)
@@ -839,12 +910,12 @@ class FusedBlocksConfig(HeterogeneousPreTrainedConfig):
     # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
     fusable = {}
 
-    def simplify_sizes(self):
+    def normalise(self):
         if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable and not self._list_errors():
             fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
             if any(fits):
                 self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
-        super().simplify_sizes()
+        super().normalise()
 
     def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
         """Whether a layer has the sub-blocks that a fused one takes the place of."""
@@ -884,4 +955,4 @@ class FusedBlocksConfig(HeterogeneousPreTrainedConfig):
         return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
 
 
-__all__ = ["HeterogeneousPreTrainedConfig"]
+__all__ = ["HeterogeneousConfigError", "HeterogeneousPreTrainedConfig"]

@@ -12,14 +12,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.configuration_utils import PreTrainedConfig
 from transformers.integrations import use_kernel_forward_from_hub
 from transformers.integrations.mxfp4 import Mxfp4GptOssExperts, Mxfp4GptOssMLP
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
@@ -41,134 +39,10 @@ from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
 from transformers.quantizers.quantizers_utils import should_convert_module
 from transformers.utils import TransformersKwargs, logging
 
-from .modular_block_configs import (
-    drop_remote_code_keys,
-    impossible_choices,
-    impossible_sizes,
-    inexpressible_fields,
-)
 from .modular_fused_blocks import FusedBlocksPreTrainedModel
 from .modular_heterogeneous import FusedBlocksConfig
 from .modular_moe import layered_load_balancing_loss
 from .modular_pretrained_model import HeterogeneousGenerationMixin
-
-
-# Members of an entry of `block_configs` in gpt-oss-puzzle: sizes under the config's own names
-PUZZLE_SIZES = (
-    "num_local_experts",
-    "num_experts_per_tok",
-    "intermediate_size",
-    "num_key_value_heads",
-    "sliding_window",
-)
-# `ffn.moe` of Puzzletron's entries -> the size that it is
-PUZZLETRON_SIZES = {
-    "num_local_experts": "num_local_experts",
-    "num_experts_per_tok": "num_experts_per_tok",
-    "expert_intermediate_dim": "intermediate_size",
-}
-# What Puzzletron says beside `ffn.moe`, if anything
-EXPERT_ACTIVATION = {"gated": (None, True), "hidden_act": (None, "silu")}
-# ModelOpt writes its default of 8192 also for models without a shared expert, as gpt-oss is one
-NO_SHARED_EXPERT = (None, 0, 8192)
-
-
-def read_puzzle_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """One entry in gpt-oss-puzzle's dialect as (attributes of the layer, errors)."""
-    errors = [*inexpressible_fields(block, PUZZLE_SIZES), *impossible_sizes(block, PUZZLE_SIZES)]
-    return {name: block[name] for name in PUZZLE_SIZES if name in block}, [f": {error}" for error in errors]
-
-
-def read_puzzletron_attention(attention: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """One layer's `attention` in Puzzletron's dialect as (attributes of the layer, errors)."""
-    if errors := impossible_choices(attention):
-        return {}, errors
-    if attention.get("no_op"):
-        return {"mixer_types": "none"}, []
-    sizes = ("num_key_value_heads", "window_length")
-    errors = [*inexpressible_fields(attention, ("no_op", *sizes)), *impossible_sizes(attention, sizes)]
-    layer = {"mixer_types": "attention", "num_key_value_heads": attention.get("num_key_value_heads")}
-    if attention.get("window_length") is not None:  # else `layer_types` says where the one window holds
-        layer["sliding_window"] = attention["window_length"]
-    return layer, errors
-
-
-def read_puzzletron_ffn(ffn: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """One layer's `ffn` in Puzzletron's dialect as (attributes of the layer, errors)."""
-    if errors := impossible_choices(ffn):
-        return {}, errors
-    if ffn.get("no_op"):
-        return {"mlp_types": "none"}, []
-    errors = inexpressible_fields(ffn, ("no_op", "moe", *EXPERT_ACTIVATION))
-    errors += [
-        f"{name} = {ffn[name]!r} cannot be expressed, only {list(allowed)}"
-        for name, allowed in EXPERT_ACTIVATION.items()
-        if ffn.get(name) not in allowed
-    ]
-    moe = ffn.get("moe")
-    if not isinstance(moe, dict):
-        return {}, [*errors, f"moe = {moe!r}: an object is needed, or no_op set to true"]
-    errors += [
-        f"moe: {error}" for error in inexpressible_fields(moe, (*PUZZLETRON_SIZES, "shared_expert_intermediate_dim"))
-    ]
-    errors += [f"moe: {error}" for error in impossible_sizes(moe, tuple(PUZZLETRON_SIZES))]
-    shared = moe.get("shared_expert_intermediate_dim")
-    if shared not in NO_SHARED_EXPERT:
-        errors.append(f"moe: shared_expert_intermediate_dim = {shared!r}, but this family has no shared expert")
-    sizes = {ours: moe[theirs] for theirs, ours in PUZZLETRON_SIZES.items() if moe.get(theirs) is not None}
-    return {"mlp_types": "moe", **sizes}, errors
-
-
-def read_puzzletron_block(block: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """One entry in Puzzletron's dialect as (attributes of the layer, errors)."""
-    missing = [name for name in ("attention", "ffn") if not isinstance(block.get(name), dict)]
-    if missing:
-        return {}, [f".{name} = {block.get(name)!r}: an object is needed" for name in missing]
-    mixer, mixer_errors = read_puzzletron_attention(block["attention"])
-    mlp, mlp_errors = read_puzzletron_ffn(block["ffn"])
-    errors = [f": {error}" for error in inexpressible_fields(block, ("attention", "ffn"))]
-    errors += [f".attention: {error}" for error in mixer_errors] + [f".ffn: {error}" for error in mlp_errors]
-    return mixer | mlp, errors
-
-
-def read_expert_blocks(block_configs: list[dict[str, Any]], config: PreTrainedConfig) -> dict[str, list]:
-    """
-    The layers that `block_configs` describes, as attributes of a config. Read are the dialects of gpt-oss-puzzle
-    (`num_local_experts` beside `sliding_window`) and of Puzzletron (`attention` beside `ffn`).
-
-    Raises:
-        ValueError: names every block and field that the family cannot express.
-    """
-    if not isinstance(block_configs, list):
-        raise ValueError(f"block_configs is a list with one entry a layer, not {block_configs!r}")
-    blocks = []
-    for block in block_configs:
-        if not isinstance(block, dict):
-            blocks.append(({}, [f" = {block!r}: an object is needed"]))
-        elif "attention" in block or "ffn" in block:
-            blocks.append(read_puzzletron_block(block))
-        else:
-            blocks.append(read_puzzle_block(block))
-    errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
-    if len(blocks) != config.num_hidden_layers:
-        errors.append(f"block_configs has {len(blocks)} entries, num_hidden_layers is {config.num_hidden_layers}")
-
-    experts = {name: getattr(config, name) for name in PUZZLETRON_SIZES.values()}  # where `moe` leaves one out
-    layers = [experts | layer if layer.get("mlp_types") == "moe" else layer for layer, _ in blocks]
-    attributes = {
-        name: [layer.get(name) for layer in layers]
-        for name in ("mixer_types", "mlp_types", *PUZZLE_SIZES)
-        if any(name in layer for layer in layers)
-    }
-    errors += [
-        f"block_configs[{layer_idx}]: {name} is missing, other blocks have it"
-        for layer_idx, layer in enumerate(layers)
-        for name in attributes
-        if name not in layer and "mixer_types" not in attributes and not blocks[layer_idx][1]
-    ]
-    if errors:
-        raise ValueError("\n".join(errors))
-    return attributes
 
 
 @strict
@@ -199,12 +73,10 @@ class HeterogeneousGptOssConfig(GptOssConfig, FusedBlocksConfig):
             them; not where experts stay packed as MXFP4, which have a kernel of their own), `"add_norm"` (that norm and
             the residual connection before it) or `"none"`. One name means every layer that has these sub-blocks. Weights
             are loaded from and saved to ordinary checkpoints.
-        block_configs (`list[dict]`, *optional*):
-            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGptOssConfig
@@ -233,42 +105,27 @@ class HeterogeneousGptOssConfig(GptOssConfig, FusedBlocksConfig):
         "norm_mlp": (("attention", "none"), ("moe",)),
         "add_norm": (("attention",), ("moe",)),
     }
-    compatible_model_types = ("gpt_oss", "gpt_oss_puzzle")
+    compatible_model_types = ("gpt_oss",)
     base_model_fsdp_plan = {
         "embed_tokens": "free_full_weight",
         "layers.*": "free_full_weight",
         "norm": "free_full_weight",  # diff with gpt-oss: not in one group with `lm_head`, which has another dtype
     }
 
+    layer_types = AttributeError()  # computed
     num_local_experts: int | list[int | None] = 128
     intermediate_size: int | list[int | None] = 2880
     num_key_value_heads: int | list[int | None] | None = 8
     sliding_window: int | list[int | None] | None = 128
     num_experts_per_tok: int | list[int | None] = 4
 
-    def __post_init__(self, block_configs: list[dict[str, Any]] | None = None, **kwargs):
-        if errors := self._depth_errors():
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        if block_configs is not None:
-            for name, value in read_expert_blocks(block_configs, self).items():
-                setattr(self, name, value)
-            kwargs = drop_remote_code_keys(kwargs)
+    def __post_init__(self, layer_types: list[str] | None = None, **kwargs):
+        self.refuse(self._depth_errors())
+        self.layer_types = layer_types
         windows = self.sliding_window
         if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
             self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]
         super().__post_init__(**kwargs)
-
-
-class GptOssPuzzleConfig(HeterogeneousGptOssConfig):
-    """Reads the config of a published `gpt_oss_puzzle` checkpoint; what it returns is a [`HeterogeneousGptOssConfig`]."""
-
-    model_type = "gpt_oss_puzzle"
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a gpt_oss_puzzle config describes its layers there")
-        return HeterogeneousGptOssConfig.from_dict(config_dict, **kwargs)
 
 
 class HeterogeneousGptOssRMSNorm(GptOssRMSNorm):
@@ -561,7 +418,6 @@ class HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4HfQuantizer):
 
 
 __all__ = [
-    "GptOssPuzzleConfig",
     "HeterogeneousGptOssConfig",
     "HeterogeneousGptOssForCausalLM",
     "HeterogeneousGptOssForSequenceClassification",

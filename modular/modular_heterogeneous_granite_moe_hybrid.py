@@ -76,8 +76,8 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksCon
             The name of `layer_types` in published checkpoints, with entries `"mamba"` and `"attention"`.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGraniteMoeHybridConfig
@@ -119,19 +119,20 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksCon
     }
     compatible_model_types = ("granitemoehybrid",)
 
+    layer_types = AttributeError()  # computed
     intermediate_size: int | list[int | None] | None = 11008
     num_key_value_heads: int | list[int | None] | None = None
     num_local_experts: int | list[int | None] | None = 8
     num_experts_per_tok: int | list[int | None] | None = 2
     shared_intermediate_size: int | list[int | None] | None = 1024
 
-    def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
-        if errors := self._number_errors():  # the parent computes with them
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        if layers_block_type is not None:
-            if self.layer_types not in (None, layers_block_type):
-                raise ValueError(f"layers_block_type = {layers_block_type} is not layer_types = {self.layer_types}")
-            self.layer_types = layers_block_type
+    def __post_init__(
+        self, layer_types: list[str] | None = None, layers_block_type: list[str] | None = None, **kwargs
+    ):
+        self.refuse(self._number_errors() or self._depth_errors())  # the parent computes with them
+        if layer_types is not None and layers_block_type not in (None, layer_types):
+            self.refuse([f"layers_block_type = {layers_block_type} is not layer_types = {layer_types}"])
+        self.layer_types = layer_types if layer_types is not None else layers_block_type
         if self.layer_types is None and self.mixer_types is not None:
             attends = [mixer == "attention" for mixer in self.mixer_types]
             self.layer_types = ["full_attention" if attending else "linear_attention" for attending in attends]
@@ -139,15 +140,18 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksCon
             self.mlp_types = ["moe" if num else "dense" for num in self._as_list("num_local_experts")]
         super().__post_init__(**kwargs)
 
+    def _relation_errors(self) -> list[str]:
+        errors = FusedBlocksConfig._relation_errors(self)
+        head_dim, rest = divmod(self.mamba_expand * self.hidden_size, self.mamba_n_heads or 1)  # none is said already
+        if rest:
+            errors.append("mamba_n_heads must divide mamba_expand * hidden_size")
+        elif self.mamba_d_head != head_dim:
+            what = "mamba_expand * hidden_size / mamba_n_heads"
+            errors.append(f"mamba_d_head is {self.mamba_d_head!r}, and {what} is {head_dim}")
+        return errors
+
     def validate_architecture(self):
-        FusedBlocksConfig.validate_architecture(self)
-        head_dim, rest = divmod(self.mamba_expand * self.hidden_size, self.mamba_n_heads)
-        if "mamba" in self.mixer_types and not rest and self.mamba_d_head not in ("auto", head_dim):
-            raise ValueError(
-                f"{self.model_type}:\nmamba_d_head is {self.mamba_d_head!r}, and mamba_expand * hidden_size / "
-                f"mamba_n_heads is {head_dim}"
-            )
-        super().validate_architecture()
+        raise AttributeError("See `_relation_errors`, and for the layers FusedBlocksConfig")
 
 
 class HeterogeneousGraniteMoeHybridRMSNorm(GraniteMoeHybridRMSNorm):

@@ -15,8 +15,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-from typing import Any
-
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
@@ -41,7 +39,6 @@ from transformers.models.llama.modeling_llama import (
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
-from .modular_block_configs import drop_remote_code_keys, read_block_configs
 from .modular_fused_blocks import FusedBlocksPreTrainedModel
 from .modular_heterogeneous import FusedBlocksConfig
 from .modular_pretrained_model import HeterogeneousGenerationMixin
@@ -72,14 +69,12 @@ class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
             What is computed in one module, which a kernel may replace: `"norm_mlp"` (the MLP and the norm before it),
             `"add_norm"` (that norm and the residual connection before it) or `"none"`. One name means every layer that
             has these sub-blocks. Weights are loaded from and saved to ordinary checkpoints.
-        block_configs (`list[dict]`, *optional*):
-            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
         num_key_value_heads_per_layer (`list[int]`, *optional*):
             Deci's name of a list of key and value heads; read into `num_key_value_heads` and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs` or `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousLlamaConfig
@@ -100,7 +95,7 @@ class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
         "norm_mlp": (("attention", "linear", "none"), ("dense",)),
         "add_norm": (("attention", "linear"), ("dense", "linear")),
     }
-    compatible_model_types = ("llama", "nemotron-nas", "deci")
+    compatible_model_types = ("llama",)
     unread_fields = {"llama": ("layer_types", "sliding_window", "use_sliding_window")}  # of models made over to Llama
 
     intermediate_size: int | list[int | None] | None = 11008
@@ -108,53 +103,17 @@ class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
     num_key_value_heads: int | list[int | None] | None = None
     sliding_window: int | list[int | None] | None = None
 
-    def __post_init__(
-        self,
-        block_configs: list[dict[str, Any]] | None = None,
-        num_key_value_heads_per_layer: list[int] | None = None,
-        **kwargs,
-    ):
-        if num_key_value_heads_per_layer is not None:
-            # Fine-tunes of DeciLM-6b carry a false `num_key_value_heads` beside it
-            self.num_key_value_heads = num_key_value_heads_per_layer
-            kwargs = drop_remote_code_keys(kwargs)
-        if block_configs is not None:
-            for name, value in read_block_configs(block_configs, self).items():
-                setattr(self, name, value)
-            kwargs = drop_remote_code_keys(kwargs)
-        if self.head_dim is None and not isinstance(self.num_attention_heads, int):
-            raise ValueError("num_attention_heads is a list: head_dim must be given, it cannot be derived")
-        if self.head_dim is None and self.num_attention_heads > 0 and self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"num_attention_heads = {self.num_attention_heads} does not divide hidden_size = {self.hidden_size}: "
-                "head_dim must be given"
-            )
+    def __post_init__(self, **kwargs):
+        heads = self.num_attention_heads
+        if self.head_dim is None and not isinstance(heads, int):
+            self.refuse(["num_attention_heads is a list: head_dim must be given, it cannot be derived"])
+        if self.head_dim is None and heads > 0 and self.hidden_size % heads:
+            what = f"num_attention_heads = {heads} does not divide hidden_size = {self.hidden_size}"
+            self.refuse([f"{what}: head_dim must be given"])
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
         raise AttributeError("The layers are checked one by one in HeterogeneousPreTrainedConfig")
-
-
-class NemotronNasConfig(HeterogeneousLlamaConfig):
-    """Reads the config of a published `nemotron-nas` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
-
-    model_type = "nemotron-nas"
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a nemotron-nas config describes its layers there")
-        return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
-
-
-class DeciConfig(HeterogeneousLlamaConfig):
-    """Reads the config of a published `deci` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
-
-    model_type = "deci"
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
 
 
 class HeterogeneousLlamaRMSNorm(LlamaRMSNorm):
@@ -408,7 +367,6 @@ class HeterogeneousLlamaForTokenClassification(LlamaForTokenClassification):
 
 
 __all__ = [
-    "DeciConfig",
     "HeterogeneousLlamaConfig",
     "HeterogeneousLlamaForCausalLM",
     "HeterogeneousLlamaForQuestionAnswering",
@@ -416,5 +374,4 @@ __all__ = [
     "HeterogeneousLlamaForTokenClassification",
     "HeterogeneousLlamaModel",
     "HeterogeneousLlamaPreTrainedModel",
-    "NemotronNasConfig",
 ]

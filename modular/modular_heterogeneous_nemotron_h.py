@@ -46,7 +46,6 @@ from .modular_nemotron_h_layers import (
     PATTERN_BLOCK_TYPES,
     agreed_layers,
     described_layers,
-    read_block_configs,
     read_block_types,
 )
 from .modular_pretrained_model import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel, LoadOnlyRenaming
@@ -72,7 +71,7 @@ SYNONYMS = {
     "layer_norm_epsilon": (("layer_norm_epsilon", "norm_eps", "rms_norm_eps"), 1e-5),
 }
 # What else may say what the layers are made of; read into `mixer_types` and `mlp_types`
-LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern", "block_configs"}
+LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern"}
 LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
 IN_PLACE_OF_A_NUMBER = ("layers_block_type", "layer_types", "hybrid_override_pattern")  # the parent's, which wins
 GROUPS = ("n_group", "topk_group", "n_groups")
@@ -119,13 +118,11 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             `"full_attention"` for the first two. Read into `mixer_types` and `mlp_types`.
         hybrid_override_pattern (`str`, *optional*):
             The layers in one string: `M`, `*`, `E` and `-`. Read likewise and not kept.
-        block_configs (`list[dict]`, *optional*):
-            The layers as NVIDIA's Puzzle checkpoints describe them; read into the fields above and not kept.
 
     Raises:
-        StrictDataclassClassValidationError: names every layer and size that is wrong, with what is allowed.
-        ValueError: names every entry of `block_configs`, `per_layer_config`, a list or a pattern that cannot be expressed,
-            and what describes the layers differently.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, every entry of
+            `per_layer_config`, a list or a pattern that cannot be expressed, and what describes the layers
+            differently.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousNemotronHConfig
@@ -169,7 +166,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         ("topk_group", "is at most", "n_group"),
     )
     sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
-    compatible_model_types = ("nemotron_h", "nemotron_h_puzzle")
+    compatible_model_types = ("nemotron_h",)
 
     num_hidden_layers: int | None = None
     time_step_limit: list[int | float] | tuple[int | float, ...] = (0.0, float("inf"))
@@ -186,32 +183,30 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
 
     def __post_init__(
         self,
+        layer_types: list[str] | None = None,
         layers_block_type: list[str] | None = None,
         hybrid_override_pattern: str | None = None,
-        block_configs: list[dict[str, Any]] | None = None,
         mtp_hybrid_override_pattern: str | None = None,
         **kwargs,
     ):
         kwargs = self._read_older_names(kwargs)
-        if self.mixer_types is None and self.mlp_types is None or block_configs is not None:
+        if self.mixer_types is None and self.mlp_types is None:
             for name in ("auto_map", "blockwise_members"):
                 kwargs.pop(name, None)  # of the checkpoint's own remote code
-        self._read_layers(layers_block_type, hybrid_override_pattern, block_configs)
+        lists = {"layers_block_type": layers_block_type, "layer_types": layer_types}
+        self._read_layers(lists, hybrid_override_pattern)
         self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
         limits = self.time_step_limit
         if len(limits) != 2 or not all(isinstance(limit, int | float) for limit in limits):
-            raise ValueError(f"{self.model_type}:\ntime_step_limit is {limits!r}: two numbers are needed")
+            self.refuse([f"time_step_limit is {limits!r}: two numbers are needed"])
         self.time_step_limit = [float(limit) for limit in limits]
         HeterogeneousPreTrainedConfig.__post_init__(self, **kwargs)
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict, kwargs = cls._with_overridden_names(config_dict, kwargs)
-        if config_dict.get("block_configs") is not None:
-            # What neither a block nor the config says is missing: the defaults are not those of the checkpoint
-            config_dict = dict.fromkeys(cls.per_layer_sizes) | config_dict
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod
@@ -220,9 +215,10 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         synonyms = {name: names for names, _ in SYNONYMS.values() for name in names}
         overridden = {name for keyword in kwargs for name in synonyms.get(keyword, ())}
         overridden |= {OLDER_NAMES[keyword] for keyword in OLDER_NAMES.keys() & kwargs.keys()}
-        if LAYER_DESCRIPTIONS & kwargs.keys():
-            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *LAYER_DESCRIPTIONS}
-        moved = {*synonyms, *OLDER_NAMES, *LAYER_DESCRIPTIONS} & kwargs.keys()
+        described = {*LAYER_DESCRIPTIONS, *cls.published_readers}
+        if described & kwargs.keys():
+            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *described}
+        moved = {*synonyms, *OLDER_NAMES, *described} & kwargs.keys()
         config_dict = {name: value for name, value in config_dict.items() if name not in overridden}
         config_dict |= {name: kwargs[name] for name in moved}
         return config_dict, {name: value for name, value in kwargs.items() if name not in moved}
@@ -238,30 +234,14 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             if len(set(given.values())) > 1:
                 errors.append(f"{given}: these are names of one field, {field}, and contradict one another")
             setattr(self, field, next(iter(given.values()), default))
-        if errors:
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+        self.refuse(errors)
         read = {*OLDER_NAMES, *(name for names, _ in SYNONYMS.values() for name in names)}
         return {name: value for name, value in kwargs.items() if name not in read}
 
-    def _read_layers(
-        self,
-        layers_block_type: list[str] | None,
-        hybrid_override_pattern: str | None,
-        block_configs: list[dict[str, Any]] | None,
-    ):
-        """Set `mixer_types`, `mlp_types`, `num_hidden_layers` and the sizes in `block_configs`; what is given has to agree."""
-        descriptions = described_layers(
-            self.mixer_types,
-            self.mlp_types,
-            {"layers_block_type": layers_block_type, "layer_types": self.layer_types},
-            {"hybrid_override_pattern": hybrid_override_pattern},
-        )
-        if block_configs is not None:
-            others = agreed_layers(descriptions) if descriptions else []
-            block_types, sizes = read_block_configs(block_configs, others, self)
-            descriptions = {"block_configs": read_block_types("block_configs", block_types), **descriptions}
-            for name, values in sizes.items():
-                setattr(self, name, values)
+    def _read_layers(self, lists: dict[str, list[str] | None], hybrid_override_pattern: str | None):
+        """Set `mixer_types`, `mlp_types` and `num_hidden_layers`; what is given has to agree."""
+        patterns = {"hybrid_override_pattern": hybrid_override_pattern}
+        descriptions = described_layers(self.mixer_types, self.mlp_types, lists, patterns)
         if not descriptions:
             block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
             descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
@@ -272,16 +252,15 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             stated = f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"
             logger.warning(f"{stated}: these are built, as Nemotron-H does.")
         elif self.num_hidden_layers not in (None, len(layers)):
-            raise ValueError(f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}")
+            self.refuse([f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"])
         self.num_hidden_layers = len(layers)
         self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
-        self.layer_types = None  # derived from them
 
     def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
         """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
         is_list = isinstance(block_configs, list | tuple)
         if block_configs is not None and not (is_list and all(isinstance(block, dict) for block in block_configs)):
-            raise ValueError(f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}")
+            self.refuse([f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}"])
         block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
         lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
         descriptions = described_layers(None, None, lists, {"mtp_hybrid_override_pattern": pattern})
@@ -336,14 +315,14 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
 
-    def simplify_sizes(self):
+    def normalise(self):
         if self.tie_word_embeddings:
             logger.warning(
                 "tie_word_embeddings is True and taken for False: a Nemotron-H has a head of its own. A checkpoint without "
                 "lm_head.weight was saved tied, by 0.1.0 of this package: put a copy of model.embeddings.weight there."
             )
             self.tie_word_embeddings = False  # what the models do, which have no such tie in transformers either
-        super().simplify_sizes()
+        super().normalise()
 
     def validate_layer_type(self):
         raise AttributeError("The layers are checked in HeterogeneousPreTrainedConfig")
@@ -356,19 +335,6 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         if empty:
             raise AttributeError(f"a pattern has no character for layers with nothing in them, here {empty}")
         return "".join(patterns[BLOCK_TYPES[name]] for name in layers_list)
-
-
-class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):
-    """Reads the config of a published `nemotron_h_puzzle` checkpoint; what it returns is a
-    [`HeterogeneousNemotronHConfig`]."""
-
-    model_type = "nemotron_h_puzzle"
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        if not config_dict.get("block_configs"):
-            raise ValueError("block_configs is missing: a nemotron_h_puzzle config describes its layers there")
-        return HeterogeneousNemotronHConfig.from_dict(config_dict, **kwargs)
 
 
 class ExpertsConverter(WeightConverter):
@@ -557,5 +523,4 @@ __all__ = [
     "HeterogeneousNemotronHForCausalLM",
     "HeterogeneousNemotronHModel",
     "HeterogeneousNemotronHPreTrainedModel",
-    "NemotronHPuzzleConfig",
 ]

@@ -149,8 +149,8 @@ def _expand(release: str, out: Path) -> None:
     package = module_from_spec(ModuleSpec(PACKAGE, None, is_package=True))
     package.__path__ = [str(ROOT)]
     sys.modules[PACKAGE] = package
+    from transformers_heterogeneous.scripts.command.releases import expand_for_installed
     from transformers_heterogeneous.scripts.modular_converter.places import installed_version
-    from transformers_heterogeneous.scripts.releases import expand_for_installed
 
     found = installed_version("transformers")
     if found.split(".")[:2] != release.split("."):

@@ -139,5 +139,8 @@ def test_the_wheel_holds_one_package_and_the_launcher(tmp_path):
         "modeling_heterogeneous_llama.py",
         "modular/modular_heterogeneous_llama.py",
         "converters/__init__.py",
+        "converters/engine/headers.py",
+        "converters/families/heterogeneous_llama.py",
+        "converters/formats/nemotron_nas.py",
     )
     assert {f"transformers_heterogeneous/{name}" for name in expected} <= set(names)

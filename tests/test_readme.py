@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from transformers import Qwen3Config, Qwen3ForCausalLM
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()

@@ -12,6 +12,11 @@ Compute = Callable[[TensorPlan, Mapping[str, int]], Iterator[memoryview]]
 CHUNK = 2**23  # bytes of the source in memory at once
 
 
+def no_arithmetic(tensor: TensorPlan, files: Mapping[str, int]) -> Iterator[memoryview]:
+    """For plans in which nothing is computed."""
+    raise CheckpointError(f"{tensor.name!r} in {tensor.file}: to {tensor.operation} it, something has to compute")
+
+
 def render(tensor: TensorPlan, files: Mapping[str, int], compute: Compute) -> Iterator[memoryview]:
     """
     The bytes of a tensor of the output, one chunk after another.

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from . import gpt_oss, llama, nemotron_h
+from . import gpt_oss, gpt_oss_blocks, llama, llama_blocks, nemotron_h, nemotron_h_blocks
 from .expression import most_common, refuse_inexpressible, varying_sizes
-from .published_format import PublishedFormat
+from .published_format import PublishedFormat, Reader
 
 
 FOLDER = "subblocks_safetensors"
@@ -122,6 +122,7 @@ def any_model(
     parent_fields: Callable[[Any], dict[str, Any]],
     problems: Callable[[Any], Iterator[str]],
     names: Mapping[str, str | None],
+    read: Reader,
 ) -> PublishedFormat:
     """The AnyModel of a base model."""
     return PublishedFormat(
@@ -129,6 +130,7 @@ def any_model(
         looks_like=f'model_type "{base.name}" with block_configs',
         recognises=lambda config: base.recognises(config) and has_halves(config.get("block_configs")),
         family=base.family,
+        readers={"block_configs": read},
         before=("gpt_oss_puzzle", "per_layer_config", base.name),
         dropped=base.dropped,
         names=base.names,
@@ -138,7 +140,9 @@ def any_model(
 
 
 FORMATS = (
-    any_model(llama.FORMAT, llama.parent_fields, llama_problems, LLAMA_NAMES),
-    any_model(gpt_oss.FORMAT, gpt_oss.parent_fields, gpt_oss_problems, GPT_OSS_NAMES),
-    any_model(nemotron_h.FORMAT, nemotron_h.parent_fields, nemotron_h_problems, NEMOTRON_H_NAMES),
+    any_model(llama.FORMAT, llama.parent_fields, llama_problems, LLAMA_NAMES, llama_blocks.read),
+    any_model(gpt_oss.FORMAT, gpt_oss.parent_fields, gpt_oss_problems, GPT_OSS_NAMES, gpt_oss_blocks.read),
+    any_model(
+        nemotron_h.FORMAT, nemotron_h.parent_fields, nemotron_h_problems, NEMOTRON_H_NAMES, nemotron_h_blocks.read
+    ),
 )

@@ -7,7 +7,10 @@ KV heads are listed in `num_key_value_heads_per_layer`. Tensor names are Llama's
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
+
 from ..families.heterogeneous_llama import FAMILY
+from .block_fields import drop_remote_code_keys
 from .expression import any_window, other_types, refuse_inexpressible, shared_fields, varying_sizes, without
 from .published_format import PublishedFormat
 
@@ -20,6 +23,13 @@ def recognises(config: Mapping[str, Any]) -> bool:
     """By its list of KV heads, whatever model type stands beside it."""
     listed = "num_key_value_heads_per_layer" in config and config.get("model_type") in POSSIBLE_MODEL_TYPES
     return listed or config.get("model_type") == "deci"
+
+
+def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as the family has it. Fine-tunes of DeciLM-6b carry a false `num_key_value_heads` beside the list."""
+    name = "num_key_value_heads_per_layer"
+    rest = drop_remote_code_keys(config_class, without(config_dict, name))
+    return {**rest, "num_key_value_heads": config_dict[name]}
 
 
 def problems(config: Any) -> Iterator[str]:
@@ -36,11 +46,23 @@ def write_config(config: Any) -> dict[str, Any]:
     return {**fields, "num_key_value_heads_per_layer": config.layer_sizes("num_key_value_heads")}
 
 
+class DeciConfig(HeterogeneousLlamaConfig):  # type: ignore[misc]
+    """Reads the config of a published `deci` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
+
+    model_type = "deci"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
+
+
 FORMAT = PublishedFormat(
     name="deci",
     looks_like='model_type "deci", "llama" or none with num_key_value_heads_per_layer',
     recognises=recognises,
     family=FAMILY,
+    config_class=DeciConfig,
+    readers={"num_key_value_heads_per_layer": read},
     before=("anymodel", "llama", "per_layer_config"),
     dropped={"*.rotary_emb.inv_freq": "buffer of rotary embeddings, computed from the config"},
     write_config=write_config,

@@ -8,9 +8,11 @@ a quantised KV cache beside them.
 from collections.abc import Iterator
 from typing import Any
 
-from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import GptOssPuzzleConfig
+from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 
 from ..families.heterogeneous_gpt_oss import FAMILY
+from . import gpt_oss_blocks
+from .block_fields import require_blocks
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes, without
 from .published_format import PublishedFormat
 
@@ -33,12 +35,24 @@ def write_config(config: Any) -> dict[str, Any]:
     return {**fields, "block_configs": blocks, "layer_types": config.saved_layer_types()}
 
 
+class GptOssPuzzleConfig(HeterogeneousGptOssConfig):  # type: ignore[misc]
+    """Reads the config of a published `gpt_oss_puzzle` checkpoint; what it returns is a [`HeterogeneousGptOssConfig`]."""
+
+    model_type = "gpt_oss_puzzle"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        require_blocks("gpt_oss_puzzle", config_dict)
+        return HeterogeneousGptOssConfig.from_dict(config_dict, **kwargs)
+
+
 FORMAT = PublishedFormat(
     name="gpt_oss_puzzle",
     looks_like='model_type "gpt_oss_puzzle"',
     recognises=lambda config: config.get("model_type") == "gpt_oss_puzzle",
     family=FAMILY,
-    before=("gpt_oss",),
     config_class=GptOssPuzzleConfig,
+    readers={"block_configs": gpt_oss_blocks.read},
+    before=("gpt_oss",),
     write_config=write_config,
 )

@@ -8,9 +8,11 @@ with `backbone.` in the quantised ones, whose layers for predicting several toke
 from collections.abc import Iterator
 from typing import Any
 
-from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import NemotronHPuzzleConfig
+from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 
 from ..families.heterogeneous_nemotron_h import FAMILY
+from . import nemotron_h_blocks
+from .block_fields import require_blocks
 from .expression import refuse_inexpressible, shared_fields, varying_sizes, without
 from .nemotron_h import empty_layers, sub_block
 from .published_format import PublishedFormat
@@ -54,12 +56,24 @@ def write_config(config: Any) -> dict[str, Any]:
     return {**fields, "block_configs": blocks, "num_hidden_layers": None}
 
 
+class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):  # type: ignore[misc]
+    """Reads the config of a published `nemotron_h_puzzle` checkpoint; what it returns is a [`HeterogeneousNemotronHConfig`]."""
+
+    model_type = "nemotron_h_puzzle"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        require_blocks("nemotron_h_puzzle", config_dict)
+        return HeterogeneousNemotronHConfig.from_dict(config_dict, **kwargs)
+
+
 FORMAT = PublishedFormat(
     name="nemotron_h_puzzle",
     looks_like='model_type "nemotron_h_puzzle"',
     recognises=lambda config: config.get("model_type") == "nemotron_h_puzzle",
     family=FAMILY,
     config_class=NemotronHPuzzleConfig,
+    readers={"block_configs": nemotron_h_blocks.read},
     names={"backbone.": "model."},
     written_names={},
     write_config=write_config,

@@ -1,19 +1,18 @@
 """
 NVIDIA's `nemotron-nas`: Llama-Nemotron Super 49B, Ultra 253B, 51B.
 
-Layers are described by `block_configs`, in three dialects that the family's config reads. Tensor names are Llama's; a
+Layers are described by `block_configs`, in three dialects. Tensor names are Llama's; a
 sub-block that is a no-op has no tensors.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from transformers_heterogeneous.configuration_heterogeneous_llama import (
-    NemotronNasConfig,
-    ffn_mult_to_intermediate_size,
-)
+from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
 from ..families.heterogeneous_llama import FAMILY
+from . import llama_blocks
+from .block_fields import require_blocks
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes, without
 from .published_format import PublishedFormat
 
@@ -45,7 +44,7 @@ def problems(config: Any) -> Iterator[str]:
     yield from other_types(config, "mixer_types", ("attention", "linear", "none"))
     yield from varying_sizes(config, allowed=("num_key_value_heads", "intermediate_size", "sliding_window"))
     for layer_idx, size in enumerate(config.layer_sizes("intermediate_size")):
-        multiple = size is None or ffn_mult_to_intermediate_size(
+        multiple = size is None or llama_blocks.ffn_mult_to_intermediate_size(
             ffn_mult(size, config.hidden_size), config.hidden_size
         )
         if size is not None and multiple != size:
@@ -80,13 +79,25 @@ def write_config(config: Any) -> dict[str, Any]:
     return {**fields, "block_configs": blocks, "intermediate_size": None, "num_key_value_heads": None}
 
 
+class NemotronNasConfig(HeterogeneousLlamaConfig):  # type: ignore[misc]
+    """Reads the config of a published `nemotron-nas` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
+
+    model_type = "nemotron-nas"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        require_blocks("nemotron-nas", config_dict)
+        return HeterogeneousLlamaConfig.from_dict(config_dict, **kwargs)
+
+
 FORMAT = PublishedFormat(
     name="nemotron-nas",
     looks_like='model_type "nemotron-nas", or none with block_configs and the architecture DeciLMForCausalLM',
     recognises=recognises,
     family=FAMILY,
-    before=("deci",),
     config_class=NemotronNasConfig,
+    readers={"block_configs": llama_blocks.read},
+    before=("deci",),
     dropped={"*.rotary_emb.inv_freq": "buffer of rotary embeddings, computed from the config"},
     write_config=write_config,
 )

@@ -7,6 +7,10 @@ from typing import Any
 from ..families.family import Family
 
 
+# (class of the family's config, published config) -> the same as the family has it
+Reader = Callable[[Any, Mapping[str, Any]], dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class PublishedFormat:
     """
@@ -18,7 +22,10 @@ class PublishedFormat:
         recognises: The same as a function of the config's dict.
         family: The family that it is converted to.
         before: Names of formats that would recognise some of its configs too, and are asked later.
-        config_class: Reads its config.json, with `from_dict`; the family's where there is no other.
+        config_class: Under which AutoConfig meets its model type, where transformers has none of its own. What its
+            `from_dict` returns is a config of the family.
+        readers: Field that describes layers and that the family does not have -> what makes a config of the family's of
+            one with this field. Formats of one family that share such a field share the reader.
         dropped: Pattern of tensor names -> why they are left out.
         names: Beginnings of tensor names, published -> the family's. All other names are the same.
         written_names: Those with which the format is written, where it is read with others too.
@@ -33,6 +40,7 @@ class PublishedFormat:
     family: Family
     before: tuple[str, ...] = ()
     config_class: Any = None
+    readers: Mapping[str, Reader] = field(default_factory=dict)
     dropped: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     written_names: Mapping[str, str] | None = None

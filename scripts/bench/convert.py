@@ -18,8 +18,8 @@ from statistics import median
 
 from transformers_heterogeneous.converters.engine.headers import TensorEntry, make_header, num_bytes_of
 from transformers_heterogeneous.converters.engine.layout import regroup
-from transformers_heterogeneous.converters.engine.pieces import TensorPlan
 from transformers_heterogeneous.converters.engine.plan import in_files, plan_weights, read_tensors, with_names
+from transformers_heterogeneous.converters.engine.rendering import no_arithmetic
 from transformers_heterogeneous.converters.engine.sources import held
 from transformers_heterogeneous.converters.engine.staging import flush_tree
 from transformers_heterogeneous.converters.engine.transfer import Link, can_share
@@ -170,11 +170,6 @@ def reflink(source: Path, target: Path) -> None:
     convert(source, target, {}, {}, "reflink")
 
 
-def computed(tensor: TensorPlan, files: Mapping[str, int]) -> Iterator[memoryview]:
-    """What takes arithmetic and torch, which nothing here does."""
-    raise AssertionError(f"{tensor} is moved, not computed")
-
-
 def convert(
     source: Path, target: Path, names: Mapping[str, str], stacked: Mapping[str, tuple[str, ...]], link: Link
 ) -> None:
@@ -184,7 +179,9 @@ def convert(
     tensors = regroup(tensors, stacked, "stacked").tensors if stacked else tensors
     plan = plan_weights(in_files(with_names(tensors.values(), {}), lambda tensor: tensor.file), weights, (), ())
     with held(source, weights.stamps) as opened:
-        write_files(plan.files, opened, target, link, min(4, os.cpu_count() or 1), computed, lambda num_bytes: None)
+        write_files(
+            plan.files, opened, target, link, min(4, os.cpu_count() or 1), no_arithmetic, lambda num_bytes: None
+        )
     flush_tree(target)
 
 

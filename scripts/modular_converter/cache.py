@@ -39,7 +39,7 @@ class Dependency:
         return file_digest(path) == self.content or (bool(self.names) and self._uses_the_same(path))
 
     def _uses_the_same(self, path: Path) -> bool:
-        from .record import used_digest  # only now has something to be parsed
+        from .used import used_digest  # only now has something to be parsed
 
         return used_digest(path, self.names) == self.used
 

@@ -13,7 +13,7 @@ from libcst import matchers as m
 from .decorators import DEPRECATES
 from .diagnostics import ShardError
 from .imported import aliases, bound_name
-from .overrides import piece_name
+from .members import piece_name
 from .places import Home
 from .resolve import module_file
 from .source import SourceFile, imports_in, read_source

@@ -125,7 +125,7 @@ def gone(
     left = recorded.keys() - {override.name for override in overrides}
     if not left or "all" in accepted:
         return
-    from .overrides import place_of  # only now has something to be parsed
+    from .members import place_of  # only now has something to be parsed
 
     for name in sorted(left - set(accepted)):
         if place := place_of(shard, name):

@@ -14,7 +14,7 @@ from libcst.codemod.visitors import AddImportsVisitor
 
 from .diagnostics import Diagnostic, ShardError
 from .imported import aliases, bound_name, module_of
-from .overrides import piece_name
+from .members import piece_name
 from .source import SourceFile
 from .tree import bare, block, code, identifiers, small
 

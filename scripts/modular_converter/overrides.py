@@ -2,23 +2,18 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import libcst as cst
 
-from .decorators import half_of_property
 from .docstrings import statements
 from .lock import Override
+from .members import pieces_of
 from .parameters import parameter_list
 from .places import installed_version
 from .rename import Renaming
 from .shard import Parent, Shard
-from .source import read_source
-from .tree import bare, block, code, same_code, small, without_comments
+from .tree import bare, block, code, same_code, without_comments
 from .unroll import assigned_target, deletions, super_position
-
-
-Pieces = dict[str, cst.BaseStatement]
 
 
 def digest_of(text: str) -> str:
@@ -80,26 +75,6 @@ def _override(
     return Override(name, f"{module}:{original}", release, *digests, text, line, column)
 
 
-def pieces_of(node: cst.ClassDef) -> Pieces:
-    """The methods and attributes of a class by name; of properties, setters and deleters apart."""
-    found: Pieces = {}
-    for statement in block(node.body).body:
-        if name := piece_name(statement):
-            found[name] = statement
-    return found
-
-
-def piece_name(statement: cst.BaseStatement) -> str:
-    """What a statement of a class body is called: `forward`, `size.setter`, `base_model_prefix`; else nothing."""
-    match small(statement):
-        case cst.FunctionDef(name=cst.Name(value=name)) as function:
-            half = half_of_property(function)
-            return f"{name}.{half}" if half else name
-        case cst.Assign() | cst.AnnAssign():
-            return assigned_target(statement) or ""
-    return ""
-
-
 def replaced(child: cst.BaseStatement, parent: cst.BaseStatement, renaming: Renaming) -> cst.BaseStatement:
     """What of a parent's piece a child's replaces: all of it, or where it is merged into, header and lines taken. With
     `**super_kwargs` the parameters are the parent's, and the decorators where the child has none."""
@@ -123,15 +98,3 @@ def lines_taken(
     """The parent's assignments that statements after a call on `super()` replace or delete."""
     targets = {assigned_target(each) for each in after} | {name for _, name in deletions(after)}
     return [each for each in theirs if assigned_target(renaming.node(each)) in targets - {None}]
-
-
-def place_of(shard: Path, name: str) -> tuple[int, int] | None:
-    """Where a shard defines `Class.method`, or `function`; None where it does not."""
-    source = read_source(shard)
-    outer, _, inner = name.partition(".")
-    if outer not in source.definitions:
-        return None
-    node: cst.CSTNode | None = source.definitions[outer].node
-    if inner:
-        node = pieces_of(node).get(inner) if isinstance(node, cst.ClassDef) else None
-    return source.position(node) if node else None

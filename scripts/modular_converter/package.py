@@ -36,6 +36,10 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import {autos}
 {quantizer_mapping}
 {imports}
+from .converters.formats.recognition import CONFIG_CLASSES
+
+
+globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside what is known of the published form
 
 
 def register() -> None:
@@ -48,7 +52,7 @@ def register() -> None:
         vars(module).update(classes)
 
 
-__all__ = [{exported}]
+__all__ = [{exported}, *CONFIG_CLASSES]
 
 register()
 '''
@@ -88,7 +92,7 @@ def render_package(families: Iterable[Family], folder: str) -> str:
         parents_version=installed_version("transformers"),
         autos=", ".join(sorted(autos)),
         imports="\n".join(imports),
-        configs=_elements(sorted(name for each in families for name in each.configs)),
+        configs=_elements([*sorted(name for each in families for name in each.configs), "*CONFIG_CLASSES.values()"]),
         models="".join(lines),
         quantizer_mapping=_QUANTIZER_MAPPING if quantizers else "",
         quantizers="".join(f"    AUTO_QUANTIZER_MAPPING[{name}.quant_method] = {name}\n" for name in quantizers),

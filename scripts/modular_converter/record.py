@@ -1,7 +1,5 @@
 """Everything that an expansion depended on, by content."""
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +7,7 @@ from .cache import Dependency, Record, file_digest, found_packages, generator_di
 from .imported import module_of
 from .places import FILE_TYPES, installed_folder
 from .shard import Shard
-from .source import read_source
+from .used import used_digest
 
 
 def record_of(shard: Shard) -> Record:
@@ -75,16 +73,3 @@ def parent_packages(shard: Shard) -> list[str]:
 def dependency(path: Path, names: list[str]) -> Dependency:
     used = used_digest(path, names) if names else ""
     return Dependency(str(path), file_digest(path), used, tuple(names))
-
-
-def used_digest(path: Path, names: Iterable[str]) -> str:
-    """Digest of the used definitions with the comments above them, of header and imports, and of the names that there
-    are: what a definition brings along depends on these."""
-    source = read_source(path)
-    digest = hashlib.sha256(source.header.encode())
-    for statement in source.statements:
-        text = statement.text if statement.kind in ("import", "guard") else ""
-        digest.update(f"{statement.kind}:{statement.name}:{text}\n".encode())
-    for name in names:
-        digest.update(source.definitions[name].text.encode() + b"\n")
-    return digest.hexdigest()

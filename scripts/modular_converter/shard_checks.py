@@ -12,7 +12,7 @@ import libcst as cst
 from .diagnostics import Diagnostic, nearest
 from .fit import Misfit, fields_in, misfits
 from .layout import FIRST, Output
-from .overrides import pieces_of
+from .members import pieces_of
 from .prefix import prefix_votes
 from .shard import Parent, Shard
 from .source import SourceFile, Statement

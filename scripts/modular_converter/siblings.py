@@ -44,6 +44,21 @@ def is_shard(path: Path) -> bool:
     return path.is_file() and _EXPORTS.search(path.read_text(encoding="utf-8", errors="replace")) is not None
 
 
+def with_needed(shard: Path) -> list[Path]:
+    """A shard after the ones of its folder that it inherits from, those of these among them."""
+    beside = set(shard.parent.glob("modular_*.py"))
+    found: dict[Path, None] = {}
+
+    def visit(path: Path) -> None:
+        for each in _needs(path, beside):
+            if each not in found and each != shard:
+                visit(each)
+        found[path] = None
+
+    visit(shard)
+    return list(found)
+
+
 def in_order(shards: Sequence[Path]) -> tuple[list[Path], set[Path], list[Diagnostic]]:
     """Shards after the siblings that they inherit from, those that others need, and circles."""
     present = set(shards)
@@ -110,5 +125,5 @@ Place = Callable[[Path], Path]
 
 
 def siblings_of(path: Path, place: Place, fresh: Mapping[Path, str]) -> Siblings:
-    """The files that a shard may inherit from: beside its outputs, else beside itself."""
-    return Siblings(tuple(dict.fromkeys((place(path), path.parent))), fresh)
+    """The files that a shard may inherit from: beside its outputs, else beside itself, else in `generated/` beside its folder."""
+    return Siblings(tuple(dict.fromkeys((place(path), path.parent, path.parent.parent / "generated"))), fresh)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
 from transformers_heterogeneous.converters import convert
 from transformers_heterogeneous.converters.engine import transfer
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 from . import published
 from .published import CONFIG, DECI, DECI_LAYERS, LAYERS, TRAP, write_checkpoint

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import transformers_heterogeneous
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 from .checkpoints import CHECKPOINTS, logits
 from .published import CONFIG, LAYERS, read_tensors, tensors_of, write_checkpoint

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import transformers_heterogeneous  # noqa: F401  (registers the families)
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 from .checkpoints import CHECKPOINTS
 from .published import LAYERS, read_tensors, tensors_of, write_checkpoint

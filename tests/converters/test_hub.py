@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from transformers_heterogeneous.converters import CheckpointError, convert, summarise, verify
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 from . import hub_server, published
 

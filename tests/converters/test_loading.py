@@ -11,7 +11,7 @@ import transformers
 import transformers_heterogeneous
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import convert, summarise
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 from .checkpoints import CHECKPOINTS, TOKENS
 from .published import DECI, DECI_LAYERS, DIALECTS, LAYERS, TRAP, tensors_of, write_checkpoint

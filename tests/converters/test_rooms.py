@@ -7,7 +7,10 @@ from pathlib import Path
 import libcst as cst
 import pytest
 
+import transformers_heterogeneous
 from transformers_heterogeneous import converters
+
+from ..imports import Imports, imports_of, modules_of
 
 
 ROOT = Path(converters.__file__).parent
@@ -18,44 +21,8 @@ FINDERS = {"formats.recognition": "formats", "families": "families"}
 ALLOWED_IN_ENGINE = {"tqdm"}
 
 
-def module_of(path: Path) -> str:
-    """`engine.headers`; "" is the package itself."""
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
-
-
-MODULES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
-
-
-class Imports(cst.CSTVisitor):
-    """The modules that a file imports, inside functions too: ours as in `MODULES`, others by their first name."""
-
-    def __init__(self, module: str, is_package: bool) -> None:
-        self.parts = [*module.split("."), *([""] * is_package)] if module else [""]
-        self.ours: set[str] = set()
-        self.others: set[str] = set()
-
-    def visit_Import(self, node: cst.Import) -> None:
-        self.others |= {cst.Module([]).code_for_node(alias.name) for alias in node.names}
-
-    def visit_ImportFrom(self, node: cst.ImportFrom) -> None:
-        source = cst.Module([]).code_for_node(node.module) if node.module else ""
-        if not node.relative:
-            self.others.add(source)
-            return
-        origin = ".".join([*self.parts[: len(self.parts) - len(node.relative)], *([source] * bool(source))])
-        for alias in node.names:
-            name = f"{origin}.{alias.name.value}".removeprefix(".")
-            self.ours.add(name if name in MODULES else origin)
-
-
-def imports_of(module: str) -> Imports:
-    path = MODULES[module]
-    imports = Imports(module, path.name == "__init__.py")
-    cst.parse_module(path.read_text()).visit(imports)
-    return imports
-
-
-IMPORTS = {module: imports_of(module) for module in MODULES}
+MODULES = modules_of(ROOT)
+IMPORTS = imports_of(MODULES)
 
 
 def room_of(module: str) -> str:
@@ -112,6 +79,18 @@ def test_each_file_of_a_room_is_found(room):
 
 def has_constant(path: Path, word: str) -> bool:
     return any(line.startswith((f"{word} = ", f"{word}S = ")) for line in path.read_text().splitlines())
+
+
+def test_of_the_families_only_the_package_itself_knows_the_converters():
+    """It tells the configs what reads published forms; they, and what travels with a checkpoint, import none of it."""
+    generated = Path(transformers_heterogeneous.__file__).parent
+    sources = {path.stem: cst.parse_module(path.read_text()) for path in generated.glob("*.py")}
+    for stem, source in sources.items():
+        imports = Imports("", True, MODULES)
+        source.visit(imports)
+        found = any(name.startswith("formats") or "converters" in name for name in (*imports.ours, *imports.others))
+        assert found == (stem == "__init__"), stem
+    assert len(sources) > 8
 
 
 def test_modeling_files_are_imported_by_nobody():

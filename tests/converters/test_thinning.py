@@ -12,7 +12,7 @@ import transformers_heterogeneous  # noqa: F401  (registers the families)
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.converters.formats import recognition
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 from . import published
 from . import published_families as families

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 from .checkpoints import CHECKPOINTS
 from .published import write_checkpoint

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import transformers_heterogeneous
 from transformers_heterogeneous.converters import CheckpointError, convert
-from transformers_heterogeneous.scripts.releases import with_code_for
+from transformers_heterogeneous.scripts.command.releases import with_code_for
 
 from .checkpoints import CHECKPOINTS, TOKENS, logits
 from .published import LAYERS, tensors_of, write_checkpoint

@@ -1,6 +1,7 @@
 """What is changed on a built model or on a config: it holds, or it is refused on the first call. Never half of it."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -87,6 +88,17 @@ def test_layer_types_that_are_set_move_the_window(tokens):
     equal_to(model, family.build({**family.small.UNIFORM, "layer_types": turned}), tokens)
 
 
+@every_family
+def test_an_entry_that_is_set_in_computed_layer_types_is_refused(family):
+    config = family.small.CONFIG(**family.small.UNIFORM)
+    before = list(config.layer_types)
+    for change in (lambda: config.layer_types.__setitem__(0, "full_attention"), lambda: config.layer_types.pop()):
+        with pytest.raises(TypeError, match="layer_types is computed when it is read: set it as a whole"):
+            change()
+    assert config.layer_types == before == copy.deepcopy(config.layer_types) == copy.deepcopy(config).layer_types
+    assert type(copy.deepcopy(config.layer_types)) is list
+
+
 @pytest.mark.parametrize("window", [None, [5, None, None, None, 9]], ids=str)
 def test_layer_types_that_nothing_follows_are_refused(tokens, tmp_path, window):
     family = FAMILIES["llama"]
@@ -126,23 +138,17 @@ def test_sub_blocks_cannot_be_taken_from_a_built_model_by_its_config(family, tok
 
 @pytest.mark.parametrize("kind", ["uniform", "mixed"])
 @every_family
-def test_what_is_set_on_the_config_of_a_layer(family, kind):
+def test_the_config_of_a_layer_is_for_reading(family, kind):
     config = family.small.CONFIG(**family.small.KINDS[kind])
-    layer_idx = config.layers_made_of("attention")[0]
-    others = [layer.num_key_value_heads for layer in config.per_layer_config]
-    layer = config.per_layer_config[layer_idx]
-    layer.num_key_value_heads = 2 if others[layer_idx] == 1 else 1
-    assert layer.num_key_value_heads == config.per_layer_config[layer_idx].num_key_value_heads != others[layer_idx]
-    again = [layer.num_key_value_heads for layer in config.per_layer_config]
-    attending = config.layers_made_of("attention")
-    assert all(again[idx] == others[idx] for idx in attending if idx != layer_idx)
-    with pytest.raises(Exception, match=f"layers \\[{layer_idx}\\]: num_key_value_heads = 3 does not divide"):
-        layer.num_key_value_heads = 3
-    for name, value in (("hidden_size", 8), ("vocab_size", 8), ("layer_types", None)):
-        before = getattr(config, name)
-        with pytest.raises(AttributeError, match=f"{name} cannot be set to {value} on the config of a layer"):
+    before = config.to_dict()
+    layer = config.per_layer_config[1]
+    values = {"num_key_value_heads": 1, "mixer_types": ["none"], "hidden_size": 8, "layer_types": None}
+    for name, value in values.items():
+        said = re.escape(f"{name} cannot be set to {value!r} on the config of a layer")
+        with pytest.raises(AttributeError, match=said) as error:
             setattr(layer, name, value)
-        assert getattr(config, name) == before
+        assert ("{layer: {'num_key_value_heads': 1}}" in str(error.value)) == (name == "num_key_value_heads")
+    assert config.to_dict() == before
 
 
 def test_the_config_of_a_type_of_layers_is_for_reading():

@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDataclassFieldValidationError
@@ -10,7 +12,15 @@ from huggingface_hub.errors import StrictDataclassClassValidationError, StrictDa
 from transformers import AutoConfig, LlamaConfig
 from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.configuration_utils import get_head_shapes
-from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaModel
+from transformers_heterogeneous import (
+    HeterogeneousConfigError,
+    HeterogeneousGptOssConfig,
+    HeterogeneousGraniteMoeHybridConfig,
+    HeterogeneousLlamaConfig,
+    HeterogeneousLlamaModel,
+    HeterogeneousNemotronHConfig,
+    HeterogeneousPreTrainedConfig,
+)
 
 from .release import NO_CACHE
 from .small import BASE, MIXED, THINNED
@@ -236,10 +246,58 @@ BAD = {
 
 @pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=BAD.keys())
 def test_bad_configs_name_every_bad_layer(changes, expected):
-    with pytest.raises((StrictDataclassClassValidationError, ValueError)) as error:
+    with pytest.raises(HeterogeneousConfigError) as error:
         make(**changes)
     for text in expected:
         assert text in str(error.value)
+    assert str(error.value).startswith("heterogeneous_llama:\n")
+
+
+CONFIGS = (
+    HeterogeneousGptOssConfig,
+    HeterogeneousGraniteMoeHybridConfig,
+    HeterogeneousLlamaConfig,
+    HeterogeneousNemotronHConfig,
+)
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_one_class_of_configs_and_of_their_errors(config_class, tmp_path):
+    """Upstream's own tests expect its class, and everybody else a `ValueError`."""
+    config = config_class()
+    assert isinstance(config, HeterogeneousPreTrainedConfig)
+    num_layers = config.num_hidden_layers
+    config.save_pretrained(tmp_path)
+    edited = config_class()
+    edited.mixer_types = ["bogus"] * num_layers
+    calls = (
+        lambda: config_class(mixer_types=["bogus"] * num_layers, mlp_types=config.mlp_types),  # an entry
+        lambda: config_class(num_key_value_heads=[1] * (num_layers + 1)),  # a length
+        lambda: config_class(num_hidden_layers=-1),
+        lambda: config_class(num_key_value_heads_of_layers=[1]),
+        lambda: config_class(hidden_act="bogus", mlp_hidden_act="bogus"),
+        lambda: config_class(rope_parameters={"rope_type": "bogus"}),
+        lambda: config_class(block_configs=5, per_layer_config={-1: {}}),
+        lambda: config_class.from_pretrained(tmp_path, num_key_value_heads=[1] * (num_layers + 1)),
+        lambda: setattr(config, "per_layer_config", {0: {"mixer_types": "bogus"}}),
+        lambda: setattr(config, "mixer_types", None),
+        lambda: edited.save_pretrained(tmp_path),
+        edited.check_layers,
+    )
+    for number, call in enumerate(calls):
+        with pytest.raises(HeterogeneousConfigError) as error:
+            call()
+        assert isinstance(error.value, ValueError) and isinstance(error.value, StrictDataclassClassValidationError)
+        assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value), number
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_validate_refuses_what_was_set(config_class):
+    config = config_class()
+    config.validate()
+    config.mixer_types = ["bogus"] * config.num_hidden_layers
+    with pytest.raises(StrictDataclassClassValidationError, match=r"mixer_types\[1\] is 'bogus'"):
+        config.validate()
 
 
 def test_a_wrong_type_is_refused():
@@ -284,3 +342,20 @@ def test_heads_that_do_not_divide_the_hidden_size():
     with pytest.raises(ValueError, match="num_attention_heads = 5 does not divide hidden_size = 64: head_dim"):
         HeterogeneousLlamaConfig(**{**fields, "head_dim": None})
     assert HeterogeneousLlamaConfig(**{**fields, "head_dim": 16}).head_dim == 16
+
+
+def test_the_example_of_the_documentation(capsys):
+    text = (Path(__file__).parents[2] / "docs" / "config.md").read_text(encoding="utf-8")
+    code, said = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL).groups()
+    exec(code, {})
+    assert capsys.readouterr().out == said
+
+
+def test_lists_are_the_configs_own():
+    fields = {**MIXED, "fused_blocks": ["none"] * 7 + ["norm_mlp"]}
+    given = copy.deepcopy(fields)
+    config = HeterogeneousLlamaConfig(**fields)
+    HeterogeneousLlamaModel(config)
+    for name in ("mixer_types", "mlp_types", "fused_blocks", "num_key_value_heads", "sliding_window"):
+        getattr(config, name)[7] = "edited"
+    assert fields == given

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 from transformers_heterogeneous import HeterogeneousLlamaForCausalLM
 from transformers_heterogeneous.converters import summarise
 from transformers_heterogeneous.converters.formats import recognition
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 
 DATA = Path(__file__).parent.parent / "data"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from transformers_heterogeneous.scripts import run_shard
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command import run_shard
+from transformers_heterogeneous.scripts.command.cli import app
+from transformers_heterogeneous.scripts.command.oracle import Pair, load
 from transformers_heterogeneous.scripts.modular_converter.run import Run, expand
-from transformers_heterogeneous.scripts.oracle import Pair, load
 
 
 SHARDS = Path(__file__).parents[1] / "data" / "shards"

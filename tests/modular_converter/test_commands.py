@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts import generate
-from transformers_heterogeneous.scripts.generate import check_command, generate_command
+from transformers_heterogeneous.scripts.command import generate
+from transformers_heterogeneous.scripts.command.generate import check_command, generate_command
 
 from .toybox import Toy
 

@@ -5,7 +5,7 @@ Each case is executed and expanded; `asked` must have the `value` in both.
 
 import pytest
 
-from transformers_heterogeneous.scripts import oracle
+from transformers_heterogeneous.scripts.command import oracle
 
 from .toybox import Toy, clean
 

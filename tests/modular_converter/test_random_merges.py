@@ -7,7 +7,7 @@ from types import FunctionType
 
 import pytest
 
-from transformers_heterogeneous.scripts import oracle
+from transformers_heterogeneous.scripts.command import oracle
 
 from .merges import BASE, Merge, behaviour
 from .toybox import Toy

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts.generate import generate_command
+from transformers_heterogeneous.scripts.command.generate import generate_command
 from transformers_heterogeneous.scripts.modular_converter.run import expand
 
 from .toybox import Toy, body, clean
@@ -332,5 +332,5 @@ def test_a_config_without_a_model_type_is_exported_and_not_registered(family: To
     assert run.messages() == [] and run.files == again.files
     package = run.files[family.shards / "__init__.py"]
     assert "from .configuration_shared import SharedConfig, SharedError\n" in package
-    assert "    for config in (NewConfig,):\n" in package
-    assert '"NewModel", "SharedConfig", "SharedError", "register"]' in package
+    assert "    for config in (NewConfig, *CONFIG_CLASSES.values()):\n" in package
+    assert '"NewModel", "SharedConfig", "SharedError", "register", *CONFIG_CLASSES]' in package

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 
 INSTALLED = Path(importlib.util.find_spec("transformers").origin).parent

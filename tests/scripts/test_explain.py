@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from transformers_heterogeneous.scripts import cli
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command import cli
+from transformers_heterogeneous.scripts.command.cli import app
 
 
 PARENT = """\

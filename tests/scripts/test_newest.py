@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts import newest
-from transformers_heterogeneous.scripts.versions import parents_version
+from transformers_heterogeneous.scripts.command.versions import parents_version
+from transformers_heterogeneous.scripts.following import newest
 
 
 REPORT = """<testsuites><testsuite>

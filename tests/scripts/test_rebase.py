@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts.generate import generate_command
+from transformers_heterogeneous.scripts.command.generate import generate_command
+from transformers_heterogeneous.scripts.command.rebase import rebase_command
 from transformers_heterogeneous.scripts.modular_converter import source
 from transformers_heterogeneous.scripts.modular_converter.lock import NAME, read_lock
-from transformers_heterogeneous.scripts.rebase import rebase_command
 
 from ..modular_converter.toybox import Toy
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts import running
+from transformers_heterogeneous.scripts.command import running
 
 
 HETERO = [sys.executable, "-m", "hetero"]

@@ -4,9 +4,17 @@ import importlib
 
 import pytest
 
+from transformers_heterogeneous.scripts.command.new import parents
+from transformers_heterogeneous.scripts.following.survey import (
+    BROKEN,
+    IMPORTS,
+    PACKAGE,
+    Outcome,
+    in_a_fork,
+    page,
+    survey,
+)
 from transformers_heterogeneous.scripts.modular_converter.run import expand
-from transformers_heterogeneous.scripts.new import parents
-from transformers_heterogeneous.scripts.survey import BROKEN, IMPORTS, PACKAGE, Outcome, in_a_fork, page, survey
 
 
 TELLING = (

@@ -15,34 +15,28 @@
 
 
 class HeterogeneousPreTrainedConfig:
-    def __post_init__(self, **kwargs):
-        if errors := [*self._unread_errors(kwargs), *self._depth_errors(), *early_errors(self.__dict__, kwargs)]:
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        if self.layer_types is not None:
-            self.layer_types = remap_legacy_layer_types(self.layer_types)
-        if errors := self._list_errors() or self._layer_type_errors(self.layer_types, self.mixer_types or ()):
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
+    def __post_init__(self, layer_types: list[str] | None = None, **kwargs):
+        if layer_types is not None:
+            self.layer_types = layer_types
+        layers = self._depth_errors() or self._list_errors() or self._unknown_layer_types(self._layer_types)
+        layers = layers or self._contradicted_layer_types()
+        self.refuse([*self._unread_errors(kwargs), *layers, *early_errors(self.__dict__, kwargs)])
         if self.mixer_types is None:
             layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
             self.mixer_types = [MIXERS_BY_LAYER_TYPE[layer_type] for layer_type in layer_types]
         if self.mlp_types is None:
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
-        if errors := self._window_errors():
-            raise ValueError(f"{self.model_type}:\n" + "\n".join(errors))
-        self._simplify_layer_types()
         kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
-        self.simplify_sizes()
         self._post_init_done = True
+        self.normalise()  # ahead of `check`: parents keep a window beside `layer_types` that have none, and the reverse
+        self.check()
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
-        d.pop("_model_config", None)
-        d.pop("_layer_idx", None)
-        d.pop("_post_init_done", None)
-        if not isinstance(self.windows, int):
-            d.pop("layer_types", None)
-        elif "layer_types" in d:
+        for name in ("_model_config", "_layer_idx", "_layer_types", "_post_init_done"):
+            d.pop(name, None)
+        if isinstance(self.windows, int) and self._is_finished:
             d["layer_types"] = self.saved_layer_types()
         if self.fused_blocks is None:
             d.pop("fused_blocks", None)

@@ -17,54 +17,42 @@ WITHOUT_MIXER = "conv"  # of so many states as `number_of_conv_states` says: non
 
 
 class HeterogeneousPreTrainedConfig:
-    def _derived_layer_types(self) -> list[str]:
-        """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer is called a convolution, which
-        keeps nothing."""
-        windows = self.windows
-        if isinstance(windows, list):
-            slides = [window is not None for window in windows]
-        elif windows is not None and self.layer_types is not None:
-            slides = self.sliding_layers()
-        else:
-            slides = [windows is not None] * self.num_hidden_layers
-        kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
-        layer_types = [
-            kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(self.mixer_types, slides)
-        ]
-        return [layer_type or WITHOUT_MIXER for layer_type in layer_types]
-
-    def saved_layer_types(self) -> list[str]:
-        """`layer_types` as files have it, which newer releases read too: a layer without a mixer counts as the first one
-        with it."""
-        default = next(
-            (layer_type for layer_type in self.layer_types if layer_type != WITHOUT_MIXER), "full_attention"
-        )
-        return [default if layer_type == WITHOUT_MIXER else layer_type for layer_type in self.layer_types]
+    @property
+    def layer_types(self) -> list[str] | None:
+        """Each layer in upstream's words, computed when it is read; what was given until the config is finished. A layer
+        without a mixer is called a convolution, which keeps nothing."""
+        if "_model_config" in self.__dict__:
+            return self._model_config.layer_types
+        if not self._is_finished:
+            return self._layer_types
+        layers = zip(self.mixer_types, self._derived_layer_types())
+        return DerivedList([kind if has_state(mixer) else WITHOUT_MIXER for mixer, kind in layers])
 
     @property
     def number_of_conv_states(self) -> int:
         """How many states a cache keeps for the layer that this is the config of."""
         layer_idx = self.__dict__.get("_layer_idx")
-        return int(layer_idx is None or has_state(self.mixer_types[layer_idx]))
+        return int(layer_idx is None or has_state(self._model_config.mixer_types[layer_idx]))
 
     def _is_without_mixer(self, layer_idx: int) -> bool:
         mixer_types = self.mixer_types or []
         return layer_idx < len(mixer_types) and not has_state(mixer_types[layer_idx])
 
-    def _layer_type_errors(self, layer_types: list[str] | None, mixer_types: Sequence[str]) -> list[str]:
+    def _unknown_layer_types(self, layer_types: list[str] | None) -> list[str]:
+        """Names that there are not."""
+        if layer_types is None:
+            return []
+        if not is_list_of_names(layer_types):
+            return [
+                f"layer_types is {str(layer_types)[:100]}: a list with the name of a type for each layer is needed"
+            ]
         known = [kind for kind, mixer in MIXERS_BY_LAYER_TYPE.items() if mixer in self.supported_mixer_types]
         if "sliding_window" not in self.per_layer_sizes:
             known.remove("sliding_attention")
-        errors = [
+        return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
-            for layer_idx, kind in enumerate(layer_types or ())
+            for layer_idx, kind in enumerate(layer_types)
             if kind not in known and not (kind == WITHOUT_MIXER and self._is_without_mixer(layer_idx))
-        ]
-        layers = enumerate(zip(layer_types or (), mixer_types))
-        return errors + [
-            f"layer_types[{layer_idx}] is {kind!r}, but mixer_types[{layer_idx}] is {mixer!r}: leave layer_types out"
-            for layer_idx, (kind, mixer) in layers
-            if has_state(mixer) and MIXERS_BY_LAYER_TYPE.get(kind, mixer) != mixer
         ]
 
     def refuse_continuous_batching(self):

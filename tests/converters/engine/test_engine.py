@@ -22,7 +22,7 @@ from transformers_heterogeneous.converters.engine.layout import parse_size
 from transformers_heterogeneous.converters.engine.pieces import keep, slice_tensor
 from transformers_heterogeneous.converters.engine.progress import progress_bar
 from transformers_heterogeneous.converters.engine.rendering import render
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 from .. import published, toy_family
 from ..published import assert_same_tensors, read_tensors

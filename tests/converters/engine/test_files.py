@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from transformers_heterogeneous.converters import CheckpointError, convert, summarise, verify
 from transformers_heterogeneous.converters.engine import files as opened
-from transformers_heterogeneous.scripts.cli import app
+from transformers_heterogeneous.scripts.command.cli import app
 
 from ..published import write_checkpoint
 

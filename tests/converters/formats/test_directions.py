@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from transformers_heterogeneous.configuration_heterogeneous_llama import ffn_mult_to_intermediate_size
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 from transformers_heterogeneous.converters.formats import recognition
+from transformers_heterogeneous.converters.formats.llama_blocks import ffn_mult_to_intermediate_size
 from transformers_heterogeneous.converters.origin import ORIGIN
-from transformers_heterogeneous.scripts.cli import FORMATS_HELP
+from transformers_heterogeneous.scripts.command.cli import FORMATS_HELP
 
 from ..checkpoints import logits
 from ..published import assert_same_tensors, read_tensors

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+import transformers_heterogeneous
+from transformers import CONFIG_MAPPING, AutoConfig
 from transformers_heterogeneous.converters import CheckpointError
 from transformers_heterogeneous.converters.formats import recognition
 
@@ -71,3 +73,48 @@ def test_every_format_is_there():
     others = ["deci", "gpt_oss", "gpt_oss_puzzle", "granitemoehybrid", "llama", "nemotron-nas"]
     others += ["nemotron_h", "nemotron_h_puzzle", *(f"heterogeneous_{name}" for name in families)]
     assert sorted(NAMES) == sorted([*others, *(name for name, number in several.items() for _ in range(number))])
+
+
+# --- what a family's config reads of published forms ------------------------------------------------------------------
+
+
+def test_formats_of_one_family_read_a_field_alike():
+    readers: dict[tuple[Any, str], set[Any]] = {}
+    for published in FOUND:
+        for name, read in published.readers.items():
+            readers.setdefault((published.family.config_class, name), set()).add(read)
+    assert len(readers) == 4 and all(len(found) == 1 for found in readers.values())
+    for (config_class, name), (read,) in readers.items():
+        assert config_class.published_readers[name] is read
+
+
+def test_config_classes_are_those_of_the_package():
+    names = {"DeciConfig", "GptOssPuzzleConfig", "NemotronHPuzzleConfig", "NemotronNasConfig"}
+    assert set(recognition.CONFIG_CLASSES) == names <= set(transformers_heterogeneous.__all__)
+    for name, config_class in recognition.CONFIG_CLASSES.items():
+        assert getattr(transformers_heterogeneous, name) is config_class
+        assert CONFIG_MAPPING[config_class.model_type] is config_class
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-puzzle", "Nemotron Puzzle", "AnyModel gpt-oss"])
+def test_a_constructor_says_what_reads_blocks(name):
+    config = CHECKPOINTS[name].config
+    config_class = recognition.recognise(config, "config.json").family.config_class
+    fields = {member: value for member, value in config.items() if member != "model_type"}
+    with pytest.raises(ValueError, match=rf"block_configs is how .*: {config_class.__name__}.from_dict reads it"):
+        config_class(**fields)
+    assert config_class.from_dict(fields).num_hidden_layers == len(config["block_configs"])
+
+
+def test_blocks_that_nothing_reads_are_refused():
+    """Granite has no published form with blocks; and what travels with a checkpoint reads the family's own form."""
+    with pytest.raises(ValueError, match=r"block_configs = .* looks like a description of the layers"):
+        transformers_heterogeneous.HeterogeneousGraniteMoeHybridConfig(block_configs=HALVES)
+
+
+def test_a_published_config_is_read_with_fewer_layers():
+    config = CHECKPOINTS["gpt-oss-puzzle"].config
+    whole = AutoConfig.for_model("gpt_oss_puzzle").from_dict(config)
+    shorter = AutoConfig.for_model("gpt_oss_puzzle").from_dict(config, num_hidden_layers=2)
+    assert shorter.num_hidden_layers == 2
+    assert shorter.layer_sizes("num_local_experts") == whole.layer_sizes("num_local_experts")[:2]

@@ -15,7 +15,7 @@ import torch
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .modular_converter.run import expand
+from ..modular_converter.run import expand
 from .oracle import Comparison, Pair, compare_classes, load, plain
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import libcst as cst
 
-from .modular_converter.shard import exports
-from .modular_converter.source import read_source
-from .modular_converter.tree import bare, block, code, small
+from ..modular_converter.shard import exports
+from ..modular_converter.siblings import with_needed
+from ..modular_converter.source import read_source
+from ..modular_converter.tree import bare, block, code, small
 
 
-HOUSE = Path(__file__).resolve().parents[1]
+HOUSE = Path(__file__).resolve().parents[2]
 LAUNCH = "import hetero; hetero.main()"
 Pieces = dict[str, str]
 
@@ -79,13 +80,14 @@ def drift_of(shard: Path, release: Path, folder: Path) -> int:
     if error:
         print(f"\n{shard.stem}: does not expand with the installed parents\n{error}", file=sys.stderr)
         return 2
-    rebased = Path(shutil.copytree(shard.resolve().parent, folder / shard.resolve().parent.name)) / shard.name
+    rebased = Path(shutil.copytree(shard.resolve().parent, folder / "modular")) / shard.name
+    shutil.copytree(folder / "installed", folder / "generated")
     standing = standing_of(rebased, release)
     error = standing.error or expand_into(rebased, folder / "other", release)
     if error:
         print(f"\n{shard.stem}: {standing.words if standing.conflicts else 'the shard no longer applies'}\n{error}")
         return 1
-    changes = list(changes_between(folder / "installed", folder / "other"))
+    changes = list(changes_between(folder / "installed", folder / "other", shard.stem.removeprefix("modular_")))
     print(f"\n{shard.stem}: {standing.words}, {len(changes)} pieces change" + "".join(map(change_text, changes)))
     return int(bool(changes))
 
@@ -119,9 +121,10 @@ def change_text(change: Change) -> str:
 
 
 def expand_into(shard: Path, out: Path, release: Path | None = None) -> str:
-    """Expand one shard with the parents of a release; its errors."""
+    """Expand one shard, and the shards that it inherits from, with the parents of a release; its errors."""
     out.mkdir(parents=True)
-    done = launch(["generate", str(shard.resolve()), "--out", str(out), "--no-lock"], release, out.parent / "cache")
+    shards = map(str, with_needed(shard.resolve()))
+    done = launch(["generate", *shards, "--out", str(out), "--no-lock"], release, out.parent / "cache")
     return done.stderr.strip() or "no reason given" if done.returncode else ""
 
 
@@ -187,9 +190,9 @@ def release_name(root: Path) -> str:
     return f"transformers {match[1] if match else 'of unknown version'}"
 
 
-def changes_between(before: Path, after: Path) -> Iterator[Change]:
-    """What differs between the files of two folders, in the order of the files."""
-    names = sorted({path.name for folder in (before, after) for path in folder.glob("*.py")})
+def changes_between(before: Path, after: Path, model: str) -> Iterator[Change]:
+    """What differs between the files of a model in two folders, in the order of the files."""
+    names = sorted({path.name for folder in (before, after) for path in folder.glob(f"*_{model}.py")})
     for name in names:
         old, new = pieces(before / name), pieces(after / name)
         for piece in [*new, *(piece for piece in old if piece not in new)]:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import libcst as cst
 
-from .modular_converter.diagnostics import ShardError, nearest
-from .modular_converter.run import expand
-from .modular_converter.shard import Shard, read_shard
-from .modular_converter.source import SourceFile
-from .modular_converter.tree import bare, block, code, same_code
+from ..modular_converter.diagnostics import ShardError, nearest
+from ..modular_converter.run import expand
+from ..modular_converter.shard import Shard, read_shard
+from ..modular_converter.source import SourceFile
+from ..modular_converter.tree import bare, block, code, same_code
 
 
-HOUSE = Path(__file__).resolve().parents[1]
+HOUSE = Path(__file__).resolve().parents[2]
 Methods = dict[str, cst.FunctionDef]
 Rename = Callable[[cst.CSTNode], cst.CSTNode]
 

@@ -1,58 +1,28 @@
-# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
-#
-# Licensed under the Apache License, Version 2.0 (the "License");
-# you may not use this file except in compliance with the License.
-# You may obtain a copy of the License at
-#
-#     http://www.apache.org/licenses/LICENSE-2.0
-#
-# Unless required by applicable law or agreed to in writing, software
-# distributed under the License is distributed on an "AS IS" BASIS,
-# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-# See the License for the specific language governing permissions and
-# limitations under the License.
-"""NVIDIA's `block_configs`, in every published dialect, as per-layer lists. No `__all__`: families copy what they import."""
+"""
+`block_configs` of models with Llama's layers, as per-layer lists: the dialects of `nemotron-nas` (`n_heads_in_group` with
+`ffn_mult`, or with `intermediate_size`) and of Puzzletron (`num_key_value_heads` with `intermediate_size`).
+"""
 
+from collections.abc import Mapping
 from typing import Any
 
-from transformers.configuration_utils import PreTrainedConfig
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
 
-
-# Keys of the published configs that only the checkpoint's own remote code reads
-REMOTE_CODE_KEYS = (
-    "auto_map",
-    "block_return_only_hidden_states",
-    "llama4_attn_implementation",
-    "naive_attention_decode_batched",
-    "naive_attention_decode_single",
-    "naive_attention_prefill",
-    "output_router_logits",
-    "router_aux_loss_coef",
-    "router_z_loss_coef",
+from .block_fields import (
+    Read,
+    drop_remote_code_keys,
+    impossible_choices,
+    impossible_sizes,
+    inexpressible_fields,
+    stated,
 )
-# Fields of sub-blocks that are true, false or null
-CHOICES = (
-    "no_op",
-    "replace_with_linear",
-    "gated",
-    "unshifted_sink",
-    "use_prefill_window_in_sink_attention",
-)
-# Values of keys outside the blocks that say something which Llama layers do not do
-INEXPRESSIBLE_KEYS = {"position_embedding_type": (None, "rope"), "o_proj_bias": (None, False)}
+from .expression import without
 
 
-def drop_remote_code_keys(config_dict: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a published config that mean something without its remote code; a `ValueError` names those that
-    the family cannot express."""
-    errors = [
-        f"{name} = {config_dict[name]!r} cannot be expressed, only {list(allowed)}"
-        for name, allowed in INEXPRESSIBLE_KEYS.items()
-        if config_dict.get(name) not in allowed
-    ]
-    if errors:
-        raise ValueError("\n".join(errors))
-    return {name: value for name, value in config_dict.items() if name not in (*REMOTE_CODE_KEYS, *INEXPRESSIBLE_KEYS)}
+def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as the family has it, its layers no longer in blocks."""
+    attributes = read_block_configs(config_dict["block_configs"], stated(config_class, config_dict))
+    return {**drop_remote_code_keys(config_class, without(config_dict, "block_configs")), **attributes}
 
 
 def ffn_mult_to_intermediate_size(ffn_mult: float, hidden_size: int) -> int:
@@ -61,38 +31,7 @@ def ffn_mult_to_intermediate_size(ffn_mult: float, hidden_size: int) -> int:
     return -(-intermediate_size // 256) * 256
 
 
-def inexpressible_fields(sub_block: dict[str, Any], understood: tuple[str, ...]) -> list[str]:
-    """The fields of a sub-block that ask for what the family does not do; null, false and empty ask for nothing."""
-    harmless = {"weights_precision": "bf16"}
-    return [
-        f"{name} = {value!r} cannot be expressed by this family"
-        for name, value in sub_block.items()
-        if name not in understood and value and value != harmless.get(name)
-    ]
-
-
-def impossible_choices(sub_block: dict[str, Any]) -> list[str]:
-    """The yes-or-no fields that say neither, since "false", 1.5 or "abc" would count as yes. Null is no."""
-    return [
-        f"{name} = {sub_block[name]!r}: true, false or null is needed"
-        for name in CHOICES
-        if not isinstance(sub_block.get(name), bool | None)
-    ]
-
-
-def impossible_sizes(sub_block: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    """The fields that are given and are no positive numbers: integers, but for `ffn_mult`."""
-    errors = []
-    for name in names:
-        value, kinds = sub_block.get(name), (int, float) if name == "ffn_mult" else (int,)
-        possible = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < float("inf")
-        if value is not None and not possible:
-            kind = "number" if name == "ffn_mult" else "integer"
-            errors.append(f"{name} = {value!r}: a positive {kind} is needed")
-    return errors
-
-
-def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple[dict[str, Any], list[str]]:
+def read_attention(attention: dict[str, Any], num_attention_heads: int) -> Read:
     """One layer's `attention` entry as (attributes of the layer, errors)."""
     if errors := impossible_choices(attention):
         return {}, errors
@@ -126,7 +65,7 @@ def read_attention(attention: dict[str, Any], num_attention_heads: int) -> tuple
     return layer, errors
 
 
-def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], list[str]]:
+def read_ffn(ffn: dict[str, Any], hidden_size: int) -> Read:
     """One layer's `ffn` entry as (attributes of the layer, errors)."""
     if errors := impossible_choices(ffn):
         return {}, errors
@@ -154,7 +93,7 @@ def read_ffn(ffn: dict[str, Any], hidden_size: int) -> tuple[dict[str, Any], lis
     return {"mlp_types": "dense", "intermediate_size": intermediate_size, "hidden_act": ffn.get("hidden_act")}, errors
 
 
-def read_block(block: dict[str, Any], config: PreTrainedConfig) -> tuple[dict[str, Any], list[str]]:
+def read_block(block: dict[str, Any], config: Any) -> Read:
     """One entry of `block_configs` as (attributes of the layer, errors)."""
     if not isinstance(block, dict):
         return {}, [f" = {block!r}: an object with attention and ffn is needed"]
@@ -168,18 +107,17 @@ def read_block(block: dict[str, Any], config: PreTrainedConfig) -> tuple[dict[st
     return mixer | mlp, errors
 
 
-def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedConfig) -> dict[str, Any]:
+def read_block_configs(block_configs: list[dict[str, Any]], config: Any) -> dict[str, Any]:
     """
     The layers that `block_configs` describes, as attributes of a family's config.
 
-    Read are the dialects of `nemotron-nas` (`n_heads_in_group` with `ffn_mult`, or with `intermediate_size`) and of
-    Puzzletron (`num_key_value_heads` with `intermediate_size`).
-
     Raises:
-        ValueError: names every block and field that the family cannot express.
+        HeterogeneousConfigError: names every block and field that the family cannot express.
     """
     if not isinstance(block_configs, list) or not isinstance(config.num_attention_heads, int):
-        raise ValueError("block_configs is a list with one entry a layer, beside one num_attention_heads for all")
+        raise HeterogeneousConfigError(
+            "block_configs is a list with one entry a layer, beside one num_attention_heads for all"
+        )
     blocks = [read_block(block, config) for block in block_configs]
     errors = [f"block_configs[{layer_idx}]{error}" for layer_idx, (_, found) in enumerate(blocks) for error in found]
     if len(blocks) != config.num_hidden_layers:
@@ -198,10 +136,10 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: PreTrainedCo
         if other != hidden_act
     ]
     if errors:
-        raise ValueError("\n".join(errors))
+        raise HeterogeneousConfigError("\n".join(errors))
 
     names = ("mixer_types", "mlp_types", "num_key_value_heads", "sliding_window", "intermediate_size")
-    attributes = {name: [layer.get(name) for layer in layers] for name in names}
+    attributes: dict[str, Any] = {name: [layer.get(name) for layer in layers] for name in names}
     attributes["hidden_act"] = hidden_act
     if config.head_dim is None and is_second_schema(block_configs):
         attributes["head_dim"] = 128  # the default of the remote code that wrote it, whatever hidden_size is

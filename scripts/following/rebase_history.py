@@ -1,7 +1,7 @@
 """`hetero rebase` against history: the shards of one release of transformers, rebased onto the parents of the next, and
 compared piece by piece with the shards that its people rebased by hand.
 
-    python -m transformers_heterogeneous.scripts.rebase_history 5.22.2 5.23.0
+    python -m transformers_heterogeneous.scripts.following.rebase_history 5.22.2 5.23.0
 """
 
 import shutil
@@ -14,13 +14,13 @@ from pathlib import Path
 
 import libcst as cst
 
-from .drift import release_root
-from .modular_converter.diagnostics import ShardError
-from .modular_converter.lock import Recorded, is_stale
-from .modular_converter.overrides import overrides_of
-from .modular_converter.shard import read_shard
-from .modular_converter.tree import Edits, bare, code, rewrite, same_code
-from .rebase import find, rebase
+from ..command.drift import release_root
+from ..command.rebase import find, rebase
+from ..modular_converter.diagnostics import ShardError
+from ..modular_converter.lock import Recorded, is_stale
+from ..modular_converter.overrides import overrides_of
+from ..modular_converter.shard import read_shard
+from ..modular_converter.tree import Edits, bare, code, rewrite, same_code
 
 
 KINDS = (

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from .modular_converter.diagnostics import Diagnostic
-from .modular_converter.places import installed_version
-from .modular_converter.run import Run, expand
-from .new import FILE_TYPES, CannotStart, new_shard, parents
+from ..command.new import FILE_TYPES, CannotStart, new_shard, parents
+from ..modular_converter.diagnostics import Diagnostic
+from ..modular_converter.places import installed_version
+from ..modular_converter.run import Run, expand
 
 
 PACKAGE = "surveyed"

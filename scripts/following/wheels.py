@@ -22,7 +22,7 @@ from rich.table import Table
 from .newest import FAMILIES, part_of
 
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".releases"
 DIST = ROOT / "dist"
 SUITES = ("tests/generated", "tests/converters/test_loading.py", "tests/converters/test_with_code.py")

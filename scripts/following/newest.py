@@ -19,10 +19,10 @@ from xml.etree import ElementTree
 from rich.console import Console
 from rich.table import Table
 
-from .versions import installed, parents_version
+from ..command.versions import installed, parents_version
 
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FAMILIES = ("llama", "gpt_oss", "granite_moe_hybrid", "nemotron_h")
 LAUNCH = "import hetero; hetero.main()"
 SHOWN = 12  # lines of what a command said, or names of tests that failed

@@ -15,12 +15,10 @@ import libcst as cst
 from libcst.codemod import CodemodContext
 from libcst.codemod.visitors import AddImportsVisitor, RemoveImportsVisitor
 
-from .drift import HOUSE, NoRelease, has_outputs, launch, release_root
-from .generate import write_files
-from .modular_converter.diagnostics import Diagnostic, ShardError
-from .modular_converter.formatting import format_like
-from .modular_converter.imported import aliases, bound_name, module_of, written_module
-from .modular_converter.lock import (
+from ..modular_converter.diagnostics import Diagnostic, ShardError
+from ..modular_converter.formatting import format_like
+from ..modular_converter.imported import aliases, bound_name, module_of, written_module
+from ..modular_converter.lock import (
     NAME,
     BrokenLock,
     Lock,
@@ -32,14 +30,17 @@ from .modular_converter.lock import (
     render_lock,
     updated,
 )
-from .modular_converter.outside import from_outside
-from .modular_converter.overlay import used_names
-from .modular_converter.overrides import overrides_of, piece_name
-from .modular_converter.shard import Parent, Shard, read_shard
-from .modular_converter.siblings import siblings_of
-from .modular_converter.source import imports_in
-from .modular_converter.three_way import MARK, Sides, merge
-from .modular_converter.tree import block
+from ..modular_converter.members import piece_name
+from ..modular_converter.outside import from_outside
+from ..modular_converter.overlay import used_names
+from ..modular_converter.overrides import overrides_of
+from ..modular_converter.shard import Parent, Shard, read_shard
+from ..modular_converter.siblings import siblings_of
+from ..modular_converter.source import imports_in
+from ..modular_converter.three_way import MARK, Sides, merge
+from ..modular_converter.tree import block
+from .drift import HOUSE, NoRelease, has_outputs, launch, release_root
+from .generate import write_files
 
 
 _MARKED = re.compile(rf"(?m)^( *){MARK.format('([0-9]+)')}\n")

@@ -1,0 +1,51 @@
+"""The rooms of scripts/: the command, the generator, the benches, and what follows the world outside."""
+
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import transformers_heterogeneous
+
+from ..imports import imports_of, modules_of
+
+
+HOUSE = Path(__file__).resolve().parents[2]
+MODULES = modules_of(HOUSE / "scripts")
+IMPORTS = imports_of(MODULES)
+# Each room may use itself, and of the others these
+MAY_USE = {
+    "modular_converter": set(),
+    "command": {"modular_converter"},
+    "bench": {"modular_converter"},
+    "following": {"modular_converter", "command"},
+}
+
+
+def test_rooms_run_one_way():
+    wrong = [
+        f"{module} imports {other}"
+        for module, imports in IMPORTS.items()
+        for other in imports.ours
+        if (room := module.partition(".")[0]) in MAY_USE and other.partition(".")[0] not in MAY_USE[room] | {room}
+    ]
+    assert not wrong
+    assert {module.partition(".")[0] for module in MODULES} == {*MAY_USE, "", "build_backend", "demo"}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {module: set(imports.ours) for module, imports in IMPORTS.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+def test_nothing_else_imports_the_scripts():
+    for folder in ("converters", "generated", "modular"):
+        for module, imports in imports_of(modules_of(HOUSE / folder)).items():
+            found = [name for name in (*imports.ours, *imports.others) if "scripts" in name.split(".")]
+            assert not found, f"{folder}: {module}"
+
+
+def test_generated_files_import_of_ours_configuration_files_alone():
+    modules = modules_of(Path(transformers_heterogeneous.__file__).parent)
+    for module, imports in imports_of(modules).items():
+        if module:
+            assert all(name.startswith("configuration_") for name in imports.ours), module
+            assert not [name for name in imports.others if name.startswith("transformers_heterogeneous")], module
