@@ -120,7 +120,8 @@ def tested(release: str, wheel: Path) -> Outcome:
     python = environment(release, wheel)
     with tempfile.TemporaryDirectory(prefix=f"release-{release}-") as name:
         folder = Path(name)
-        shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        for each in ("tests", "docs"):
+            shutil.copytree(ROOT / each, folder / each, ignore=shutil.ignore_patterns("__pycache__"))
         pytest = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
         marks = "\n    ".join(pytest["markers"])
         (folder / "pytest.ini").write_text(f"[pytest]\naddopts = {pytest['addopts']}\nmarkers =\n    {marks}\n")
