@@ -1,4 +1,4 @@
-"""`make tools`: small models of every family, mixed layers and all, in the hands of tools that load by folder name.
+"""Small models of every family, mixed layers and all, in the hands of tools that load by folder name.
 
 Each tool is a program of an environment of its own, started by `hetero run`, or a few lines of Python that its users write.
 The table that is printed stands in docs/tools.md.
