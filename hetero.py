@@ -48,10 +48,15 @@ def run() -> None:
 
 def autoload() -> None:
     """Register the families as soon as transformers is imported: what `hetero autoload` and `hetero run` start Python with."""
-    if "transformers" in sys.modules:
-        register()
-    elif not any(isinstance(finder, AtImport) for finder in sys.meta_path):
-        sys.meta_path.insert(0, AtImport())
+    at_import("transformers", register)
+
+
+def at_import(name: str, follow: "Callable[[], None]") -> None:
+    """Call `follow` as soon as module `name` has been executed, now where it is there already; asked again, nothing changes."""
+    if name in sys.modules:
+        follow()
+    elif not any(isinstance(finder, AtImport) and finder.name == name for finder in sys.meta_path):
+        sys.meta_path.insert(0, AtImport(name, follow))
 
 
 def register() -> None:
@@ -63,13 +68,14 @@ def register() -> None:
 
 
 class AtImport:
-    """A finder that finds nothing itself: it lets what is executed as `transformers` be followed by `register`. That may be
-    looked for any number of times before it is imported."""
+    """A finder that finds nothing itself: it lets the execution of one module be followed by a call. That module may be looked
+    for any number of times before it is imported."""
 
-    looking = False
+    def __init__(self, name: str, follow: "Callable[[], None]") -> None:
+        self.name, self.follow, self.looking = name, follow, False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
-        if name != "transformers" or self.looking:
+        if name != self.name or self.looking:
             return None
         from importlib.util import find_spec
 
@@ -87,7 +93,7 @@ class AtImport:
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
             execute(module)
-            register()
+            self.follow()
 
         return exec_module
 

@@ -36,6 +36,7 @@ from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGranite
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 from .converters.formats.recognition import CONFIG_CLASSES
+from .integrations import follow_imports
 from .modeling_heterogeneous_gpt_oss import (
     HeterogeneousGptOssForCausalLM,
     HeterogeneousGptOssForSequenceClassification,
@@ -70,13 +71,14 @@ globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside wh
 def register() -> None:
     """Tell the Auto classes about every family, and let `transformers` have the classes by name; calling it again changes
     nothing."""
-    for config in (
+    configs = (
         HeterogeneousGptOssConfig,
         HeterogeneousGraniteMoeHybridConfig,
         HeterogeneousLlamaConfig,
         HeterogeneousNemotronHConfig,
         *CONFIG_CLASSES.values(),
-    ):
+    )
+    for config in configs:
         AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousGptOssConfig, HeterogeneousGptOssForCausalLM, exist_ok=True)
     AutoModelForSequenceClassification.register(
@@ -107,6 +109,7 @@ def register() -> None:
     classes = {name: globals()[name] for name in __all__ if name != "register"}
     for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
         vars(module).update(classes)
+    follow_imports(configs)
 
 
 __all__ = [

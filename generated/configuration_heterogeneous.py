@@ -425,6 +425,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads")}
     # Checkpoints of these model types are read without a warning: the family is meant for them
     compatible_model_types = ()
+    # What adapters go to where their config names no modules, for PEFT -> names of modules, or a regular expression
+    adapter_targets = {}
     # One of these -> fields that its checkpoints may carry and its models do not read
     unread_fields = {}
     # Field that describes layers in published configs, and that the family does not have -> what `from_dict` reads it

@@ -73,7 +73,7 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
     ```"""
 
     model_type = "heterogeneous_granite_moe_hybrid"
-    attribute_map = {"layers_block_type": "layer_types"}
+    attribute_map = {"layers_block_type": "layer_types", "num_experts": "num_local_experts"}
     base_model_tp_plan = {
         "layers.*.block_sparse_moe.experts.gate_up_proj": "packed_colwise",
         "layers.*.block_sparse_moe.experts.down_proj": "rowwise",
@@ -148,6 +148,13 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
         "add_norm": (("mamba", "attention"), ("moe", "dense")),
     }
     compatible_model_types = ("granitemoehybrid",)
+    adapter_targets = {  # without what mamba's fused kernels read the weights of, out_proj and norm
+        "linear": ["q_proj", "k_proj", "v_proj", "o_proj", "in_proj", "input_linear", "output_linear"],
+        "rescaled": ["k_proj", "v_proj", "in_proj", "output_linear"],
+        "feedforward": ["output_linear"],
+        "values": ["v_proj"],
+        "norms": r"(.*\.)?(input_layernorm|post_attention_layernorm)|(model\.)?norm",
+    }
 
     def __post_init__(
         self, layer_types: list[str] | None = None, layers_block_type: list[str] | None = None, **kwargs

@@ -106,6 +106,13 @@ class HeterogeneousGptOssConfig(GptOssConfig, FusedBlocksConfig):
         "add_norm": (("attention",), ("moe",)),
     }
     compatible_model_types = ("gpt_oss",)
+    adapter_targets = {  # experts are no modules: `target_parameters` reaches them
+        "linear": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "rescaled": ["k_proj", "v_proj"],
+        "feedforward": [],
+        "values": ["v_proj"],
+        "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
+    }
     base_model_fsdp_plan = {
         "embed_tokens": "free_full_weight",
         "layers.*": "free_full_weight",

@@ -93,6 +93,7 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksCon
     ```"""
 
     model_type = "heterogeneous_granite_moe_hybrid"
+    attribute_map = {"layers_block_type": "layer_types", "num_experts": "num_local_experts"}
     per_layer_sizes = {
         "num_key_value_heads": ("mixer_types", ("attention",)),
         "num_local_experts": ("mlp_types", ("moe",)),
@@ -118,6 +119,13 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksCon
         "add_norm": (("mamba", "attention"), ("moe", "dense")),
     }
     compatible_model_types = ("granitemoehybrid",)
+    adapter_targets = {  # without what mamba's fused kernels read the weights of, out_proj and norm
+        "linear": ["q_proj", "k_proj", "v_proj", "o_proj", "in_proj", "input_linear", "output_linear"],
+        "rescaled": ["k_proj", "v_proj", "in_proj", "output_linear"],
+        "feedforward": ["output_linear"],
+        "values": ["v_proj"],
+        "norms": r"(.*\.)?(input_layernorm|post_attention_layernorm)|(model\.)?norm",
+    }
 
     layer_types = AttributeError()  # computed
     intermediate_size: int | list[int | None] | None = 11008

@@ -96,6 +96,14 @@ class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
         "add_norm": (("attention", "linear"), ("dense", "linear")),
     }
     compatible_model_types = ("llama",)
+    adapter_targets = {
+        "linear": ["q_proj", "k_proj", "v_proj", "o_proj", "linear_attn"]
+        + ["gate_proj", "up_proj", "down_proj", "linear_mlp"],
+        "rescaled": ["k_proj", "v_proj", "linear_attn", "down_proj", "linear_mlp"],
+        "feedforward": ["down_proj", "linear_mlp"],
+        "values": ["v_proj"],
+        "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
+    }
     unread_fields = {"llama": ("layer_types", "sliding_window", "use_sliding_window")}  # of models made over to Llama
 
     intermediate_size: int | list[int | None] | None = 11008

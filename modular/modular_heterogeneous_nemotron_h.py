@@ -167,6 +167,13 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     )
     sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
     compatible_model_types = ("nemotron_h",)
+    adapter_targets = {  # without what mamba's fused kernels read the weights of, out_proj and norm
+        "linear": ["q_proj", "k_proj", "v_proj", "o_proj", "in_proj", "up_proj", "down_proj"],
+        "rescaled": ["k_proj", "v_proj", "in_proj", "down_proj"],
+        "feedforward": ["down_proj"],
+        "values": ["v_proj"],
+        "norms": r"(.*\.)?(layers\.\d+\.norm|norm_f)",
+    }
 
     num_hidden_layers: int | None = None
     time_step_limit: list[int | float] | tuple[int | float, ...] = (0.0, float("inf"))

@@ -37,6 +37,7 @@ from transformers.models.auto.modeling_auto import {autos}
 {quantizer_mapping}
 {imports}
 from .converters.formats.recognition import CONFIG_CLASSES
+from .integrations import follow_imports
 
 
 globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside what is known of the published form
@@ -45,11 +46,13 @@ globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside wh
 def register() -> None:
     """Tell the Auto classes about every family, and let `transformers` have the classes by name; calling it again changes
     nothing."""
-    for config in ({configs}):
+    configs = ({configs})
+    for config in configs:
         AutoConfig.register(config.model_type, config, exist_ok=True)
 {models}{quantizers}    classes = {{name: globals()[name] for name in __all__ if name != "register"}}
     for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
         vars(module).update(classes)
+    follow_imports(configs)
 
 
 __all__ = [{exported}, *CONFIG_CLASSES]

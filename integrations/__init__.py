@@ -1,0 +1,16 @@
+"""Libraries that know models by tables of their own: the families are entered when such a library is imported, not before."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from hetero import at_import
+
+from .peft import enter_targets, refuse_prefixes
+from .trl import balance_by_layer
+
+
+def follow_imports(configs: Sequence[type]) -> None:
+    """Enter the config classes of the families wherever a library is or will be imported."""
+    at_import("peft.utils.constants", partial(enter_targets, configs))
+    at_import("peft.peft_model", refuse_prefixes)
+    at_import("trl.trainer.utils", balance_by_layer)

@@ -1,0 +1,61 @@
+"""PEFT: which modules an adapter goes to where its config names none, and what cannot be put on layers that differ."""
+
+import functools
+import re
+import sys
+from collections.abc import Iterable
+from copy import copy
+from typing import Any
+
+
+CONSTANTS, MODELS = "peft.utils.constants", "peft.peft_model"
+TABLE = re.compile(r"TRANSFORMERS_MODELS_TO_(\w+)_MODULES_MAPPING")
+KINDS = {
+    "IA3_TARGET": "rescaled",
+    "IA3_FEEDFORWARD": "feedforward",
+    "LNTUNING_TARGET": "norms",
+    "BEFT_TARGET": "values",
+}
+PREFIXES = ("PREFIX_TUNING", "CARTRIDGE")
+CACHE_SIZES = ("num_attention_heads", "num_key_value_heads", "head_dim")
+
+
+def enter_targets(configs: Iterable[Any]) -> None:
+    """Give each family a line in the tables of default targets, one table a method, where Llama has one too."""
+    for name, table in vars(sys.modules[CONSTANTS]).items():
+        if (method := TABLE.fullmatch(name)) and "llama" in table:
+            kind = KINDS.get(method[1], "linear")
+            for config in configs:
+                if kind in config.adapter_targets:
+                    table.setdefault(config.model_type, copy(config.adapter_targets[kind]))
+
+
+def refuse_prefixes() -> None:
+    """Let PEFT's preparation of a prompt be preceded by the refusal of prefixes whose size would depend on the layer."""
+    module: Any = sys.modules[MODELS]
+    prepare = module._prepare_prompt_learning_config
+
+    @functools.wraps(prepare)
+    def prepared(peft_config: Any, model_config: Any) -> Any:
+        check_prefix(str(getattr(peft_config.peft_type, "value", peft_config.peft_type)), model_config)
+        return prepare(peft_config, model_config)
+
+    module._prepare_prompt_learning_config = prepared
+
+
+def check_prefix(method: str, config: Any) -> None:
+    """Refuse keys and values of one shape in the cache of a model whose layers have several, or none.
+
+    Raises:
+        ValueError: naming the fields and the layers.
+    """
+    if method not in PREFIXES or not hasattr(config, "mixer_types"):
+        return
+    errors = [f"{name} = {value}" for name in CACHE_SIZES if isinstance(value := getattr(config, name, None), list)]
+    if absent := [layer_idx for layer_idx, mixer in enumerate(config.mixer_types) if mixer != "attention"]:
+        errors.append(f"layers without attention, {absent}")
+    if errors:
+        raise ValueError(
+            f"{method} puts keys and values of one shape before every layer's, and this model has {'; '.join(errors)}. "
+            "Take LoRA, or prompt tuning, which begins at the embedding"
+        )
