@@ -25,7 +25,12 @@ from .newest import FAMILIES, part_of
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".releases"
 DIST = ROOT / "dist"
-SUITES = ("tests/generated", "tests/converters/test_loading.py", "tests/converters/test_with_code.py")
+SUITES = (
+    "tests/generated",
+    "tests/integrations",
+    "tests/converters/test_loading.py",
+    "tests/converters/test_with_code.py",
+)
 TOOLS = ("accelerate", "hypothesis", "kernels", "matplotlib", "peft", "pytest", "pytest-xdist")
 SHOWN = 40  # names of tests that failed
 console = Console(highlight=False, soft_wrap=True)
@@ -166,7 +171,7 @@ def counted(report: Path, extras: dict[str, str]) -> tuple[Counter[str], Counter
 
 def show(outcomes: Sequence[Outcome]) -> None:
     """The table release by part, and the names of what failed."""
-    parts = ["all families", *FAMILIES, "converters", "quick start", "demo"]
+    parts = ["all families", *FAMILIES, "integrations", "converters", "quick start", "demo"]
     table = Table("release", *parts, box=None, pad_edge=False, title="passed / failed / refused by the release")
     for each in outcomes:
         cells = [f"{each.passed[part]} / {each.failed[part]} / {each.skipped[part]}" for part in parts]
