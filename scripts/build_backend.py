@@ -35,7 +35,8 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTION = "transformers"
-COPIED = ("pyproject.toml", "README.md", "LICENSE", "hetero.py", "converters", "scripts")
+FILES = ("pyproject.toml", "README.md", "LICENSE", "hetero.py")
+EXPANDED = ("generated", "modular")  # which a wheel for another release has its own of
 PACKAGE = "transformers_heterogeneous"
 Settings = dict[str, Any] | None
 
@@ -92,9 +93,18 @@ def asked_release(config_settings: Settings) -> str | None:
     return None if release == _newest() else release
 
 
+def _pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def _project() -> dict[str, Any]:
-    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found: dict[str, Any] = _pyproject()["project"]
     return found
+
+
+def _folders() -> list[str]:
+    """Those of packages that are the same for every release."""
+    return [each for each in _pyproject()["tool"]["setuptools"]["package-dir"].values() if each not in EXPANDED]
 
 
 def _newest() -> str:
@@ -119,9 +129,10 @@ def _tree(release: str | None, expanded: bool) -> Iterator[None]:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for each in COPIED:
-            copy = shutil.copytree if (ROOT / each).is_dir() else shutil.copy2
-            copy(ROOT / each, folder / each)
+        for each in FILES:
+            shutil.copy2(ROOT / each, folder / each)
+        for each in _folders():
+            shutil.copytree(ROOT / each, folder / each)
         project = folder / "pyproject.toml"
         project.write_text(project_for(project.read_text(encoding="utf-8"), release), encoding="utf-8")
         if expanded:
