@@ -33,6 +33,7 @@ from .engine.transfer import Link, can_share
 from .engine.writing import Written, check_written, num_shareable, write_files
 from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
 from .outline import Outline, Wishes, outline
+from .readers import reader_named, readers_of
 
 
 CONFIG = "config.json"
@@ -76,6 +77,7 @@ class Report:
     `dropped_fields` are those of the published config that only its remote code reads, or that transformers has moved
     to the generation config. `dropped_layers` are numbers in the source. `restored` is the output that is what the source
     was converted from. `written` are the files beside the weights that are made anew. `unused` tensors are kept, though loading ignores them. `operations` counts tensors.
+    `readers` are other programs that read the output, each with the option that it needs; `not_readers` says why others do not.
     """
 
     source: str
@@ -98,6 +100,8 @@ class Report:
     written: tuple[str, ...]
     carried: tuple[str, ...]
     not_carried: tuple[LeftBehind, ...]
+    readers: dict[str, str]
+    not_readers: dict[str, list[str]]
     plan: WeightsPlan
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,6 +126,7 @@ def convert(
     drop_empty_layers: bool = False,
     fuse: str | Sequence[str] = (),
     with_code: bool | Path = False,
+    reader: str | None = None,
     jobs: int | None = None,
     revision: str | None = None,
     dry_run: bool = False,
@@ -154,6 +159,8 @@ def convert(
         with_code: Put the family's own files into the folder, so that it loads with `trust_remote_code=True` where this
             package is not installed. A folder that holds the families expanded for another release of transformers
             (`hetero generate --against`): that code.
+        reader: Program that is to read it, `llama.cpp` or `mlx`: config.json is written as that needs it, and what it would
+            compute wrongly is refused.
         jobs: Number of files written at a time; by default up to four.
         revision: Branch, tag or commit of a repository.
         dry_run: Read, check and plan, but write nothing.
@@ -178,6 +185,7 @@ def convert(
         drop_empty_layers,
         (fuse,) if isinstance(fuse, str) else tuple(fuse),
         with_code,
+        None if reader is None else reader_named(reader),
     )
     origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
 
@@ -300,6 +308,8 @@ def make_report(
 ) -> Report:
     weights, config = planned.weights, planned.source.config
     tensors = [tensor for file in weights.files for tensor in file.tensors]
+    published = planned.output.write_config is not None
+    readers, not_readers = readers_of(planned.output.name, config, planned.config) if published else ({}, {})
     ways = {file.name: written.get(file.name, Written(file.how, 0)) for file in weights.files}
     return Report(
         source=source,
@@ -325,5 +335,7 @@ def make_report(
         written=tuple(planned.texts),
         carried=planned.carried,
         not_carried=planned.not_carried,
+        readers=readers,
+        not_readers=not_readers,
         plan=weights,
     )

@@ -36,12 +36,14 @@ from .formats.published_format import PublishedFormat
 from .fusion import with_fused_blocks
 from .origin import ORIGIN, Past, as_it_was, origins_of, past_of
 from .quantisation import HF_QUANT_CONFIG, Translation, modules_of, read_hf_quant_config, with_words
+from .readers import Reader
 from .remote_code import missing_code, with_code
 from .summary import layer_summaries
 from .thinning import empty_layers, without_empty_layers, without_sub_blocks
 
 
 CARD = "README.md"
+WITHOUT_READER = "Choose another format with --to, or leave out --for to write it all the same."
 # Fields of published configs that are read into others of the family's config, `mixer_types` and `rope_parameters` among them
 TRANSLATED = (
     *(
@@ -72,6 +74,7 @@ class Wishes:
     drop_empty_layers: bool
     fuse: Sequence[str]
     with_code: bool | Path
+    reader: Reader | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def outline(source: Checkpoint, origin: str, wishes: Wishes) -> Outline:
     regrouped = regroup(job.source.tensors, job.source.groups, job.experts(wishes.experts))
     weights = plan_output(job, regrouped, wishes)
     quantisation = {} if wishes.dequantise else quantisation_configs(job, regrouped)
-    config = output_config(job, quantisation.pop("config.json", None))
+    config = output_config(job, quantisation.pop("config.json", None), wishes.reader)
     folder = None if isinstance(wishes.with_code, bool) else wishes.with_code
     config, code = with_code(config, source.published.family, folder) if wishes.with_code else (config, {})
     carried, not_carried = companions(job, wishes)
@@ -174,10 +177,10 @@ def outline(source: Checkpoint, origin: str, wishes: Wishes) -> Outline:
 
 def prepared(source: Checkpoint, wishes: Wishes) -> Prepared:
     """Leave out what is to be left out, and look where the checkpoint came from."""
-    output = output_format(source.published, source.config, wishes.to)
+    thinned = without_sub_blocks(source, wishes.skip)
+    output = output_format(source.published, thinned.config, wishes.to, wishes.reader)
     check_wishes(source, output, wishes)
     origins = [] if wishes.dequantise else list(origins_of(source))
-    thinned = without_sub_blocks(source, wishes.skip)
     shorter = without_empty_layers(thinned) if wishes.drop_empty_layers else thinned
     dropped_layers = tuple(empty_layers(thinned.config)) if wishes.drop_empty_layers else ()
     pasts = [past for origin in origins if (past := past_of(shorter, origin)) is not None]
@@ -257,23 +260,51 @@ def check_untouched(source: Checkpoint, wishes: Wishes) -> None:
         refuse(heading, (f"{name!r} cannot be cast" for name in changed), remedy="Leave out --dtype.")
 
 
-def output_format(published: PublishedFormat, config: Any, to: str | None) -> PublishedFormat:
+def output_format(published: PublishedFormat, config: Any, to: str | None, reader: Reader | None) -> PublishedFormat:
     """
-    The format to write: the family's own, or the one that is named.
+    The format to write: the one that is named, else one that `reader` takes, else the family's own.
 
     Raises:
         CheckpointError: where checkpoints of this family cannot be written so; names the formats that can.
     """
     own = PublishedFormat(config.model_type, "", lambda found: False, published.family)
-    if to is None or to == own.name:
-        return next((each for each in recognition.FORMATS if each.name == own.name), own)
     writable = [
         each for each in recognition.FORMATS if each.family is published.family and each.write_config is not None
     ]
+    if to is None and reader is not None:
+        return format_for(reader, writable, config)
+    if to is None or to == own.name:
+        return next((each for each in recognition.FORMATS if each.name == own.name), own)
     if chosen := next((each for each in writable if each.name == to), None):
         return chosen
     known = [own.name, *(each.name for each in writable)]
     raise CheckpointError(f"to = {to!r}: {published.name} can be written as {', '.join(known)}")
+
+
+def format_for(reader: Reader, writable: Sequence[PublishedFormat], config: Any) -> PublishedFormat:
+    """The format in which a program reads a model: one that transformers has itself before those that are NVIDIA's alone."""
+    read = [each for each in writable if each.name in reader.problems]
+    problems = []
+    for each in sorted(read, key=lambda each: each.config_class is not None):
+        if not (found := [*inexpressible(each, config), *reader.cannot(each.name, config)]):
+            return each
+        problems += [f"as {each.name}: {problem}" for problem in found]
+    known = (
+        []
+        if read
+        else [f"it reads {', '.join(reader.problems)}, and {config.model_type} can be written as none of them"]
+    )
+    raise CheckpointError(f"{reader} reads this model in no format:", problems or known)
+
+
+def inexpressible(output: PublishedFormat, config: Any) -> list[str]:
+    """What a format has no words for."""
+    assert output.write_config is not None  # as all that are writable have
+    try:
+        output.write_config(config)
+    except CheckpointError as error:
+        return [line.strip() for line in str(error).splitlines()[1:-1]]
+    return []
 
 
 def with_numbers(tensors: Mapping[str, TensorPlan], source: Checkpoint, wishes: Wishes) -> Mapping[str, TensorPlan]:
@@ -351,14 +382,20 @@ def module_out(job: Prepared, pattern: str) -> str:
     return with_words(job.source.module_in(pattern), job.names)
 
 
-def output_config(job: Prepared, quantisation: dict[str, Any] | None) -> dict[str, Any]:
+def output_config(job: Prepared, quantisation: dict[str, Any] | None, reader: Reader | None) -> dict[str, Any]:
     """The config.json to write."""
+    name, model = job.output.name, job.source.config
+    if reader is not None:
+        refuse(
+            f"{job.source.folder}: cannot be written for {reader}", reader.cannot(name, model), remedy=WITHOUT_READER
+        )
     if job.back is not None:
         return job.back.config_dict
     if job.output.write_config is not None:
-        config = job.output.write_config(job.source.config)
+        config = job.output.write_config(model)
+        config = config if reader is None else reader.config(name, model, config)
     else:
-        config = json.loads(job.source.config.to_json_string())
+        config = json.loads(model.to_json_string())
     config = {name: value for name, value in config.items() if name != "quantization_config"}
     return config if quantisation is None else {**config, "quantization_config": quantisation}
 

@@ -51,7 +51,8 @@ def problems(config: Any) -> Iterator[str]:
 def write_config(config: Any) -> dict[str, Any]:
     """NVIDIA's config.json, of a model whose layers differ in anything but KV heads."""
     refuse_inexpressible("nemotron_h_puzzle", problems(config))
-    fields = without(shared_fields(config, "nemotron_h_puzzle", "NemotronHPuzzleForCausalLM"), *BLOCKWISE)
+    varying = [name for name in BLOCKWISE if isinstance(getattr(config, name), list)]
+    fields = without(shared_fields(config, "nemotron_h_puzzle", "NemotronHPuzzleForCausalLM"), *varying)
     blocks = [block_config(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
     return {**fields, "block_configs": blocks, "num_hidden_layers": None}
 

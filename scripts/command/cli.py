@@ -186,6 +186,10 @@ def convert(
         str | None,
         typer.Option(metavar="FORMAT", help=FORMATS_HELP),
     ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option("--for", metavar="READER", help="llama.cpp or mlx: as it needs it; refuses what it gets wrong."),
+    ] = None,
     link: Annotated[
         Literal["auto", "reflink", "hardlink", "copy"],
         typer.Option(help="How bytes that stay get there. auto: share blocks where the filesystem can, else copy."),
@@ -254,6 +258,7 @@ def convert(
         drop_empty_layers=drop_empty_layers,
         fuse=fuse or (),
         with_code=with_code,
+        reader=reader,
         jobs=jobs,
         revision=revision,
         dry_run=dry_run,

@@ -100,6 +100,11 @@ def other_lines(report: Report) -> Iterator[str]:
         yield f"carried along: {', '.join(report.carried)}"
     for left in report.not_carried:
         yield f"not carried: {left.name}: {left.reason}"
+    for reader, option in report.readers.items():
+        yield f"read by {reader}" + (f" when written with {option}" if option else "")
+    for reader, problems in report.not_readers.items():
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        yield f"not read by {reader}: {problems[0]}{more}"
 
 
 def numbers_in_words(numbers: tuple[int, ...]) -> str:

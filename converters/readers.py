@@ -1,0 +1,201 @@
+"""
+Programs that read the published formats, and what they make of a model: from runs of `make readers`, where each rule has a
+case. What is not named here was computed rightly.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .engine.errors import CheckpointError
+
+
+Problems = Callable[[Any], Iterator[str]]
+WORDS = {"mamba": "M", "attention": "*", "moe": "E", "dense": "-"}  # of NVIDIA's hybrid_override_pattern
+OF_EXPERTS = (
+    "n_routed_experts",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
+    "moe_shared_expert_intermediate_size",
+    "moe_latent_size",
+    "n_shared_experts",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """
+    A program that reads published formats.
+
+    Attributes:
+        name: What `--for` calls it.
+        program: Which, and the release that was run.
+        problems: Name of a format that it reads -> what it would compute wrongly or fail at.
+        fields: Name of a format -> the fields of config.json as this program needs them.
+    """
+
+    name: str
+    program: str
+    problems: Mapping[str, tuple[Problems, ...]]
+    fields: Mapping[str, Callable[[Any, Mapping[str, Any]], dict[str, Any]]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.program
+
+    def cannot(self, format_name: str, config: Any) -> list[str]:
+        """What keeps the program from computing this model from this format, empty if nothing does."""
+        if format_name not in self.problems:
+            return [f"{self} does not read {format_name}, but {', '.join(self.problems)}"]
+        return [problem for problems in self.problems[format_name] for problem in problems(config)]
+
+    def config(self, format_name: str, config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """config.json as this program needs it."""
+        changed = self.fields.get(format_name)
+        return dict(fields) if changed is None else changed(config, fields)
+
+
+def windows(config: Any) -> Iterator[str]:
+    if config.sliding_window is not None:
+        yield f"sliding_window = {config.sliding_window}: it attends to everything, without a word"
+
+
+def lone_attention(config: Any) -> Iterator[str]:
+    for layer_idx, kinds in enumerate(zip(config.mixer_types, config.mlp_types, strict=True)):
+        if kinds == ("attention", "none"):
+            yield f"layer {layer_idx} has attention and no MLP: it leaves the layer out, without a word"
+
+
+def first_layer(config: Any) -> Iterator[str]:
+    if config.mixer_types[0] != "attention":
+        yield f"mixer_types[0] is {config.mixer_types[0]!r}: it fails where layer 0 does not attend"
+
+
+def linear_mlp(config: Any) -> Iterator[str]:
+    for layer_idx, mlp in enumerate(config.mlp_types):
+        if mlp == "linear":
+            yield f"mlp_types[{layer_idx}] is 'linear': it fails"
+
+
+def linear_attention(config: Any) -> Iterator[str]:
+    for layer_idx, mixer in enumerate(config.mixer_types):
+        if mixer == "linear":
+            yield f"mixer_types[{layer_idx}] is 'linear': it fails"
+
+
+def head_dim(config: Any) -> Iterator[str]:
+    derived = config.hidden_size // config.num_attention_heads
+    if config.head_dim != derived:
+        yield f"head_dim = {config.head_dim}: it takes hidden_size / num_attention_heads = {derived}, and fails"
+
+
+def rope(*known: str) -> Problems:
+    """The kinds of RoPE that a program computes."""
+
+    def of_other_kinds(config: Any) -> Iterator[str]:
+        kind = config.rope_parameters.get("rope_type", "default")
+        if kind not in known:
+            yield f"rope_type = {kind!r}: it computes {', '.join(known)} alone, and takes others for default, without a word"
+
+    return of_other_kinds
+
+
+def both_mixers(config: Any) -> Iterator[str]:
+    if absent := {"mamba", "attention"}.difference(config.mixer_types):
+        yield f"no layer of {' and of '.join(sorted(absent))}: it fails"
+
+
+def experts_beside_mlps(config: Any) -> Iterator[str]:
+    dense = [layer_idx for layer_idx, mlp in enumerate(config.mlp_types) if mlp == "dense"]
+    if dense and "moe" in config.mlp_types:
+        yield f"layers with a dense MLP, {dense}, beside layers with experts: it fails"
+
+
+def one_of(*names: str) -> Problems:
+    """Sizes that a program has one of for all layers."""
+
+    def that_differ(config: Any) -> Iterator[str]:
+        for name in names:
+            if isinstance(value := getattr(config, name), list) and len({*value} - {None}) > 1:
+                yield f"{name} = {value}: it takes one value for all layers"
+
+    return that_differ
+
+
+def latent(config: Any) -> Iterator[str]:
+    if not any(config.layer_sizes("moe_latent_size")):
+        yield "moe_latent_size is null: it fails without a latent space of the experts"
+
+
+def with_pattern(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Layers by NVIDIA's letters, and no word of experts where there are none: by it a program tells the two kinds apart."""
+    layers = zip(config.mixer_types, config.mlp_types, strict=True)
+    pattern = "".join(WORDS[mlp if mixer == "none" else mixer] for mixer, mlp in layers)
+    left = {name: value for name, value in fields.items() if "moe" in config.mlp_types or name not in OF_EXPERTS}
+    return {**left, "hybrid_override_pattern": pattern}
+
+
+def with_rope_scaling(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """RoPE by the two fields that transformers had before 5."""
+    rope = dict(config.rope_parameters)
+    theta, scaled = rope.pop("rope_theta"), rope["rope_type"] != "default"
+    return {**fields, "rope_theta": theta, "rope_scaling": rope if scaled else None}
+
+
+READERS = (
+    Reader(
+        name="llama.cpp",
+        program="llama.cpp b11549",
+        problems={
+            "nemotron-nas": (windows, lone_attention, first_layer, linear_mlp, head_dim, rope("default", "llama3")),
+            "nemotron_h": (both_mixers, experts_beside_mlps),
+            "nemotron_h_puzzle": (both_mixers, latent),
+            "llama": (),
+            "gpt_oss": (),
+            "granitemoehybrid": (),
+        },
+        fields={"nemotron_h": with_pattern},
+    ),
+    Reader(
+        name="mlx",
+        program="mlx-lm 0.32.2",
+        problems={
+            "nemotron-nas": (windows, linear_attention, linear_mlp, head_dim),
+            "nemotron_h": (),
+            "llama": (),
+            "gpt_oss": (),
+            "granitemoehybrid": (),
+        },
+        fields={"nemotron-nas": with_rope_scaling},
+    ),
+)
+
+
+def readers_of(
+    format_name: str, config: Any, fields: Mapping[str, Any]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """
+    Who reads a model in a format.
+
+    Args:
+        fields: config.json as it was written.
+
+    Returns:
+        Program -> the option that it should have been written with, empty if none; program -> why it does not read it.
+    """
+    cannot = {str(reader): reader.cannot(format_name, config) for reader in READERS}
+    can = [reader for reader in READERS if not cannot[str(reader)]]
+    changed = {reader.program: reader.config(format_name, config, fields) != fields for reader in can}
+    options = {reader.program: f"--for {reader.name}" if changed[reader.program] else "" for reader in can}
+    return options, {program: problems for program, problems in cannot.items() if problems}
+
+
+def reader_named(name: str) -> Reader:
+    """
+    The program that `--for` names.
+
+    Raises:
+        CheckpointError: where it is none of those that were tried.
+    """
+    if found := next((reader for reader in READERS if reader.name == name), None):
+        return found
+    raise CheckpointError(f"--for {name}: known are {', '.join(reader.name for reader in READERS)}")
