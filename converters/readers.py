@@ -11,15 +11,6 @@ from .engine.errors import CheckpointError
 
 
 Problems = Callable[[Any], Iterator[str]]
-WORDS = {"mamba": "M", "attention": "*", "moe": "E", "dense": "-"}  # of NVIDIA's hybrid_override_pattern
-OF_EXPERTS = (
-    "n_routed_experts",
-    "num_experts_per_tok",
-    "moe_intermediate_size",
-    "moe_shared_expert_intermediate_size",
-    "moe_latent_size",
-    "n_shared_experts",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +36,7 @@ class Reader:
     def cannot(self, format_name: str, config: Any) -> list[str]:
         """What keeps the program from computing this model from this format, empty if nothing does."""
         if format_name not in self.problems:
-            return [f"{self} does not read {format_name}, but {', '.join(self.problems)}"]
+            return [f"{self} is not known to read {format_name}, but {', '.join(self.problems)}"]
         return [problem for problems in self.problems[format_name] for problem in problems(config)]
 
     def config(self, format_name: str, config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,8 +46,9 @@ class Reader:
 
 
 def windows(config: Any) -> Iterator[str]:
-    if config.sliding_window is not None:
-        yield f"sliding_window = {config.sliding_window}: it attends to everything, without a word"
+    found = {layer: window for layer, window in enumerate(config.layer_sizes("sliding_window")) if window is not None}
+    if found:
+        yield f"sliding_window is {sorted({*found.values()})} in layers {[*found]}: it attends to everything, without a word"
 
 
 def lone_attention(config: Any) -> Iterator[str]:
@@ -104,34 +96,14 @@ def both_mixers(config: Any) -> Iterator[str]:
         yield f"no layer of {' and of '.join(sorted(absent))}: it fails"
 
 
-def experts_beside_mlps(config: Any) -> Iterator[str]:
-    dense = [layer_idx for layer_idx, mlp in enumerate(config.mlp_types) if mlp == "dense"]
-    if dense and "moe" in config.mlp_types:
-        yield f"layers with a dense MLP, {dense}, beside layers with experts: it fails"
-
-
-def one_of(*names: str) -> Problems:
-    """Sizes that a program has one of for all layers."""
-
-    def that_differ(config: Any) -> Iterator[str]:
-        for name in names:
-            if isinstance(value := getattr(config, name), list) and len({*value} - {None}) > 1:
-                yield f"{name} = {value}: it takes one value for all layers"
-
-    return that_differ
+def dense_mlps(config: Any) -> Iterator[str]:
+    if dense := [layer_idx for layer_idx, mlp in enumerate(config.mlp_types) if mlp == "dense"]:
+        yield f"layers {dense} have a dense MLP: it fails, as transformers 5 has it take every such model for one of experts"
 
 
 def latent(config: Any) -> Iterator[str]:
     if not any(config.layer_sizes("moe_latent_size")):
         yield "moe_latent_size is null: it fails without a latent space of the experts"
-
-
-def with_pattern(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Layers by NVIDIA's letters, and no word of experts where there are none: by it a program tells the two kinds apart."""
-    layers = zip(config.mixer_types, config.mlp_types, strict=True)
-    pattern = "".join(WORDS[mlp if mixer == "none" else mixer] for mixer, mlp in layers)
-    left = {name: value for name, value in fields.items() if "moe" in config.mlp_types or name not in OF_EXPERTS}
-    return {**left, "hybrid_override_pattern": pattern}
 
 
 def with_rope_scaling(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,19 +113,23 @@ def with_rope_scaling(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**fields, "rope_theta": theta, "rope_scaling": rope if scaled else None}
 
 
+def with_older_layer_types(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Layers by older words, which transformers reads too."""
+    return {**fields, "layer_types": list(config.mixer_types)}
+
+
 READERS = (
     Reader(
         name="llama.cpp",
         program="llama.cpp b11549",
         problems={
             "nemotron-nas": (windows, lone_attention, first_layer, linear_mlp, head_dim, rope("default", "llama3")),
-            "nemotron_h": (both_mixers, experts_beside_mlps),
-            "nemotron_h_puzzle": (both_mixers, latent),
+            "nemotron_h": (both_mixers, dense_mlps),
+            "nemotron_h_puzzle": (both_mixers, dense_mlps, latent),
             "llama": (),
-            "gpt_oss": (),
             "granitemoehybrid": (),
         },
-        fields={"nemotron_h": with_pattern},
+        fields={"granitemoehybrid": with_older_layer_types},
     ),
     Reader(
         name="mlx",
@@ -162,8 +138,6 @@ READERS = (
             "nemotron-nas": (windows, linear_attention, linear_mlp, head_dim),
             "nemotron_h": (),
             "llama": (),
-            "gpt_oss": (),
-            "granitemoehybrid": (),
         },
         fields={"nemotron-nas": with_rope_scaling},
     ),

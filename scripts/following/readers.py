@@ -61,6 +61,27 @@ NEMOTRON_H: dict[str, Any] = {
     "chunk_size": 16,
     "time_step_min": 1e-9,  # transformers' parent takes no step below it, and the readers any
 }
+GPT_OSS = {
+    **LLAMA,
+    "head_dim": 16,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "intermediate_size": 64,
+    "sliding_window": [8, None, 8, None],
+}
+GRANITE = {
+    **LLAMA,
+    "mixer_types": ["mamba", "attention", "mamba", "attention"],
+    "mlp_types": ["moe"] * 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "intermediate_size": 32,
+    "shared_intermediate_size": 64,
+    "mamba_n_heads": 8,
+    "mamba_d_head": 16,
+    "mamba_d_state": 16,
+    "mamba_chunk_size": 16,
+}
 
 
 @dataclass(frozen=True)
@@ -113,15 +134,13 @@ def cases() -> Iterator[Case]:
         "nemotron_h", "experts beside an MLP", "NemotronH", {**both, "mlp_types": [*NEMOTRON_H["mlp_types"], "dense"]}
     )
     yield Case("nemotron_h_puzzle", "experts per token and widths differ", "NemotronH", puzzle)
-    gpt_oss = {
-        **LLAMA,
-        "head_dim": 16,
-        "num_local_experts": [4, 8, 4, 4],
-        "num_experts_per_tok": 2,
-        "intermediate_size": 64,
-    }
+    yield Case("nemotron_h_puzzle", "no latent space", "NemotronH", {**puzzle, "moe_latent_size": None})
+    yield Case(
+        "nemotron_h_puzzle", "no attention", "NemotronH", {**puzzle, "mixer_types": ["mamba", "none", "mamba", "none"]}
+    )
     yield Case("llama", "uniform", "Llama", LLAMA)
-    yield Case("gpt_oss_puzzle", "numbers of experts differ", "GptOss", gpt_oss)
+    yield Case("granitemoehybrid", "mamba, attention, experts", "GraniteMoeHybrid", GRANITE)
+    yield Case("gpt_oss_puzzle", "numbers of experts differ", "GptOss", {**GPT_OSS, "num_local_experts": [4, 8, 4, 4]})
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
