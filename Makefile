@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters integrations modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate check style bench newest wheel wheels test-releases survey rebase-history
+.PHONY: help demo test generate check style bench newest wheel wheels test-releases tools readers survey rebase-history
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -38,6 +38,20 @@ wheels: $(READY)  ## A wheel for each release of transformers in the window
 
 test-releases: $(READY)  ## Each wheel tested beside its release: make test-releases RELEASES="5.19 5.24"
 	$(BIN)/python -m transformers_heterogeneous.scripts.following.wheels test $(RELEASES)
+
+tools: .tools/.ready  ## lm-eval, transformers serve, TRL and PEFT on models of every family (ten minutes)
+	.tools/bin/python -m transformers_heterogeneous.scripts.following.tools
+
+readers: .readers/.ready  ## llama.cpp and MLX on what `hetero convert --for` writes, beside what we compute (five minutes)
+	.readers/bin/python -m transformers_heterogeneous.scripts.following.readers
+
+.tools/.ready: NEEDS := lm-eval==0.4.13 trl==1.16.0 peft==0.21.2 fastapi uvicorn
+.readers/.ready: NEEDS := mlx-lm==0.32.2 mlx[cpu]==0.32.4 xllamacpp==2026.10.11549 gguf==0.19.0 sentencepiece
+.tools/.ready .readers/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet torch --constraint constraints.txt
+	$(@D)/bin/python -m pip install --quiet --editable . $(NEEDS)
+	@touch $@
 
 survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)
 	$(BIN)/python -m transformers_heterogeneous.scripts.following.survey > docs/survey.md

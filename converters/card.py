@@ -13,6 +13,21 @@ FENCE = "---"
 BEGIN, END = "<!-- hetero convert: begin -->", "<!-- hetero convert: end -->"
 NOTE = re.compile(rf"\n?{re.escape(BEGIN)}\n(.*?)\n{re.escape(END)}\n\n", re.DOTALL)
 CONVERTED = "> Converted by `hetero convert`"
+# What a card begins with where the source had none
+NEW_CARD = """\
+---
+library_name: transformers
+tags:
+- transformers-heterogeneous
+---
+"""
+LOADING = """\
+```python
+import transformers_heterogeneous
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("{name}")
+```"""
 # Titles of the table's columns -> the field of a layer
 COLUMNS = {
     "mixer": "mixer",
@@ -66,9 +81,12 @@ def origin_note(source: str, published: str, written: str) -> str:
         published: Name of the format that it came in.
         written: Name of the format that it is in now.
     """
-    # A folder may be called anything: what would end the code span or the line, or is no text at all
-    source = "".join(char if char.isprintable() and char != "`" else "?" for char in source)
-    return f"{CONVERTED} of transformers-heterogeneous from `{source}`, format `{published}`, to format `{written}`."
+    return f"{CONVERTED} of transformers-heterogeneous from `{printable(source)}`, format `{published}`, to format `{written}`."
+
+
+def printable(name: str) -> str:
+    """A name without what would end the code span or the line, or is no text at all: a folder may be called anything."""
+    return "".join(char if char.isprintable() and char not in '`"\\' else "?" for char in name)
 
 
 def layer_table(layers: Sequence[LayerSummary]) -> str:

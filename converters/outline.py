@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .agreement import quantised_tensors
-from .card import earlier_conversions, layer_table, origin_note, with_note, without_note
+from .card import LOADING, NEW_CARD, earlier_conversions, layer_table, origin_note, printable, with_note, without_note
 from .carried import MAX_CARRIED_BYTES, LeftBehind, other_files
 from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError, refuse
@@ -140,12 +140,13 @@ class Prepared:
         return self.back.origin.experts if self.back is not None and wished == "keep" else wished
 
 
-def outline(source: Checkpoint, origin: str, wishes: Wishes) -> Outline:
+def outline(source: Checkpoint, origin: str, target: str, wishes: Wishes) -> Outline:
     """
     Plan a conversion.
 
     Args:
         origin: What the model card calls the source.
+        target: What it calls the output.
     """
     job = prepared(source, wishes)
     regrouped = regroup(job.source.tensors, job.source.groups, job.experts(wishes.experts))
@@ -155,7 +156,7 @@ def outline(source: Checkpoint, origin: str, wishes: Wishes) -> Outline:
     folder = None if isinstance(wishes.with_code, bool) else wishes.with_code
     config, code = with_code(config, source.published.family, folder) if wishes.with_code else (config, {})
     carried, not_carried = companions(job, wishes)
-    texts = {**card_text(job, carried, origin), **code, **origin_text(job)}
+    texts = {**card_text(job, carried, origin, target), **code, **origin_text(job)}
     texts |= {name: as_json(members) for name, members in quantisation.items()}
     if job.back is not None and job.back.hf_quant_config is not None:
         texts[HF_QUANT_CONFIG] = job.back.hf_quant_config
@@ -213,11 +214,20 @@ def companions(job: Prepared, wishes: Wishes) -> tuple[list[str], list[LeftBehin
     if (folder / ORIGIN).exists():
         reason = "describes another model than this" if job.back is None else "config.json is again what it says"
         not_carried.append(LeftBehind(ORIGIN, reason))
+    if job.back is not None and card_without_note(folder, carried) == NEW_CARD:
+        carried.remove(CARD)
+        not_carried.append(LeftBehind(CARD, "written by hetero convert, there was none"))
     if job.back is not None:
         known = {left.name for left in not_carried}
         missing = [name for name in missing_code(job.back.config_dict) if name not in known]
         not_carried += [LeftBehind(name, "remote code, it is where the checkpoint was published") for name in missing]
     return carried, not_carried
+
+
+def card_without_note(folder: Path, carried: Sequence[str]) -> str | None:
+    """The card that is there as it was before a conversion."""
+    card = card_of(folder, carried) if CARD in carried else None
+    return None if card is None else without_note(card)
 
 
 def check_wishes(source: Checkpoint, output: PublishedFormat, wishes: Wishes) -> None:
@@ -400,25 +410,33 @@ def output_config(job: Prepared, quantisation: dict[str, Any] | None, reader: Re
     return config if quantisation is None else {**config, "quantization_config": quantisation}
 
 
-def card_text(job: Prepared, carried: list[str], origin: str) -> dict[str, str]:
-    """The model card with a note, or on the way back without one, where there is a card that can be read."""
+def card_of(folder: Path, carried: Sequence[str]) -> str | None:
+    """The model card, as it begins where there is none; `None` where it is no text."""
     if CARD not in carried:
-        return {}
+        return NEW_CARD
     try:
-        card = read_file(job.source.folder / CARD, MAX_CARRIED_BYTES, job.source.folder).decode("utf-8")
+        return read_file(folder / CARD, MAX_CARRIED_BYTES, folder).decode("utf-8")
     except UnicodeDecodeError:
+        return None
+
+
+def card_text(job: Prepared, carried: list[str], origin: str, target: str) -> dict[str, str]:
+    """The model card with a note, or on the way back without one."""
+    card = card_of(job.source.folder, carried)
+    if card is None:
         return {}
     if job.back is not None:
-        return {CARD: without_note(card)}
-    return {CARD: with_note(without_note(card), "\n".join([*earlier_conversions(card), note_on(job, origin)]))}
+        return {CARD: without_note(card)} if CARD in carried else {}
+    return {CARD: with_note(without_note(card), "\n".join([*earlier_conversions(card), note_on(job, origin, target)]))}
 
 
-def note_on(job: Prepared, origin: str) -> str:
-    """Where a checkpoint came from and what its layers are, in Markdown."""
+def note_on(job: Prepared, origin: str, target: str) -> str:
+    """Where a checkpoint came from, how it is loaded and what its layers are, in Markdown."""
     family, config = job.source.published.family, job.source.config
     itemsize = (config.dtype or torch.bfloat16).itemsize
     table = layer_table(list(layer_summaries(family, config, itemsize)))
-    return f"{origin_note(origin, job.source.published.name, job.output.name)}\n\n{table}"
+    loading = [] if job.output.write_config is not None else [LOADING.format(name=printable(target))]
+    return "\n\n".join([origin_note(origin, job.source.published.name, job.output.name), *loading, table])
 
 
 def lost_fields(source: Checkpoint) -> tuple[str, ...]:

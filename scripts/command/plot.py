@@ -66,10 +66,18 @@ def draw(summary: ModelSummary) -> Any:
         draw_panel(axes, label, [reader(layer, summary.hidden_size) for layer in summary.layers])
     style_layers(all_axes[-1, 0], len(summary.layers))
     all_axes[0, 0].set_title(subtitle(summary), loc="left", color=FAINT, fontsize=10)
-    headline = f"{summary.model_type}: {summary.num_parameters / 1e9:,.2f} billion parameters"
+    headline = f"{summary.model_type}: {in_words(summary.num_parameters)} parameters"
     figure.suptitle(headline, x=0.01, ha="left", color=INK, fontsize=14, fontweight="bold")
     figure.legend(handles=legend_handles(summary), loc="outside lower left", ncols=5, frameon=False, labelcolor=INK)
     return figure
+
+
+def in_words(number: int) -> str:
+    """A count in the unit that leaves at least one digit before the point."""
+    for unit, word in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
+        if number >= unit:
+            return f"{number / unit:,.2f} {word}"
+    return str(number)
 
 
 def panels_of(summary: ModelSummary) -> Iterator[tuple[str, Reader, float]]:

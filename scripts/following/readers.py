@@ -8,9 +8,11 @@ import argparse
 import json
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from transformers_heterogeneous.converters.readers import READERS, Reader
 
 PROMPT = [72, 101, 108, 108, 111, 32, 119, 111, 114, 108, 100, 46, 33, 40, 50, 60]
 NUM_TOKENS = 12
+XLLAMACPP = "xllamacpp"
 TOLERANCE = 1e-3  # nats; kernels add in other orders
 LLAMA: dict[str, Any] = {
     "vocab_size": 320,
@@ -293,19 +296,35 @@ def iter_same(a: list[int], b: list[int]) -> Iterator[int]:
         yield x
 
 
+def fetched_sources(folder: Path) -> Path:
+    """llama.cpp's converter, of the release that xllamacpp is built from, whose source archive has it."""
+    converter = folder / "llama.cpp"
+    if not converter.is_dir():
+        asked = ["--quiet", "--no-deps", "--no-binary", XLLAMACPP, f"{XLLAMACPP}=={version(XLLAMACPP)}"]
+        command = [sys.executable, "-m", "pip", "download", *asked, "--dest", str(folder / "source")]
+        subprocess.run(command, check=True)
+        with tarfile.open(next((folder / "source").glob("*.tar.gz"))) as archive:
+            archive.extractall(folder / "source", filter="data")
+        next((folder / "source").glob("*/thirdparty/llama.cpp")).rename(converter)
+    return converter
+
+
 def main() -> int:
     """Print the table, one row a case. 1 where a reader fails at what was written for it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sources", type=Path, help="folder with llama.cpp's convert_hf_to_gguf.py")
     parser.add_argument("only", nargs="*", help="words of cases to run, all by default")
+    parser.add_argument(
+        "--sources", type=Path, help="folder with llama.cpp's convert_hf_to_gguf.py, fetched by default"
+    )
     arguments = parser.parse_args()
+    sources = arguments.sources or fetched_sources(Path(sys.prefix))
     print("| format | a model with |", " | ".join(map(str, READERS)), "|")
     print("|---" * (2 + len(READERS)) + "|")
     failed = 0
     for case in cases():
         if arguments.only and not any(word in f"{case.format} {case.what}" for word in arguments.only):
             continue
-        cells = [outcome(case, reader, arguments.sources).replace("|", "/") for reader in READERS]
+        cells = [outcome(case, reader, sources).replace("|", "/") for reader in READERS]
         failed += sum(cell.startswith(("WRONG", "error")) for cell in cells)
         print("|", " | ".join([case.format, case.what, *cells]), "|", flush=True)
     return int(failed > 0)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from transformers_heterogeneous.converters import convert
-from transformers_heterogeneous.converters.card import BEGIN, END, with_note, without_note
+from transformers_heterogeneous.converters.card import BEGIN, END, NEW_CARD, with_note, without_note
 
 from . import published
 
@@ -62,3 +62,24 @@ def test_card_that_is_no_text_is_copied(tmp_path):
     convert(tmp_path / "published", tmp_path / "converted")
     assert (tmp_path / "converted/README.md").read_bytes() == b"\xff\xfe\x00"
     assert json.loads((tmp_path / "converted/config.json").read_text())["model_type"] == "heterogeneous_llama"
+
+
+def test_where_there_is_no_card_one_is_written_and_taken_back(tmp_path):
+    published.write_checkpoint(tmp_path / "published")
+    convert(tmp_path / "published", tmp_path / "mine")
+    card = (tmp_path / "mine/README.md").read_text()
+    assert card.startswith(f"{NEW_CARD}\n{BEGIN}\n> Converted by `hetero convert`")
+    assert 'AutoModelForCausalLM.from_pretrained("mine")' in card and "| layers | mixer |" in card
+    report = convert(tmp_path / "mine", tmp_path / "back", to="nemotron-nas")
+    assert not (tmp_path / "back/README.md").exists()
+    assert [left.reason for left in report.not_carried if left.name == "README.md"] == [
+        "written by hetero convert, there was none"
+    ]
+
+
+def test_a_written_card_is_kept_by_the_next_conversion(tmp_path):
+    published.write_checkpoint(tmp_path / "published")
+    convert(tmp_path / "published", tmp_path / "mine")
+    convert(tmp_path / "mine", tmp_path / "again")
+    card = (tmp_path / "again/README.md").read_text()
+    assert card.startswith(NEW_CARD) and card.count(BEGIN) == 1 and card.count("> Converted by") == 2
