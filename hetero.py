@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 STOPPED = 130  # what shells say of a command that Ctrl-C ended
+asked: set[str] = set()  # modules whose import is followed by something
 
 
 def main() -> None:
@@ -53,9 +54,12 @@ def autoload() -> None:
 
 def at_import(name: str, follow: "Callable[[], None]") -> None:
     """Call `follow` as soon as module `name` has been executed, now where it is there already; asked again, nothing changes."""
+    if name in asked:
+        return
+    asked.add(name)
     if name in sys.modules:
         follow()
-    elif not any(isinstance(finder, AtImport) and finder.name == name for finder in sys.meta_path):
+    else:
         sys.meta_path.insert(0, AtImport(name, follow))
 
 

@@ -40,7 +40,8 @@ def test_it_is_put_in_place_where_trl_is_imported(tmp_path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import transformers_heterogeneous\n"
         "from transformers.models.mixtral import modeling_mixtral as mixtral; before = mixtral.load_balancing_loss_func\n"
-        "import trl.trainer.utils; print(mixtral.load_balancing_loss_func.__wrapped__ is before)"
+        "import trl.trainer.utils; transformers_heterogeneous.register()\n"
+        "print(mixtral.load_balancing_loss_func.__wrapped__ is before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
