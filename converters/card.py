@@ -26,7 +26,7 @@ LOADING = """\
 import transformers_heterogeneous
 from transformers import AutoModelForCausalLM
 
-model = AutoModelForCausalLM.from_pretrained("{name}")
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")  # or its name on the hub
 ```"""
 # Titles of the table's columns -> the field of a layer
 COLUMNS = {
@@ -81,12 +81,9 @@ def origin_note(source: str, published: str, written: str) -> str:
         published: Name of the format that it came in.
         written: Name of the format that it is in now.
     """
-    return f"{CONVERTED} of transformers-heterogeneous from `{printable(source)}`, format `{published}`, to format `{written}`."
-
-
-def printable(name: str) -> str:
-    """A name without what would end the code span or the line, or is no text at all: a folder may be called anything."""
-    return "".join(char if char.isprintable() and char not in '`"\\' else "?" for char in name)
+    # A folder may be called anything: what would end the code span or the line, or is no text at all
+    source = "".join(char if char.isprintable() and char != "`" else "?" for char in source)
+    return f"{CONVERTED} of transformers-heterogeneous from `{source}`, format `{published}`, to format `{written}`."
 
 
 def layer_table(layers: Sequence[LayerSummary]) -> str:

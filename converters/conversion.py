@@ -191,7 +191,7 @@ def convert(
 
     def prepared(folder: Path) -> Outline:
         with reading(folder):
-            planned = outline(read_checkpoint(folder, dtype, by_scales=dequantise), origin, target.name, wishes)
+            planned = outline(read_checkpoint(folder, dtype, by_scales=dequantise), origin, wishes)
         check_target(folder, target)
         return planned
 

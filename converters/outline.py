@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .agreement import quantised_tensors
-from .card import LOADING, NEW_CARD, earlier_conversions, layer_table, origin_note, printable, with_note, without_note
+from .card import LOADING, NEW_CARD, earlier_conversions, layer_table, origin_note, with_note, without_note
 from .carried import MAX_CARRIED_BYTES, LeftBehind, other_files
 from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError, refuse
@@ -140,13 +140,12 @@ class Prepared:
         return self.back.origin.experts if self.back is not None and wished == "keep" else wished
 
 
-def outline(source: Checkpoint, origin: str, target: str, wishes: Wishes) -> Outline:
+def outline(source: Checkpoint, origin: str, wishes: Wishes) -> Outline:
     """
     Plan a conversion.
 
     Args:
         origin: What the model card calls the source.
-        target: What it calls the output.
     """
     job = prepared(source, wishes)
     regrouped = regroup(job.source.tensors, job.source.groups, job.experts(wishes.experts))
@@ -156,7 +155,7 @@ def outline(source: Checkpoint, origin: str, target: str, wishes: Wishes) -> Out
     folder = None if isinstance(wishes.with_code, bool) else wishes.with_code
     config, code = with_code(config, source.published.family, folder) if wishes.with_code else (config, {})
     carried, not_carried = companions(job, wishes)
-    texts = {**card_text(job, carried, origin, target), **code, **origin_text(job)}
+    texts = {**card_text(job, carried, origin), **code, **origin_text(job)}
     texts |= {name: as_json(members) for name, members in quantisation.items()}
     if job.back is not None and job.back.hf_quant_config is not None:
         texts[HF_QUANT_CONFIG] = job.back.hf_quant_config
@@ -420,22 +419,22 @@ def card_of(folder: Path, carried: Sequence[str]) -> str | None:
         return None
 
 
-def card_text(job: Prepared, carried: list[str], origin: str, target: str) -> dict[str, str]:
+def card_text(job: Prepared, carried: list[str], origin: str) -> dict[str, str]:
     """The model card with a note, or on the way back without one."""
     card = card_of(job.source.folder, carried)
     if card is None:
         return {}
     if job.back is not None:
         return {CARD: without_note(card)} if CARD in carried else {}
-    return {CARD: with_note(without_note(card), "\n".join([*earlier_conversions(card), note_on(job, origin, target)]))}
+    return {CARD: with_note(without_note(card), "\n".join([*earlier_conversions(card), note_on(job, origin)]))}
 
 
-def note_on(job: Prepared, origin: str, target: str) -> str:
+def note_on(job: Prepared, origin: str) -> str:
     """Where a checkpoint came from, how it is loaded and what its layers are, in Markdown."""
     family, config = job.source.published.family, job.source.config
-    itemsize = (config.dtype or torch.bfloat16).itemsize
+    itemsize = getattr(torch, dtype_of(config)).itemsize
     table = layer_table(list(layer_summaries(family, config, itemsize)))
-    loading = [] if job.output.write_config is not None else [LOADING.format(name=printable(target))]
+    loading = [] if job.output.write_config is not None else [LOADING]
     return "\n\n".join([origin_note(origin, job.source.published.name, job.output.name), *loading, table])
 
 

@@ -264,6 +264,7 @@ def convert(
         dry_run=dry_run,
     )
     if code_for is not None:
+        need_generator()
         from .releases import with_code_for
 
         raise typer.Exit(

@@ -33,6 +33,7 @@ class ToyConfig:
     model_type: str = "toy"
     architectures: list[str] = field(default_factory=list)
     per_layer_sizes = {}  # noqa: RUF012
+    fused_blocks = None
 
     @property
     def mixer_types(self) -> list[str]:
