@@ -127,7 +127,7 @@ class TestResume:
         convert(source, target, experts="stacked", max_shard_size="50KB")
         assert_same_tensors(read_tensors(target), stacked_experts(ours(random_tensors())))
         names = set(json.loads((target / "model.safetensors.index.json").read_text())["weight_map"].values())
-        beside = {"config.json", "hetero_origin.json", "model.safetensors.index.json"}
+        beside = {"README.md", "config.json", "hetero_origin.json", "model.safetensors.index.json"}
         assert set(os.listdir(target)) == names | beside
 
     def test_computed_files_are_used(self, source, target):
