@@ -35,7 +35,7 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTION = "transformers"
-COPIED = ("pyproject.toml", "README.md", "LICENSE", "hetero.py", "converters", "scripts")
+COPIED = ("pyproject.toml", "README.md", "LICENSE", "hetero.py", "converters", "scripts", "vllm_plugin")
 PACKAGE = "transformers_heterogeneous"
 Settings = dict[str, Any] | None
 
