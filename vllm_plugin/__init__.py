@@ -8,7 +8,9 @@ __all__ = ["register"]
 
 # What config.json calls a model -> the module beside this one that has the class
 ARCHITECTURES = {
+    "HeterogeneousGraniteMoeHybridForCausalLM": "granite_moe_hybrid",
     "HeterogeneousLlamaForCausalLM": "llama",
+    "HeterogeneousNemotronHForCausalLM": "nemotron_h",
 }
 
 

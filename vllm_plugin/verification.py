@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vllm.model_executor.models.config import VerifyAndUpdateConfig
+from vllm.model_executor.models.config import NemotronHForCausalLMConfig, VerifyAndUpdateConfig
 
 from .limits import model_problems, parallel_problems, refuse
 
@@ -20,6 +20,17 @@ class HeterogeneousConfigVerification(VerifyAndUpdateConfig):
         refuse(config, parallel_problems(config, num))
 
 
+class NemotronHVerification(HeterogeneousConfigVerification):
+    """The same, and the dtype of mamba's states, as vLLM has it for Nemotron-H."""
+
+    @classmethod
+    def verify_and_update_config(cls, vllm_config: Any) -> None:
+        super().verify_and_update_config(vllm_config)
+        NemotronHForCausalLMConfig.verify_and_update_config(vllm_config)
+
+
 VERIFICATIONS: dict[str, type[VerifyAndUpdateConfig]] = {
+    "HeterogeneousGraniteMoeHybridForCausalLM": HeterogeneousConfigVerification,
+    "HeterogeneousNemotronHForCausalLM": NemotronHVerification,
     "HeterogeneousLlamaForCausalLM": HeterogeneousConfigVerification,
 }
