@@ -8,6 +8,7 @@ __all__ = ["register"]
 
 # What config.json calls a model -> the module beside this one that has the class
 ARCHITECTURES = {
+    "HeterogeneousGptOssForCausalLM": "gpt_oss",
     "HeterogeneousGraniteMoeHybridForCausalLM": "granite_moe_hybrid",
     "HeterogeneousLlamaForCausalLM": "llama",
     "HeterogeneousNemotronHForCausalLM": "nemotron_h",

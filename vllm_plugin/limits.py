@@ -28,7 +28,7 @@ def llama_problems(config: Config) -> Iterator[str]:
         yield f"hidden_act is {config.hidden_act!r}: vLLM's gated MLP has 'silu' alone"
 
 
-SPECIAL = {"heterogeneous_llama": llama_problems, "heterogeneous_granite_moe_hybrid": lambda config: iter(()), "heterogeneous_nemotron_h": lambda config: iter(())}
+SPECIAL = {"heterogeneous_llama": llama_problems, "heterogeneous_gpt_oss": lambda config: iter(()), "heterogeneous_granite_moe_hybrid": lambda config: iter(()), "heterogeneous_nemotron_h": lambda config: iter(())}
 
 
 def rope_problems(config: Config, max_model_len: int) -> Iterator[str]:

@@ -30,6 +30,7 @@ class NemotronHVerification(HeterogeneousConfigVerification):
 
 
 VERIFICATIONS: dict[str, type[VerifyAndUpdateConfig]] = {
+    "HeterogeneousGptOssForCausalLM": HeterogeneousConfigVerification,
     "HeterogeneousGraniteMoeHybridForCausalLM": HeterogeneousConfigVerification,
     "HeterogeneousNemotronHForCausalLM": NemotronHVerification,
     "HeterogeneousLlamaForCausalLM": HeterogeneousConfigVerification,
