@@ -92,5 +92,5 @@ class HeterogeneousGptOssForCausalLM(GptOssForCausalLM):
 
 def layer_of(name: str) -> int | None:
     """The layer that a tensor is of."""
-    before, found, rest = name.partition("layers.")
+    _, found, rest = name.partition("layers.")
     return int(rest.partition(".")[0]) if found else None

@@ -31,9 +31,7 @@ def only_layer(config: Any, layer_idx: int) -> Any:
 def largest(config: Any) -> Any:
     """A config for readers of one number, who make room or look for names: of each size the largest of all layers."""
     sizes = {name: value for name, value in vars(config).items() if name in config.per_layer_sizes}
-    fields = {
-        name: max(filter(None, value), default=None) for name, value in sizes.items() if isinstance(value, list)
-    }
+    fields = {name: max(filter(None, value), default=None) for name, value in sizes.items() if isinstance(value, list)}
     return config.with_fields(**fields)
 
 

@@ -1,17 +1,25 @@
 """What vLLM would compute otherwise than transformers, or not at all: field, layer, value, and what to do. Knows no vLLM."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 
 Config: TypeAlias = Any  # a `HeterogeneousPreTrainedConfig`; what transformers' classes are is not ours to prove
 
+# model_type -> the class that serves it, here and in transformers
+ARCHITECTURES = {
+    "heterogeneous_gpt_oss": "HeterogeneousGptOssForCausalLM",
+    "heterogeneous_granite_moe_hybrid": "HeterogeneousGraniteMoeHybridForCausalLM",
+    "heterogeneous_llama": "HeterogeneousLlamaForCausalLM",
+    "heterogeneous_nemotron_h": "HeterogeneousNemotronHForCausalLM",
+}
 
-class UnservedError(ValueError):
-    """All that keeps vLLM from serving a model, a line each."""
+
+class UnservedError(RuntimeError):
+    """All that keeps vLLM from serving a model, a line each. No `ValueError`: pydantic would wrap it."""
 
 
-def refuse(config: Config, problems: Iterator[str]) -> None:
+def refuse(config: Config, problems: Iterable[str]) -> None:
     """Raise where there is something to say."""
     if found := list(problems):
         raise UnservedError("\n".join([f"{config.model_type} cannot be served by vLLM as it is:", *found]))
@@ -19,21 +27,96 @@ def refuse(config: Config, problems: Iterator[str]) -> None:
 
 def model_problems(config: Config, max_model_len: int) -> Iterator[str]:
     """What does not depend on how many processes serve the model."""
-    yield from rope_problems(config, max_model_len)
-    yield from SPECIAL[config.model_type](config)
+    yield from quantisation_problems(config)
+    yield from needed_values(config)
+    if "attention" in config.mixer_types:
+        yield from head_problems(config)
+        if turns(config):
+            yield from rope_problems(config, max_model_len)
+    if config.model_type == "heterogeneous_gpt_oss":
+        yield from yarn_problems(config.rope_parameters)
 
 
-def llama_problems(config: Config) -> Iterator[str]:
-    if "dense" in config.mlp_types and config.hidden_act != "silu":
-        yield f"hidden_act is {config.hidden_act!r}: vLLM's gated MLP has 'silu' alone"
+# Family -> field -> the values that vLLM's modules have, and the layers for which they matter: mixers or MLPs
+NEEDED: dict[str, dict[str, tuple[tuple[Any, ...], tuple[str, ...]]]] = {
+    "heterogeneous_llama": {"hidden_act": (("silu",), ("dense",))},
+    "heterogeneous_gpt_oss": {
+        "attention_bias": ((True,), ("attention",)),
+        "swiglu_alpha": ((1.702,), ("moe",)),
+        "swiglu_limit": ((7.0,), ("moe",)),
+        "tie_word_embeddings": ((False,), ("attention", "none")),
+    },
+    "heterogeneous_granite_moe_hybrid": {
+        "hidden_act": (("silu",), ("mamba", "dense", "moe")),
+        "time_step_limit": (((0.0, float("inf")), None), ("mamba",)),
+        "mamba_n_groups": ((1,), ("mamba",)),
+    },
+    "heterogeneous_nemotron_h": {
+        "mlp_hidden_act": (("relu2",), ("dense", "moe")),
+        "mlp_bias": ((False,), ("moe",)),
+        "n_shared_experts": ((1,), ("moe",)),
+        "mamba_hidden_act": (("silu", "swish"), ("mamba",)),
+    },
+}
 
 
-SPECIAL = {"heterogeneous_llama": llama_problems, "heterogeneous_gpt_oss": lambda config: iter(()), "heterogeneous_granite_moe_hybrid": lambda config: iter(()), "heterogeneous_nemotron_h": lambda config: iter(())}
+def needed_values(config: Config) -> Iterator[str]:
+    made_of = {*config.mixer_types, *config.mlp_types}
+    for name, (values, kinds) in NEEDED[config.model_type].items():
+        value = getattr(config, name, values[0])
+        value = tuple(value) if isinstance(value, list) else value
+        if value not in values and made_of.intersection(kinds):
+            yield f"{name} is {value!r}: vLLM's layers of this family have {' or '.join(map(repr, values))} alone"
+
+
+def quantisation_problems(config: Config) -> Iterator[str]:
+    quantised = getattr(config, "quantization_config", None)
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+        yield (
+            f"quantization_config: quant_method is {method!r}, with which these families were not tried there. "
+            "`hetero convert --dequantise SRC DST` makes a checkpoint that is served"
+        )
+
+
+def head_problems(config: Config) -> Iterator[str]:
+    """Layers that vLLM puts into one group of its cache, and whose query heads it takes for as many."""
+    heads, kv_heads = config.layer_sizes("num_attention_heads"), config.layer_sizes("num_key_value_heads")
+    groups: dict[tuple[Any, Any], dict[int, int]] = {}
+    windows = config.layer_sizes("sliding_window") if "sliding_window" in config.per_layer_sizes else heads
+    for layer_idx, mixer in enumerate(config.mixer_types):
+        if mixer == "attention":
+            key = kv_heads[layer_idx], windows[layer_idx] if windows is not heads else None
+            groups.setdefault(key, {})[layer_idx] = heads[layer_idx]
+    for (num, window), layers in groups.items():
+        if len(set(layers.values())) > 1:
+            alike = f"num_key_value_heads = {num}" + f" and sliding_window = {window}" * (window is not None)
+            yield f"num_attention_heads differ in layers with {alike}: {layers}. vLLM plans such layers as one"
+    head_dim = getattr(config, "head_dim", None)
+    if config.model_type == "heterogeneous_granite_moe_hybrid" and head_dim not in (
+        None,
+        own := config.hidden_size // config.num_attention_heads,
+    ):
+        yield f"head_dim is {head_dim}: vLLM's Granite has hidden_size / num_attention_heads = {own}"
+
+
+def turns(config: Config) -> bool:
+    """Whether the attention of a model has rotary embeddings."""
+    named = getattr(config, "position_embedding_type", "rope") == "rope"
+    return named and config.model_type != "heterogeneous_nemotron_h"
+
+
+# Kind of RoPE -> the field that says up to which length both compute the same, where it is not any
+ROPE_LIMITS = {
+    **{"default": None, "linear": None, "llama3": None, "yarn": None},
+    "dynamic": "max_position_embeddings",
+    "longrope": "original_max_position_embeddings",
+}
 
 
 def rope_problems(config: Config, max_model_len: int) -> Iterator[str]:
     """Kinds of RoPE that mean something else there."""
-    rope = getattr(config, "rope_parameters", None) or {}
+    rope = config.rope_parameters
     rope_type = rope.get("rope_type", "default")
     if rope_type not in ROPE_LIMITS:
         yield f"rope_parameters: rope_type is {rope_type!r}, served are {list(ROPE_LIMITS)}"
@@ -51,14 +134,6 @@ def rope_problems(config: Config, max_model_len: int) -> Iterator[str]:
         yield from longrope_problems(config, rope)
 
 
-# Kind of RoPE -> the field that says up to which length both compute the same, where it is not any
-ROPE_LIMITS = {
-    **{"default": None, "linear": None, "llama3": None, "yarn": None},
-    "dynamic": "max_position_embeddings",
-    "longrope": "original_max_position_embeddings",
-}
-
-
 def longrope_problems(config: Config, rope: dict[str, Any]) -> Iterator[str]:
     factor = config.max_position_embeddings / rope["original_max_position_embeddings"]
     for name, value in (("factor", factor), ("attention_factor", None)):
@@ -66,20 +141,37 @@ def longrope_problems(config: Config, rope: dict[str, Any]) -> Iterator[str]:
             yield f"rope_parameters: {name} is {rope[name]}: vLLM computes it from max_position_embeddings"
 
 
-def parallel_problems(config: Config, tensor_parallel_size: int) -> Iterator[str]:
-    """Layers that do not divide into so many parts. Key and value heads may also be fewer: each part has a copy then."""
-    num, counts = tensor_parallel_size, {}
-    for name in SPLIT & {*vars(config)}:
-        counts[name] = {idx: size for idx, size in enumerate(config.layer_sizes(name)) if size and size % num}
-    kv_heads = counts.get("num_key_value_heads", {})
-    counts["num_key_value_heads"] = {idx: size for idx, size in kv_heads.items() if num % size}
-    for name, wrong in sorted(counts.items()):
-        if wrong:
-            yield f"tensor_parallel_size = {num} does not divide {name} of these layers: {wrong}"
+# What vLLM's gpt-oss reads of `rope_parameters`; it reads nothing else
+YARN_FIELDS = ("rope_theta", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow")
+
+
+def yarn_problems(rope: dict[str, Any]) -> Iterator[str]:
+    missing = [name for name in YARN_FIELDS if rope.get(name) is None]
+    if rope.get("rope_type") != "yarn" or missing:
+        yield f"rope_parameters: vLLM's gpt-oss has YaRN alone, with all of {list(YARN_FIELDS)}, and here is {rope}"
+    for name in ("attention_factor", "mscale", "mscale_all_dim"):
+        if rope.get(name) is not None:
+            yield f"rope_parameters: {name} is {rope[name]}, which vLLM's gpt-oss does not read"
 
 
 # Sizes that are split over the processes, in whichever family has them
-SPLIT = {
+SPLIT = (
     *("num_attention_heads", "num_key_value_heads", "intermediate_size", "shared_intermediate_size"),
     *("moe_intermediate_size", "moe_shared_expert_intermediate_size", "mamba_num_heads", "mamba_n_heads"),
-}
+)
+GROUPS = ("mamba_n_groups", "n_groups")
+
+
+def parallel_problems(config: Config, tensor_parallel_size: int) -> Iterator[str]:
+    """Layers that do not divide into so many parts."""
+    num = tensor_parallel_size
+    for name in [name for name in SPLIT if hasattr(config, name)]:
+        wrong = {idx: size for idx, size in enumerate(config.layer_sizes(name)) if size and size % num}
+        if name == "num_key_value_heads" and config.model_type != "heterogeneous_gpt_oss":
+            wrong = {idx: size for idx, size in wrong.items() if num % size}  # each part has a copy of what is fewer
+        if wrong:
+            yield f"tensor_parallel_size = {num} does not divide {name} of these layers: {wrong}"
+    for name in GROUPS if "mamba" in config.mixer_types else ():
+        groups = getattr(config, name, 1)
+        if groups != 1 and groups % num:
+            yield f"tensor_parallel_size = {num} does not divide {name} = {groups}"

@@ -1,27 +1,63 @@
-"""What vLLM asks of a model before it is built, in the process that reads its config."""
+"""What vLLM does with a config before a model is built, in the process that reads it."""
 
 from typing import Any
 
-from vllm.model_executor.models.config import NemotronHForCausalLMConfig, VerifyAndUpdateConfig
+from vllm.logger import init_logger
+from vllm.model_executor.models.config import (
+    GptOssForCausalLMConfig,
+    NemotronHForCausalLMConfig,
+    VerifyAndUpdateConfig,
+)
+from vllm.platforms import current_platform
+from vllm.transformers_utils.model_arch_config_convertor import ModelArchConfigConvertorBase
 
-from .limits import model_problems, parallel_problems, refuse
+from . import limits
 
 
-class HeterogeneousConfigVerification(VerifyAndUpdateConfig):
+logger = init_logger(__name__)
+
+
+class HeterogeneousConfigConvertor(ModelArchConfigConvertorBase):
+    """Names the class that serves a config: published ones, which our configs read, name another."""
+
+    def __init__(self, hf_config: Any, hf_text_config: Any, revision: str | None = None) -> None:
+        super().__init__(hf_config, hf_text_config, revision)
+        named, served = hf_config.architectures or [], limits.ARCHITECTURES[hf_config.model_type]
+        if others := [name for name in named if not name.endswith("ForCausalLM")]:
+            limits.refuse(hf_config, [f"architectures is {others}: {served} alone is served"])
+        if named != [served]:  # else it may be the config of a layer, for which nothing can be set
+            hf_config.architectures = [served]
+
+
+class HeterogeneousVerification(VerifyAndUpdateConfig):
     """Refuses what would be served wrongly."""
 
     @classmethod
     def verify_and_update_model_config(cls, model_config: Any) -> None:
-        refuse(model_config.hf_config, model_problems(model_config.hf_config, model_config.max_model_len))
+        config = model_config.hf_config
+        limits.refuse(config, limits.model_problems(config, model_config.max_model_len))
 
     @classmethod
     def verify_and_update_config(cls, vllm_config: Any) -> None:
-        config, num = vllm_config.model_config.hf_config, vllm_config.parallel_config.tensor_parallel_size
-        refuse(config, parallel_problems(config, num))
+        config, cache_config = vllm_config.model_config.hf_config, vllm_config.cache_config
+        parallel = vllm_config.parallel_config
+        limits.refuse(config, limits.parallel_problems(config, parallel.tensor_parallel_size))
+        if current_platform.is_cpu() and "mamba" in config.mixer_types and cache_config.enable_prefix_caching:
+            logger.warning("Prefix caching is off: vLLM's CPU backend fails with it in models with mamba layers.")
+            cache_config.enable_prefix_caching = False
 
 
-class NemotronHVerification(HeterogeneousConfigVerification):
-    """The same, and the dtype of mamba's states, as vLLM has it for Nemotron-H."""
+class GptOssVerification(HeterogeneousVerification):
+    """The same, and what vLLM sets for gpt-oss."""
+
+    @classmethod
+    def verify_and_update_config(cls, vllm_config: Any) -> None:
+        super().verify_and_update_config(vllm_config)
+        GptOssForCausalLMConfig.verify_and_update_config(vllm_config)
+
+
+class NemotronHVerification(HeterogeneousVerification):
+    """The same, and what vLLM sets for Nemotron-H: the dtype of mamba's states."""
 
     @classmethod
     def verify_and_update_config(cls, vllm_config: Any) -> None:
@@ -30,8 +66,8 @@ class NemotronHVerification(HeterogeneousConfigVerification):
 
 
 VERIFICATIONS: dict[str, type[VerifyAndUpdateConfig]] = {
-    "HeterogeneousGptOssForCausalLM": HeterogeneousConfigVerification,
-    "HeterogeneousGraniteMoeHybridForCausalLM": HeterogeneousConfigVerification,
-    "HeterogeneousNemotronHForCausalLM": NemotronHVerification,
-    "HeterogeneousLlamaForCausalLM": HeterogeneousConfigVerification,
+    "heterogeneous_gpt_oss": GptOssVerification,
+    "heterogeneous_granite_moe_hybrid": HeterogeneousVerification,
+    "heterogeneous_llama": HeterogeneousVerification,
+    "heterogeneous_nemotron_h": NemotronHVerification,
 }
