@@ -29,12 +29,14 @@ def model_problems(config: Config, max_model_len: int) -> Iterator[str]:
     """What does not depend on how many processes serve the model."""
     yield from quantisation_problems(config)
     yield from needed_values(config)
-    if "attention" in config.mixer_types:
-        yield from head_problems(config)
-        if turns(config):
-            yield from rope_problems(config, max_model_len)
+    if "attention" not in config.mixer_types:
+        return
+    if turns(config):
+        yield from rope_problems(config, max_model_len)
     if config.model_type == "heterogeneous_gpt_oss":
         yield from yarn_problems(config.rope_parameters)
+    if config.model_type == "heterogeneous_granite_moe_hybrid":
+        yield from head_problems(config)
 
 
 # Family -> field -> the values that vLLM's modules have, and the layers for which they matter: mixers or MLPs
@@ -80,23 +82,8 @@ def quantisation_problems(config: Config) -> Iterator[str]:
 
 
 def head_problems(config: Config) -> Iterator[str]:
-    """Layers that vLLM puts into one group of its cache, and whose query heads it takes for as many."""
-    heads, kv_heads = config.layer_sizes("num_attention_heads"), config.layer_sizes("num_key_value_heads")
-    groups: dict[tuple[Any, Any], dict[int, int]] = {}
-    windows = config.layer_sizes("sliding_window") if "sliding_window" in config.per_layer_sizes else heads
-    for layer_idx, mixer in enumerate(config.mixer_types):
-        if mixer == "attention":
-            key = kv_heads[layer_idx], windows[layer_idx] if windows is not heads else None
-            groups.setdefault(key, {})[layer_idx] = heads[layer_idx]
-    for (num, window), layers in groups.items():
-        if len(set(layers.values())) > 1:
-            alike = f"num_key_value_heads = {num}" + f" and sliding_window = {window}" * (window is not None)
-            yield f"num_attention_heads differ in layers with {alike}: {layers}. vLLM plans such layers as one"
-    head_dim = getattr(config, "head_dim", None)
-    if config.model_type == "heterogeneous_granite_moe_hybrid" and head_dim not in (
-        None,
-        own := config.hidden_size // config.num_attention_heads,
-    ):
+    head_dim, own = getattr(config, "head_dim", None), config.hidden_size // config.num_attention_heads
+    if head_dim not in (None, own):
         yield f"head_dim is {head_dim}: vLLM's Granite has hidden_size / num_attention_heads = {own}"
 
 

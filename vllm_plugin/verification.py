@@ -1,5 +1,6 @@
 """What vLLM does with a config before a model is built, in the process that reads it."""
 
+from dataclasses import replace
 from typing import Any
 
 from vllm.logger import init_logger
@@ -36,6 +37,8 @@ class HeterogeneousVerification(VerifyAndUpdateConfig):
     def verify_and_update_model_config(cls, model_config: Any) -> None:
         config = model_config.hf_config
         limits.refuse(config, limits.model_problems(config, model_config.max_model_len))
+        if "mamba" not in config.mixer_types:  # vLLM would prepare for states, going by the class and `layer_types`
+            model_config._model_info = replace(model_config._model_info, is_hybrid=False)
 
     @classmethod
     def verify_and_update_config(cls, vllm_config: Any) -> None:

@@ -99,14 +99,9 @@ CASES = [
     ),
     Case(
         "Llama",
-        "query heads, each with KV heads of its own",
-        {**FULL, "num_attention_heads": [4, 8, 2, 4, 8], "num_key_value_heads": [4, 2, 1, 4, 2]}
+        "query heads, some with the same KV heads",
+        {**FULL, "num_attention_heads": [4, 8, 2, 4, 8], "num_key_value_heads": [2, 2, 1, 4, 2]}
         | {"intermediate_size": 64},
-    ),
-    Case(
-        "Llama",
-        "query heads, with the same KV heads",
-        {**FULL, "num_attention_heads": [4, 8, 4, 4, 8], "num_key_value_heads": 2, "intermediate_size": 64},
     ),
     Case(
         "Llama",
@@ -208,17 +203,20 @@ def what_was_said(output: str) -> str:
 
 def compare(model: Any, answers: Any) -> tuple[int, int, float]:
     """Of the tokens those that are equal, all of them, and the largest difference of log-probabilities."""
-    equal, largest = 0, 0.0
+    equal, differences = 0, []
     for prompt, (tokens, steps) in zip(PROMPTS * 2, answers, strict=True):
         ids = torch.tensor([prompt])
         options = {"attention_mask": torch.ones_like(ids), "do_sample": False, "eos_token_id": None}
+        options["use_cache"] = (
+            "attention" in model.config.mixer_types
+        )  # nothing counts the tokens of a cache elsewhere
         ours = model.generate(ids, max_new_tokens=NUM_TOKENS, **options)[0, len(prompt) :].tolist()
         equal += sum(own == other for own, other in zip(ours, tokens, strict=True))
         with torch.no_grad():
             logits = model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
         for own, step in zip(logits.float().log_softmax(-1), steps, strict=True):
-            largest = max([largest, *(abs(own[int(token)].item() - value) for token, value in step.items())])
-    return equal, len(answers) * NUM_TOKENS, largest
+            differences += [abs(own[int(token)].item() - value) for token, value in step.items()]
+    return equal, len(answers) * NUM_TOKENS, torch.tensor(differences).max().item()  # NaN, where there is one
 
 
 def rows(cases: Sequence[Case]) -> Iterator[list[str]]:
