@@ -50,6 +50,7 @@ class Case:
     layers: str
     fields: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    plain_experts: bool = False  # see `vllm_plain_experts`
 
     @property
     def config(self) -> Any:
@@ -68,6 +69,17 @@ BASES: dict[str, dict[str, Any]] = {
     "NemotronH": {**HEAD_DIM, "time_step_min": 1e-9, "mlp_types": ["none", "dense", "none", "dense", "none"]},
 }
 FULL = {"mixer_types": ["attention"] * 5, "mlp_types": ["dense"] * 5, "sliding_window": None}
+EXPERTS: dict[str, Any] = {
+    "mlp_types": ["none", "moe", "none", "moe", "moe"],
+    "n_routed_experts": [None, 4, None, 8, 6],
+    "num_experts_per_tok": [None, 1, None, 3, 2],
+    "moe_intermediate_size": [None, 32, None, 64, 96],
+    "moe_latent_size": [None, None, None, 48, 32],
+    "moe_shared_expert_intermediate_size": [None, 64, None, 32, 96],
+    "n_group": 2,
+    "topk_group": 1,
+    "routed_scaling_factor": 2.5,
+}
 CASES = [
     Case("Llama", "attention, linear, none; dense, linear, none; two windows"),
     Case("Llama", "the same, two processes", options=NUM_PROCESSES),
@@ -152,7 +164,9 @@ CASES = [
         | {"num_key_value_heads": [None, None, 4, None, None, 1, None]}
         | {"intermediate_size": [96, None, None, None, 64, None, None]},
     ),
-    Case("NemotronH", "experts", {"mlp_types": MODELS["NemotronH"]["mlp_types"]}),
+    Case("NemotronH", "experts", {"mlp_types": EXPERTS["mlp_types"]}),
+    Case("NemotronH", "experts, in plain torch", EXPERTS, plain_experts=True),
+    Case("NemotronH", "the same, two processes", EXPERTS, NUM_PROCESSES, plain_experts=True),
 ]
 
 
@@ -173,14 +187,15 @@ def shaken(config: Any, family: str) -> Any:
     return model
 
 
-def ask_vllm(model: Path, options: dict[str, Any]) -> Any:
+def ask_vllm(model: Path, case: Case) -> Any:
     """What vLLM answers; `Unserved` with what it says, where it does not."""
-    defaults = {"max_model_len": 128, "skip_tokenizer_init": True}
+    options = {"dtype": "float32", "enforce_eager": True, "max_model_len": 128, "skip_tokenizer_init": True}
     asked = {"model": str(model), "prompts": PROMPTS, "num_tokens": NUM_TOKENS, "top": TOP}
+    asked["options"] = {**options, **case.options}
     done = subprocess.run(
         [sys.executable, "-m", f"{__package__}.vllm_serving"],
-        input=json.dumps({**asked, "options": {**defaults, **options}}),
-        env={**os.environ, **SETTINGS},
+        input=json.dumps(asked),
+        env={**os.environ, **SETTINGS, "PLAIN_EXPERTS": "1" * case.plain_experts},
         capture_output=True,
         text=True,
         check=False,
@@ -226,7 +241,7 @@ def rows(cases: Sequence[Case]) -> Iterator[list[str]]:
             model = shaken(case.config, case.family)
             model.save_pretrained(name)
             try:
-                equal, num, largest = compare(model, ask_vllm(Path(name), case.options))
+                equal, num, largest = compare(model, ask_vllm(Path(name), case))
                 said = [f"{equal} of {num}", f"{largest:.1e}"]
             except Unserved as unserved:
                 said = ["", str(unserved).replace("|", "/").replace(name, "DIR")]

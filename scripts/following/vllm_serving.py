@@ -14,14 +14,19 @@ SETTINGS = {
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
 }
-Step = dict[int, float]
+
+
+if os.environ.get("PLAIN_EXPERTS"):  # each process of the engine imports this module as it starts
+    from transformers_heterogeneous.scripts.following import vllm_plain_experts
+
+    vllm_plain_experts.install()
 
 
 def served(model: str, prompts: list[list[int]], num_tokens: int, top: int, options: dict[str, Any]) -> Any:
     """For each prompt, and then for each again, as caches know it: tokens, and of each step the best log-probabilities."""
     from vllm import LLM, SamplingParams
 
-    engine = LLM(model, dtype="float32", enforce_eager=True, max_num_seqs=8, **{"block_size": 32, **options})
+    engine = LLM(model, max_num_seqs=8, block_size=32, **options)
     asked = SamplingParams(temperature=0, max_tokens=num_tokens, logprobs=top, ignore_eos=True, detokenize=False)
     answers = []
     for _ in range(2):
