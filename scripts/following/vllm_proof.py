@@ -20,9 +20,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 import transformers_heterogeneous
 from transformers.utils.logging import disable_progress_bar
+from transformers_heterogeneous.converters import convert
 
 from .tools import MODELS, SIZES
 from .vllm_serving import SETTINGS
@@ -51,6 +53,8 @@ class Case:
     fields: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     plain_experts: bool = False  # see `vllm_plain_experts`
+    packed: bool = False  # the experts in MXFP4
+    published: str = ""  # the format that it is served from, the family's own where none is named
 
     @property
     def config(self) -> Any:
@@ -80,6 +84,7 @@ EXPERTS: dict[str, Any] = {
     "topk_group": 1,
     "routed_scaling_factor": 2.5,
 }
+PUZZLE = ("num_experts_per_tok", "moe_intermediate_size")  # what differs in layers of `nemotron_h_puzzle`
 CASES = [
     Case("Llama", "attention, linear, none; dense, linear, none; two windows"),
     Case("Llama", "the same, two processes", options=NUM_PROCESSES),
@@ -111,6 +116,16 @@ CASES = [
     ),
     Case(
         "Llama",
+        "KV heads and widths, empty and linear, as nemotron-nas",
+        {"mixer_types": ["attention", "none", "linear", "attention", "attention"], "sliding_window": None}
+        | {
+            "mlp_types": ["dense", "none", "linear", "dense", "none"],
+            "intermediate_size": [256, None, None, 512, None],
+        },
+        published="nemotron-nas",
+    ),
+    Case(
+        "Llama",
         "query heads, some with the same KV heads",
         {**FULL, "num_attention_heads": [4, 8, 2, 4, 8], "num_key_value_heads": [2, 2, 1, 4, 2]}
         | {"intermediate_size": 64},
@@ -138,6 +153,16 @@ CASES = [
         | {"num_local_experts": [None, 3, 8, 6], "num_experts_per_tok": [None, 1, 4, 2]}
         | {"intermediate_size": [None, 64, 32, 96]},
     ),
+    Case("GptOss", "experts in MXFP4", options={"dtype": "bfloat16"}, packed=True),
+    Case("GptOss", "experts in MXFP4, in plain torch", packed=True, plain_experts=True),
+    Case("GptOss", "the same, two processes", {}, NUM_PROCESSES, packed=True, plain_experts=True),
+    Case(
+        "GptOss",
+        "experts and windows, as gpt_oss_puzzle",
+        {"mixer_types": ["attention"] * 4, "mlp_types": ["moe"] * 4, "num_local_experts": [4, 2, 8, 6]}
+        | {"num_experts_per_tok": 2, "sliding_window": [8, None, 8, 24]},
+        published="gpt_oss_puzzle",
+    ),
     Case("GptOss", "no biases, another limit", {"attention_bias": False, "swiglu_limit": 5.0}),
     Case("GraniteMoeHybrid", "mamba, attention, none; experts, dense, none"),
     Case("GraniteMoeHybrid", "the same, two processes", options=NUM_PROCESSES),
@@ -164,6 +189,17 @@ CASES = [
         | {"num_key_value_heads": [None, None, 4, None, None, 1, None]}
         | {"intermediate_size": [96, None, None, None, 64, None, None]},
     ),
+    Case(
+        "NemotronH",
+        "experts, as nemotron_h_puzzle, in plain torch",
+        {
+            "mixer_types": ["mamba", "none", "attention", "none", "none"],
+            "mlp_types": ["none", "moe", "none", "moe", "moe"],
+        }
+        | {name: value for name, value in EXPERTS.items() if name in PUZZLE},
+        plain_experts=True,
+        published="nemotron_h_puzzle",
+    ),
     Case("NemotronH", "experts", {"mlp_types": EXPERTS["mlp_types"]}),
     Case("NemotronH", "experts, in plain torch", EXPERTS, plain_experts=True),
     Case("NemotronH", "the same, two processes", EXPERTS, NUM_PROCESSES, plain_experts=True),
@@ -184,7 +220,34 @@ def shaken(config: Any, family: str) -> Any:
                 parameter.copy_(torch.randn_like(parameter) * parameter.shape[-1] ** -0.5)
             else:
                 parameter.add_((0.2 if "norm" in name else 0.3) * torch.randn_like(parameter))
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.copy_(torch.randn_like(buffer))
     return model
+
+
+def write(case: Case, folder: Path) -> Any:
+    """The model, saved as vLLM is to read it."""
+    model, saved = shaken(case.config, case.family), folder / "saved"
+    model.save_pretrained(saved)
+    if case.packed:
+        pack_experts(saved)
+        model = type(model).from_pretrained(saved).float()
+    if case.published:
+        convert(saved, folder / case.published, to=case.published)
+    return model
+
+
+def pack_experts(folder: Path) -> None:
+    """Random experts in MXFP4 in the place of those that are there; and all the rest in bfloat16, as they are published."""
+    tensors = {name: tensor.bfloat16() for name, tensor in load_file(folder / "model.safetensors").items()}
+    for name in [name for name in tensors if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        num_experts, num_in, num_out = tensors.pop(name).shape
+        blocks = torch.randint(0, 256, (num_experts, num_out, num_in // 32, 16), dtype=torch.uint8)
+        tensors |= {f"{name}_blocks": blocks, f"{name}_scales": torch.full(blocks.shape[:-1], 123, dtype=torch.uint8)}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "quantization_config": {"quant_method": "mxfp4"}}))
 
 
 def ask_vllm(model: Path, case: Case) -> Any:
@@ -238,10 +301,9 @@ def rows(cases: Sequence[Case]) -> Iterator[list[str]]:
     """A row a case: family, layers, and what came of it."""
     for case in cases:
         with TemporaryDirectory() as name:
-            model = shaken(case.config, case.family)
-            model.save_pretrained(name)
+            model = write(case, Path(name))
             try:
-                equal, num, largest = compare(model, ask_vllm(Path(name), case))
+                equal, num, largest = compare(model, ask_vllm(Path(name, case.published or "saved"), case))
                 said = [f"{equal} of {num}", f"{largest:.1e}"]
             except Unserved as unserved:
                 said = ["", str(unserved).replace("|", "/").replace(name, "DIR")]
@@ -255,7 +317,7 @@ def prepare() -> Path:
     python = ENVIRONMENT / "bin/python"
     if not python.is_file():
         run(sys.executable, "-m", "venv", ENVIRONMENT)
-        run(python, "-m", "pip", "install", "--quiet", VLLM)
+        run(python, "-m", "pip", "install", "--quiet", VLLM, "accelerate")
         run(python, "-m", "pip", "uninstall", "--quiet", "--yes", *CUDA_BUILDS)
     wheel = built(TRANSFORMERS)
     run(python, "-m", "pip", "install", "--quiet", wheel)

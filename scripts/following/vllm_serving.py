@@ -17,9 +17,9 @@ SETTINGS = {
 
 
 if os.environ.get("PLAIN_EXPERTS"):  # each process of the engine imports this module as it starts
-    from transformers_heterogeneous.scripts.following import vllm_plain_experts
+    from .vllm_plain_experts import install
 
-    vllm_plain_experts.install()
+    install()
 
 
 def served(model: str, prompts: list[list[int]], num_tokens: int, top: int, options: dict[str, Any]) -> Any:
