@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters modular scripts tests vllm_plugin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate check style bench newest wheel wheels test-releases survey rebase-history
+.PHONY: help demo test generate check style bench newest wheel wheels test-releases vllm survey rebase-history
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -38,6 +38,9 @@ wheels: $(READY)  ## A wheel for each release of transformers in the window
 
 test-releases: $(READY)  ## Each wheel tested beside its release: make test-releases RELEASES="5.19 5.24"
 	$(BIN)/python -m transformers_heterogeneous.scripts.following.wheels test $(RELEASES)
+
+vllm: $(READY)  ## Small models in vLLM on a CPU beside ours, in an environment of its own (fifteen minutes)
+	$(BIN)/python -m transformers_heterogeneous.scripts.following.vllm_proof
 
 survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)
 	$(BIN)/python -m transformers_heterogeneous.scripts.following.survey > docs/survey.md

@@ -149,9 +149,28 @@ SPLIT = (
 GROUPS = ("mamba_n_groups", "n_groups")
 
 
-def parallel_problems(config: Config, tensor_parallel_size: int) -> Iterator[str]:
+def engine_problems(config: Config, processes: Any, adapters: bool) -> Iterator[str]:
+    """
+    Ways of serving that do not go with the layers, or were never seen to be right.
+
+    Args:
+        processes: With the `tensor_parallel_size`, `pipeline_parallel_size` and `enable_expert_parallel` of vLLM.
+        adapters: Whether LoRA adapters are to be served too.
+    """
+    yield from division_problems(config, processes.tensor_parallel_size)
+    if processes.pipeline_parallel_size > 1 and config.model_type == "heterogeneous_granite_moe_hybrid":
+        yield (
+            f"pipeline_parallel_size is {processes.pipeline_parallel_size}: vLLM's loader of Granite knows no stages. "
+            "Take tensor_parallel_size"
+        )
+    if processes.enable_expert_parallel:
+        yield "enable_expert_parallel is on, with which experts that differ were not tried. Take tensor_parallel_size"
+    if adapters:
+        yield "enable_lora is on, with which layers that differ were not tried: merge the adapter (PEFT's merge_and_unload)"
+
+
+def division_problems(config: Config, num: int) -> Iterator[str]:
     """Layers that do not divide into so many parts."""
-    num = tensor_parallel_size
     for name in [name for name in SPLIT if hasattr(config, name)]:
         wrong = {idx: size for idx, size in enumerate(config.layer_sizes(name)) if size and size % num}
         if name == "num_key_value_heads" and config.model_type != "heterogeneous_gpt_oss":

