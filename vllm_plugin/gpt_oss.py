@@ -12,7 +12,8 @@ from vllm.model_executor.layers.layernorm import RMSNorm
 from vllm.model_executor.models.gpt_oss import GptOssForCausalLM, MLPBlock, OAIAttention
 from vllm.model_executor.models.utils import maybe_prefix
 
-from .layers import largest, put_layers, with_config, without_layers
+from .layers import put_layers, with_config
+from .views import largest, without_layers
 
 
 class HeterogeneousGptOssAttention(OAIAttention):
@@ -70,8 +71,9 @@ class HeterogeneousGptOssForCausalLM(GptOssForCausalLM):
     """vLLM's gpt-oss of these layers."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
-        super().__init__(vllm_config=without_layers(vllm_config), prefix=prefix)
-        config = self.config = vllm_config.model_config.hf_config
+        config = vllm_config.model_config.hf_config
+        super().__init__(vllm_config=with_config(vllm_config, without_layers(config)), prefix=prefix)
+        self.config = config
 
         def make(layer_idx: int, layer_prefix: str) -> nn.Module:
             return HeterogeneousGptOssDecoderLayer(config, layer_idx, vllm_config, layer_prefix)

@@ -12,7 +12,8 @@ from vllm.model_executor.models.granitemoehybrid import GraniteMoeHybridAttentio
 from vllm.model_executor.models.granitemoeshared import GraniteMoeSharedMLP
 from vllm.model_executor.models.utils import maybe_prefix
 
-from .layers import put_layers, without_layers
+from .layers import put_layers, with_config
+from .views import without_layers
 
 
 def mamba(config: Any, vllm_config: VllmConfig, prefix: str) -> MambaMixer2:
@@ -86,8 +87,9 @@ class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM):
     """vLLM's Granite of these layers."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
-        super().__init__(vllm_config=without_layers(vllm_config), prefix=prefix)
-        config = self.config = vllm_config.model_config.hf_config
+        config = vllm_config.model_config.hf_config
+        super().__init__(vllm_config=with_config(vllm_config, without_layers(config)), prefix=prefix)
+        self.config = config
 
         def make(layer_idx: int, layer_prefix: str) -> nn.Module:
             return HeterogeneousGraniteMoeHybridDecoderLayer(config, layer_idx, vllm_config, layer_prefix)

@@ -25,6 +25,14 @@ def refuse(config: Config, problems: Iterable[str]) -> None:
         raise UnservedError("\n".join([f"{config.model_type} cannot be served by vLLM as it is:", *found]))
 
 
+def architecture(config: Config) -> str:
+    """The class that serves a config. Published ones, which our configs read, name another."""
+    served = ARCHITECTURES[config.model_type]
+    others = [name for name in config.architectures or () if not name.endswith("ForCausalLM")]
+    refuse(config, [f"architectures is {others}: {served} alone is served"] if others else [])
+    return served
+
+
 def model_problems(config: Config, max_model_len: int) -> Iterator[str]:
     """What does not depend on how many processes serve the model."""
     yield from quantisation_problems(config)

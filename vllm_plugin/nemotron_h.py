@@ -14,7 +14,8 @@ from vllm.model_executor.models.nemotron_h import (
 )
 from vllm.model_executor.models.utils import maybe_prefix
 
-from .layers import largest, only_layer, put_layers, with_config, without_layers
+from .layers import put_layers, with_config
+from .views import largest, only_layer, without_layers
 
 
 # (mixer, MLP) -> vLLM's layer of it
@@ -47,8 +48,9 @@ class HeterogeneousNemotronHForCausalLM(NemotronHForCausalLM):
         return super().get_mamba_state_shape_from_config(with_config(vllm_config, config))
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
-        super().__init__(vllm_config=without_layers(vllm_config), prefix=prefix)
-        config = self.config = vllm_config.model_config.hf_config
+        config = vllm_config.model_config.hf_config
+        super().__init__(vllm_config=with_config(vllm_config, without_layers(config)), prefix=prefix)
+        self.config = config
         types = list(zip(config.mixer_types, config.mlp_types, strict=True))
 
         def make(layer_idx: int, layer_prefix: str) -> nn.Module:

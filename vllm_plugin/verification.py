@@ -19,15 +19,13 @@ logger = init_logger(__name__)
 
 
 class HeterogeneousConfigConvertor(ModelArchConfigConvertorBase):
-    """Names the class that serves a config: published ones, which our configs read, name another."""
+    """Names the class that serves a config, by which vLLM finds it."""
 
     def __init__(self, hf_config: Any, hf_text_config: Any, revision: str | None = None) -> None:
         super().__init__(hf_config, hf_text_config, revision)
-        named, served = hf_config.architectures or [], limits.ARCHITECTURES[hf_config.model_type]
-        if others := [name for name in named if not name.endswith("ForCausalLM")]:
-            limits.refuse(hf_config, [f"architectures is {others}: {served} alone is served"])
-        if named != [served]:  # else it may be the config of a layer, for which nothing can be set
-            hf_config.architectures = [served]
+        served = [limits.architecture(hf_config)]
+        if hf_config.architectures != served:  # the config of a layer has it already, and lets nothing be set
+            hf_config.architectures = served
 
 
 class HeterogeneousVerification(VerifyAndUpdateConfig):
