@@ -35,6 +35,8 @@ class HeterogeneousVerification(VerifyAndUpdateConfig):
     def verify_and_update_model_config(cls, model_config: Any) -> None:
         config = model_config.hf_config
         limits.refuse(config, limits.model_problems(config, model_config.max_model_len))
+        if isinstance(config.windows, list):  # where all layers have a window, vLLM reads it as one number
+            model_config.hf_text_config = config.with_fields(sliding_window=None)
         if "mamba" not in config.mixer_types:  # vLLM would prepare for states, going by the class and `layer_types`
             model_config._model_info = replace(model_config._model_info, is_hybrid=False)
 

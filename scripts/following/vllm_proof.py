@@ -116,6 +116,12 @@ CASES = [
         | {"intermediate_size": 64},
     ),
     Case(
+        "Llama",
+        "windows in all, three of them; fused blocks",
+        {**FULL, "sliding_window": [8, 40, 8, 16, 40], "num_key_value_heads": 2, "intermediate_size": 64}
+        | {"fused_blocks": "norm_mlp"},
+    ),
+    Case(
         "Llama", "one window in all", {**FULL, "sliding_window": 8, "num_key_value_heads": 2, "intermediate_size": 64}
     ),
     Case(
