@@ -2,10 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WRITTEN := hetero.py converters integrations modular scripts tests
+WRITTEN := hetero.py converters integrations modular scripts tests vllm_plugin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate check style bench newest wheel wheels test-releases tools readers survey rebase-history
+.PHONY: help demo test generate check style bench newest wheel wheels test-releases tools readers vllm survey rebase-history
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -52,6 +52,9 @@ readers: .readers/.ready  ## llama.cpp and MLX on what `hetero convert --for` wr
 	$(@D)/bin/python -m pip install --quiet torch --constraint constraints.txt
 	$(@D)/bin/python -m pip install --quiet --editable . $(NEEDS)
 	@touch $@
+
+vllm: $(READY)  ## Small models in vLLM on a CPU beside ours, in an environment of its own (fifteen minutes)
+	$(BIN)/python -m transformers_heterogeneous.scripts.following.vllm_proof
 
 survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)
 	$(BIN)/python -m transformers_heterogeneous.scripts.following.survey > docs/survey.md

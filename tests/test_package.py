@@ -142,5 +142,6 @@ def test_the_wheel_holds_one_package_and_the_launcher(tmp_path):
         "converters/engine/headers.py",
         "converters/families/heterogeneous_llama.py",
         "converters/formats/nemotron_nas.py",
+        "vllm_plugin/llama.py",
     )
     assert {f"transformers_heterogeneous/{name}" for name in expected} <= set(names)
