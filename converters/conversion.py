@@ -159,7 +159,7 @@ def convert(
         with_code: Put the family's own files into the folder, so that it loads with `trust_remote_code=True` where this
             package is not installed. A folder that holds the families expanded for another release of transformers
             (`hetero generate --against`): that code.
-        reader: Program that is to read it, `llama.cpp` or `mlx`: config.json is written as that needs it, and what it would
+        reader: Program that is to read it, `llama.cpp`, `mlx` or `vllm`: config.json is written as that needs it, and what it would
             compute wrongly is refused.
         jobs: Number of files written at a time; by default up to four.
         revision: Branch, tag or commit of a repository.
@@ -308,8 +308,7 @@ def make_report(
 ) -> Report:
     weights, config = planned.weights, planned.source.config
     tensors = [tensor for file in weights.files for tensor in file.tensors]
-    published = planned.output.write_config is not None
-    readers, not_readers = readers_of(planned.output.name, config, planned.config) if published else ({}, {})
+    readers, not_readers = readers_of(planned.output.name, config, planned.config)
     ways = {file.name: written.get(file.name, Written(file.how, 0)) for file in weights.files}
     return Report(
         source=source,

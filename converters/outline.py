@@ -281,7 +281,7 @@ def output_format(published: PublishedFormat, config: Any, to: str | None, reade
         each for each in recognition.FORMATS if each.family is published.family and each.write_config is not None
     ]
     if to is None and reader is not None:
-        return format_for(reader, writable, config)
+        return format_for(reader, [own, *writable], config)
     if to is None or to == own.name:
         return next((each for each in recognition.FORMATS if each.name == own.name), own)
     if chosen := next((each for each in writable if each.name == to), None):
@@ -308,7 +308,8 @@ def format_for(reader: Reader, writable: Sequence[PublishedFormat], config: Any)
 
 def inexpressible(output: PublishedFormat, config: Any) -> list[str]:
     """What a format has no words for."""
-    assert output.write_config is not None  # as all that are writable have
+    if output.write_config is None:  # the family's own
+        return []
     try:
         output.write_config(config)
     except CheckpointError as error:

@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers_heterogeneous.vllm_plugin.limits import ARCHITECTURES, model_problems
+
 from .engine.errors import CheckpointError
 
 
 Problems = Callable[[Any], Iterator[str]]
+
+
+REMEDY = "Leave out --for, and the report says what is known of those that were tried."
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +123,10 @@ def with_older_layer_types(config: Any, fields: Mapping[str, Any]) -> dict[str, 
     return {**fields, "layer_types": list(config.mixer_types)}
 
 
+def beyond_vllm(config: Any) -> Iterator[str]:
+    yield from model_problems(config, config.max_position_embeddings)
+
+
 READERS = (
     Reader(
         name="llama.cpp",
@@ -141,6 +150,11 @@ READERS = (
         },
         fields={"nemotron-nas": with_rope_scaling},
     ),
+    Reader(  # with this package's plug-in, which finds the families' own folders: `make vllm`
+        name="vllm",
+        program="vLLM 0.32.0",
+        problems=dict.fromkeys(ARCHITECTURES, (beyond_vllm,)),
+    ),
 )
 
 
@@ -148,7 +162,7 @@ def readers_of(
     format_name: str, config: Any, fields: Mapping[str, Any]
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """
-    Who reads a model in a format.
+    Who reads a model in a format; who is not known to read the format at all is not mentioned.
 
     Args:
         fields: config.json as it was written.
@@ -156,8 +170,9 @@ def readers_of(
     Returns:
         Program -> the option that it should have been written with, empty if none; program -> why it does not read it.
     """
-    cannot = {str(reader): reader.cannot(format_name, config) for reader in READERS}
-    can = [reader for reader in READERS if not cannot[str(reader)]]
+    known = [reader for reader in READERS if format_name in reader.problems]
+    cannot = {str(reader): reader.cannot(format_name, config) for reader in known}
+    can = [reader for reader in known if not cannot[str(reader)]]
     changed = {reader.program: reader.config(format_name, config, fields) != fields for reader in can}
     options = {reader.program: f"--for {reader.name}" if changed[reader.program] else "" for reader in can}
     return options, {program: problems for program, problems in cannot.items() if problems}
@@ -172,4 +187,4 @@ def reader_named(name: str) -> Reader:
     """
     if found := next((reader for reader in READERS if reader.name == name), None):
         return found
-    raise CheckpointError(f"--for {name}: known are {', '.join(reader.name for reader in READERS)}")
+    raise CheckpointError(f"--for {name}: known are {', '.join(reader.name for reader in READERS)}", remedy=REMEDY)

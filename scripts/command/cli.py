@@ -188,7 +188,9 @@ def convert(
     ] = None,
     reader: Annotated[
         str | None,
-        typer.Option("--for", metavar="READER", help="llama.cpp or mlx: as it needs it; refuses what it gets wrong."),
+        typer.Option(
+            "--for", metavar="READER", help="llama.cpp, mlx or vllm: as it needs it; refuses what it gets wrong."
+        ),
     ] = None,
     link: Annotated[
         Literal["auto", "reflink", "hardlink", "copy"],

@@ -248,6 +248,7 @@ def llama_cpp(folder: Path, sources: Path) -> tuple[list[int], list[float]]:
 
 Read = Callable[[Path, Path], tuple[list[int], list[float]]]
 PROGRAMS: dict[str, Read] = {"llama.cpp": llama_cpp, "mlx": mlx}
+TRIED = [reader for reader in READERS if reader.name in PROGRAMS]  # vLLM has a proof of its own
 
 
 def outcome(case: Case, reader: Reader, sources: Path) -> str:
@@ -318,13 +319,13 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     sources = arguments.sources or fetched_sources(Path(sys.prefix))
-    print("| format | a model with |", " | ".join(map(str, READERS)), "|")
-    print("|---" * (2 + len(READERS)) + "|")
+    print("| format | a model with |", " | ".join(map(str, TRIED)), "|")
+    print("|---" * (2 + len(TRIED)) + "|")
     failed = 0
     for case in cases():
         if arguments.only and not any(word in f"{case.format} {case.what}" for word in arguments.only):
             continue
-        cells = [outcome(case, reader, sources).replace("|", "/") for reader in READERS]
+        cells = [outcome(case, reader, sources).replace("|", "/") for reader in TRIED]
         failed += sum(cell.startswith(("WRONG", "error")) for cell in cells)
         print("|", " | ".join([case.format, case.what, *cells]), "|", flush=True)
     return int(failed > 0)

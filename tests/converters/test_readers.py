@@ -8,8 +8,16 @@ import json
 import pytest
 
 from transformers_heterogeneous.converters import CheckpointError, convert
-from transformers_heterogeneous.converters.readers import READERS, reader_named
-from transformers_heterogeneous.scripts.following.readers import GRANITE, LLAMA, NEMOTRON_H, Case, cases, write_model
+from transformers_heterogeneous.converters.readers import reader_named
+from transformers_heterogeneous.scripts.following.readers import (
+    GRANITE,
+    LLAMA,
+    NEMOTRON_H,
+    TRIED,
+    Case,
+    cases,
+    write_model,
+)
 
 
 ATTENTION = ["attention"] * 4
@@ -117,14 +125,23 @@ def test_the_report_says_who_reads_it(tmp_path) -> None:
     assert report.not_readers.keys() == {"llama.cpp b11549"}
     assert convert(source, tmp_path / "u", to="nemotron-nas", reader="mlx").readers == {"mlx-lm 0.32.2": ""}
     own = convert(source, tmp_path / "v")
-    assert not own.readers and not own.not_readers
+    assert own.readers == {"vLLM 0.32.0": ""} and not own.not_readers
+
+
+def test_for_vllm_it_is_the_familys_own_format_or_refused(tmp_path) -> None:
+    assert (
+        written(llama(sliding_window=[4, None, None, 8]), tmp_path, reader="vllm")["model_type"]
+        == "heterogeneous_llama"
+    )
+    with pytest.raises(CheckpointError, match=r"(?s)as heterogeneous_llama: hidden_act is 'gelu': vLLM's layers"):
+        written(llama(hidden_act="gelu"), tmp_path / "gelu", reader="vllm")
 
 
 def test_a_reader_that_nobody_tried() -> None:
-    with pytest.raises(CheckpointError, match=r"--for tgi: known are llama.cpp, mlx"):
+    with pytest.raises(CheckpointError, match=r"--for tgi: known are llama.cpp, mlx, vllm"):
         reader_named("tgi")
 
 
 def test_every_rule_has_a_case() -> None:
-    tried = {(case.format, reader.name) for case in cases() for reader in READERS}
-    assert not [(name, reader) for reader in READERS for name in reader.problems if (name, reader.name) not in tried]
+    tried = {(case.format, reader.name) for case in cases() for reader in TRIED}
+    assert not [(name, reader) for reader in TRIED for name in reader.problems if (name, reader.name) not in tried]
