@@ -87,6 +87,14 @@ EXPERTS: dict[str, Any] = {
     "topk_group": 1,
     "routed_scaling_factor": 2.5,
 }
+STATES: dict[str, Any] = {
+    "num_hidden_layers": 7,
+    "mixer_types": ["none", "mamba", "attention", "mamba", "none", "attention", "mamba"],
+    "mlp_types": ["dense", "none", "none", "none", "dense", "none", "none"],
+    "ssm_state_size": [None, 16, None, 32, None, None, 16],
+    "num_key_value_heads": [None, None, 4, None, None, 1, None],
+    "intermediate_size": [96, None, None, None, 64, None, None],
+}
 PUZZLE = ("num_experts_per_tok", "moe_intermediate_size")  # what differs in layers of `nemotron_h_puzzle`
 CASES = [
     Case("Llama", "attention, linear, none; dense, linear, none; two windows"),
@@ -193,16 +201,8 @@ CASES = [
     Case("NemotronH", "mamba, attention, dense, nothing"),
     Case("NemotronH", "the same, time steps of at least 0.001", {"time_step_min": 0.001}),
     Case("NemotronH", "the same, two processes", options=NUM_PROCESSES),
-    Case("NemotronH", "the same, two stages, compiled", options=STAGES),
-    Case(
-        "NemotronH",
-        "states, KV heads and widths",
-        {"num_hidden_layers": 7, "mixer_types": ["none", "mamba", "attention", "mamba", "none", "attention", "mamba"]}
-        | {"mlp_types": ["dense", "none", "none", "none", "dense", "none", "none"]}
-        | {"ssm_state_size": [None, 16, None, 32, None, None, 16]}
-        | {"num_key_value_heads": [None, None, 4, None, None, 1, None]}
-        | {"intermediate_size": [96, None, None, None, 64, None, None]},
-    ),
+    Case("NemotronH", "states, KV heads and widths", STATES),
+    Case("NemotronH", "the same, two stages, compiled", STATES, STAGES),
     Case(
         "NemotronH",
         "experts, as nemotron_h_puzzle, in plain torch",
