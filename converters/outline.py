@@ -36,7 +36,7 @@ from .formats.published_format import PublishedFormat
 from .fusion import with_fused_blocks
 from .origin import ORIGIN, Past, as_it_was, origins_of, past_of
 from .quantisation import HF_QUANT_CONFIG, Translation, modules_of, read_hf_quant_config, with_words
-from .readers import Reader
+from .readers import READERS, Reader
 from .remote_code import missing_code, with_code
 from .summary import layer_summaries
 from .thinning import empty_layers, without_empty_layers, without_sub_blocks
@@ -431,12 +431,14 @@ def card_text(job: Prepared, carried: list[str], origin: str) -> dict[str, str]:
 
 
 def note_on(job: Prepared, origin: str) -> str:
-    """Where a checkpoint came from, how it is loaded and what its layers are, in Markdown."""
+    """Where a checkpoint came from, how it is loaded, who else reads it and what its layers are, in Markdown."""
     family, config = job.source.published.family, job.source.config
     itemsize = getattr(torch, dtype_of(config)).itemsize
     table = layer_table(list(layer_summaries(family, config, itemsize)))
     loading = [] if job.output.write_config is not None else [LOADING]
-    return "\n\n".join([origin_note(origin, job.source.published.name, job.output.name), *loading, table])
+    programs = [str(reader) for reader in READERS if not reader.cannot(job.output.name, config)]
+    read_by = [f"Read by {', '.join(programs)}."] if programs else []
+    return "\n\n".join([origin_note(origin, job.source.published.name, job.output.name), *loading, *read_by, table])
 
 
 def lost_fields(source: Checkpoint) -> tuple[str, ...]:

@@ -69,7 +69,11 @@ def test_where_there_is_no_card_one_is_written_and_taken_back(tmp_path):
     convert(tmp_path / "published", tmp_path / "mine")
     card = (tmp_path / "mine/README.md").read_text()
     assert card.startswith(f"{NEW_CARD}\n{BEGIN}\n> Converted by `hetero convert`")
-    assert "AutoModelForCausalLM.from_pretrained(" in card and "| layers | mixer |" in card
+    assert (
+        "AutoModelForCausalLM.from_pretrained(" in card
+        and "\nRead by vLLM 0.32.0.\n" in card
+        and "| layers | mixer |" in card
+    )
     report = convert(tmp_path / "mine", tmp_path / "back", to="nemotron-nas")
     assert not (tmp_path / "back/README.md").exists()
     assert [left.reason for left in report.not_carried if left.name == "README.md"] == [
