@@ -51,7 +51,7 @@ class HeterogeneousVerification(VerifyAndUpdateConfig):
 
 
 class GptOssVerification(HeterogeneousVerification):
-    """The same, and what vLLM sets for gpt-oss; to which experts in MXFP4 it goes by the model type."""
+    """The same, and experts in MXFP4, which vLLM knows by the model type."""
 
     @classmethod
     def verify_and_update_model_config(cls, model_config: Any) -> None:
@@ -59,11 +59,6 @@ class GptOssVerification(HeterogeneousVerification):
         GptOssForCausalLMConfig.verify_and_update_model_config(model_config)
         if quantised := model_config.model_arch_config.quantization_config:
             quantised["quant_method"] = "gpt_oss_mxfp4"
-
-    @classmethod
-    def verify_and_update_config(cls, vllm_config: Any) -> None:
-        super().verify_and_update_config(vllm_config)
-        GptOssForCausalLMConfig.verify_and_update_config(vllm_config)
 
 
 class NemotronHVerification(HeterogeneousVerification):

@@ -76,6 +76,12 @@ BASES: dict[str, dict[str, Any]] = {
     "NemotronH": {**HEAD_DIM, "time_step_min": 1e-9, "mlp_types": ["none", "dense", "none", "dense", "none"]},
 }
 FULL = {"mixer_types": ["attention"] * 5, "mlp_types": ["dense"] * 5, "sliding_window": None}
+ALIKE = {**FULL, "num_key_value_heads": 2, "intermediate_size": 64}
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+LONG = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 128} | {
+    "short_factor": [1.0] * 4 + [1.5] * 4 + [2.0] * 8,
+    "long_factor": [3.0] * 16,
+}
 EXPERTS: dict[str, Any] = {
     "mlp_types": ["none", "moe", "none", "moe", "moe"],
     "n_routed_experts": [None, 4, None, 8, 6],
@@ -147,6 +153,15 @@ CASES = [
         "query heads, some with the same KV heads",
         {**FULL, "num_attention_heads": [4, 8, 2, 4, 8], "num_key_value_heads": [2, 2, 1, 4, 2]}
         | {"intermediate_size": 64},
+    ),
+    Case("Llama", "RoPE: linear", {**ALIKE, "rope_parameters": LINEAR}),
+    Case(
+        "Llama",
+        "RoPE: dynamic, up to its length",
+        {**ALIKE, "max_position_embeddings": 128, "rope_parameters": {**LINEAR, "rope_type": "dynamic"}},
+    ),
+    Case(
+        "Llama", "RoPE: longrope, up to its length", {**ALIKE, "max_position_embeddings": 512, "rope_parameters": LONG}
     ),
     Case(
         "Llama",
