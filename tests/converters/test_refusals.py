@@ -331,7 +331,7 @@ def test_config_comes_last(tmp_path, monkeypatch):
 
     monkeypatch.setattr(conversion, "write_text", spy)
     convert(source, tmp_path / "converted")
-    assert seen[-1] == ("config.json", ["hetero_origin.json", FIRST, SECOND, INDEX])
+    assert seen[-1] == ("config.json", ["README.md", "hetero_origin.json", FIRST, SECOND, INDEX])
 
 
 @pytest.mark.parametrize("position", [2, 3])

@@ -332,5 +332,5 @@ def test_a_config_without_a_model_type_is_exported_and_not_registered(family: To
     assert run.messages() == [] and run.files == again.files
     package = run.files[family.shards / "__init__.py"]
     assert "from .configuration_shared import SharedConfig, SharedError\n" in package
-    assert "    for config in (NewConfig, *CONFIG_CLASSES.values()):\n" in package
+    assert "    configs = (NewConfig, *CONFIG_CLASSES.values())\n" in package
     assert '"NewModel", "SharedConfig", "SharedError", "register", *CONFIG_CLASSES]' in package
