@@ -295,7 +295,7 @@ def format_for(reader: Reader, writable: Sequence[PublishedFormat], config: Any)
     read = [each for each in writable if each.name in reader.problems]
     problems = []
     for each in sorted(read, key=lambda each: each.config_class is not None):
-        if not (found := [*inexpressible(each, config), *reader.cannot(each.name, config)]):
+        if not (found := inexpressible(each, config) or reader.cannot(each.name, config)):
             return each
         problems += [f"as {each.name}: {problem}" for problem in found]
     known = (
@@ -395,19 +395,25 @@ def module_out(job: Prepared, pattern: str) -> str:
 def output_config(job: Prepared, quantisation: dict[str, Any] | None, reader: Reader | None) -> dict[str, Any]:
     """The config.json to write."""
     name, model = job.output.name, job.source.config
+    config = written_config(job)
     if reader is not None:
-        refuse(
-            f"{job.source.folder}: cannot be written for {reader}", reader.cannot(name, model), remedy=WITHOUT_READER
-        )
+        problems = reader.cannot(name, model)
+        refuse(f"{job.source.folder}: cannot be written for {reader}", problems, remedy=WITHOUT_READER)
+    if job.back is not None:
+        return config
+    config = config if reader is None else reader.config(name, model, config)
+    config = {name: value for name, value in config.items() if name != "quantization_config"}
+    return config if quantisation is None else {**config, "quantization_config": quantisation}
+
+
+def written_config(job: Prepared) -> dict[str, Any]:
+    """The config.json of the output's format: as it was published, where it is that again."""
     if job.back is not None:
         return job.back.config_dict
     if job.output.write_config is not None:
-        config = job.output.write_config(model)
-        config = config if reader is None else reader.config(name, model, config)
-    else:
-        config = json.loads(model.to_json_string())
-    config = {name: value for name, value in config.items() if name != "quantization_config"}
-    return config if quantisation is None else {**config, "quantization_config": quantisation}
+        return job.output.write_config(job.source.config)
+    members: dict[str, Any] = json.loads(job.source.config.to_json_string())
+    return members
 
 
 def card_of(folder: Path, carried: Sequence[str]) -> str | None:

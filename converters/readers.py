@@ -1,6 +1,6 @@
 """
 Programs that read the published formats, and what they make of a model: from runs of `make readers`, where each rule has a
-case. What is not named here was computed rightly.
+case. docs/readers.md says what was seen to be right, and what was not tried.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,8 +13,7 @@ from .engine.errors import CheckpointError
 
 
 Problems = Callable[[Any], Iterator[str]]
-
-
+ONE_OF_PUZZLE = ("n_routed_experts", "moe_latent_size", "moe_shared_expert_intermediate_size", "ssm_state_size")
 REMEDY = "Leave out --for, and the report says what is known of those that were tried."
 
 
@@ -86,14 +85,25 @@ def head_dim(config: Any) -> Iterator[str]:
 
 
 def rope(*known: str) -> Problems:
-    """The kinds of RoPE that a program computes."""
+    """The kinds of RoPE that a program was seen to compute."""
 
     def of_other_kinds(config: Any) -> Iterator[str]:
         kind = config.rope_parameters.get("rope_type", "default")
         if kind not in known:
-            yield f"rope_type = {kind!r}: it computes {', '.join(known)} alone, and takes others for default, without a word"
+            yield f"rope_type = {kind!r}: right are {', '.join(known)}, others wrong without a word, or not tried"
 
     return of_other_kinds
+
+
+def one_of(*names: str) -> Problems:
+    """Sizes that a program has one of for all layers."""
+
+    def that_differ(config: Any) -> Iterator[str]:
+        for name in names:
+            if isinstance(value := getattr(config, name), list) and len({*value} - {None}) > 1:
+                yield f"{name} = {value}: it fails where layers differ in it"
+
+    return that_differ
 
 
 def both_mixers(config: Any) -> Iterator[str]:
@@ -134,7 +144,7 @@ READERS = (
         problems={
             "nemotron-nas": (windows, lone_attention, first_layer, linear_mlp, head_dim, rope("default", "llama3")),
             "nemotron_h": (both_mixers, dense_mlps),
-            "nemotron_h_puzzle": (both_mixers, dense_mlps, latent),
+            "nemotron_h_puzzle": (both_mixers, dense_mlps, latent, one_of(*ONE_OF_PUZZLE)),
             "llama": (),
             "granitemoehybrid": (),
         },
@@ -144,7 +154,13 @@ READERS = (
         name="mlx",
         program="mlx-lm 0.32.2",
         problems={
-            "nemotron-nas": (windows, linear_attention, linear_mlp, head_dim),
+            "nemotron-nas": (
+                windows,
+                linear_attention,
+                linear_mlp,
+                head_dim,
+                rope("default", "llama3", "linear", "yarn"),
+            ),
             "nemotron_h": (),
             "llama": (),
         },

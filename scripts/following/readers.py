@@ -137,6 +137,12 @@ def cases() -> Iterator[Case]:
         "nemotron_h", "experts beside an MLP", "NemotronH", {**both, "mlp_types": [*NEMOTRON_H["mlp_types"], "dense"]}
     )
     yield Case("nemotron_h_puzzle", "experts per token and widths differ", "NemotronH", puzzle)
+    yield Case(
+        "nemotron_h_puzzle",
+        "numbers of experts differ",
+        "NemotronH",
+        {**puzzle, "n_routed_experts": [None, 4, None, 8]},
+    )
     yield Case("nemotron_h_puzzle", "no latent space", "NemotronH", {**puzzle, "moe_latent_size": None})
     yield Case(
         "nemotron_h_puzzle", "no attention", "NemotronH", {**puzzle, "mixer_types": ["mamba", "none", "mamba", "none"]}

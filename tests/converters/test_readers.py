@@ -51,6 +51,11 @@ def written(case: Case, folder, **options) -> dict:
             "llama.cpp",
             "layers [1, 3]",
         ),
+        (
+            llama(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
+            "mlx",
+            "rope_type = 'dynamic'",
+        ),
         (Case("gpt_oss_puzzle", "", "GptOss", {"num_hidden_layers": 1}), "mlx", "not known to read gpt_oss_puzzle"),
     ],
 )
@@ -104,6 +109,12 @@ def test_what_is_written_for_a_reader_comes_back(case: Case, reader: str, tmp_pa
 )
 def test_without_to_the_format_is_one_that_the_reader_reads(case: Case, model_type: str, tmp_path) -> None:
     assert written(case, tmp_path, reader="llama.cpp")["model_type"] == model_type
+
+
+@pytest.mark.parametrize("to", [None, "nemotron-nas"])
+def test_what_a_format_cannot_say_is_said_first(to, tmp_path) -> None:
+    with pytest.raises(CheckpointError, match=r"num_attention_heads = \[4, 2, 4, 4\]: one value for all layers"):
+        written(llama(num_attention_heads=[4, 2, 4, 4], head_dim=16), tmp_path, to=to, reader="llama.cpp")
 
 
 def test_where_there_is_no_such_format_all_that_stands_in_the_way_is_named(tmp_path) -> None:
