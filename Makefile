@@ -53,7 +53,7 @@ readers: .readers/.ready  ## llama.cpp and MLX on what `hetero convert --for` wr
 	$(@D)/bin/python -m pip install --quiet --editable . $(NEEDS)
 	@touch $@
 
-vllm: $(READY)  ## Small models in vLLM on a CPU beside ours, in an environment of its own (fifteen minutes)
+vllm: $(READY)  ## Small models in vLLM on a CPU beside ours, in an environment of its own (half an hour)
 	$(BIN)/python -m transformers_heterogeneous.scripts.following.vllm_proof
 
 survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)

@@ -10,6 +10,7 @@ import pytest
 from transformers_heterogeneous.converters import CheckpointError, convert
 from transformers_heterogeneous.converters.readers import reader_named
 from transformers_heterogeneous.scripts.following.readers import (
+    GPT_OSS,
     GRANITE,
     LLAMA,
     NEMOTRON_H,
@@ -56,17 +57,13 @@ def written(case: Case, folder, **options) -> dict:
             "mlx",
             "rope_type = 'dynamic'",
         ),
-        (Case("gpt_oss_puzzle", "", "GptOss", {"num_hidden_layers": 1}), "mlx", "not known to read gpt_oss_puzzle"),
+        (Case("gpt_oss_puzzle", "", "GptOss", GPT_OSS), "mlx", "mlx-lm 0.32.2 is not known to read gpt_oss_puzzle"),
     ],
 )
 def test_what_a_reader_computes_wrongly_is_refused_by_field(case: Case, reader: str, problem: str, tmp_path) -> None:
-    if case.format == "gpt_oss_puzzle":
-        case = next(each for each in cases() if each.format == case.format)
     with pytest.raises(CheckpointError) as error:
         written(case, tmp_path, to=case.format, reader=reader)
-    assert f"cannot be written for {reader_named(reader)}:\n  {problem}" in str(error.value).replace(
-        "mlx-lm 0.32.2 is ", ""
-    )
+    assert f"cannot be written for {reader_named(reader)}:\n  {problem}" in str(error.value)
     assert not (tmp_path / "target").exists()
 
 

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 from transformers_heterogeneous import HeterogeneousLlamaForCausalLM
 from transformers_heterogeneous.converters import summarise
 from transformers_heterogeneous.converters.formats import recognition
+from transformers_heterogeneous.scripts.command import plot
 from transformers_heterogeneous.scripts.command.cli import app
 
 
@@ -262,6 +263,14 @@ def test_picture_shows_what_is_there(tmp_path):
     assert bar_colours(tmp_path / "uniform.svg") == {"#0072b2", "#009e73"}
     assert run(write(tmp_path, MIXED), "--plot", tmp_path / "mixed.svg").exit_code == 0
     assert bar_colours(tmp_path / "mixed.svg") == {"#0072b2", "#56b4e9", "#e69f00", "#009e73", "#e3e3e3"}
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(49_867_145_216, "49.87 billion"), (1_234_567, "1.23 million"), (999, "999"), (2_500, "2.50 thousand")],
+)
+def test_picture_counts_in_a_fitting_unit(number, words):
+    assert plot.in_words(number) == words
 
 
 def test_picture_as_png(tmp_path):
