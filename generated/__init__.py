@@ -28,7 +28,6 @@ from transformers.models.auto.modeling_auto import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
-from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
 from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
@@ -37,12 +36,17 @@ from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 from .converters.formats.recognition import CONFIG_CLASSES
 from .integrations import follow_imports
+from .modeling_heterogeneous import (
+    HeterogeneousGenerationMixin,
+    HeterogeneousPreTrainedModel,
+    keep_layers,
+    layered_load_balancing_loss,
+)
 from .modeling_heterogeneous_gpt_oss import (
     HeterogeneousGptOssForCausalLM,
     HeterogeneousGptOssForSequenceClassification,
     HeterogeneousGptOssForTokenClassification,
     HeterogeneousGptOssModel,
-    HeterogeneousGptOssMxfp4HfQuantizer,
     HeterogeneousGptOssPreTrainedModel,
 )
 from .modeling_heterogeneous_granite_moe_hybrid import (
@@ -105,7 +109,6 @@ def register() -> None:
     AutoModel.register(HeterogeneousLlamaConfig, HeterogeneousLlamaModel, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHForCausalLM, exist_ok=True)
     AutoModel.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHModel, exist_ok=True)
-    AUTO_QUANTIZER_MAPPING[HeterogeneousGptOssMxfp4HfQuantizer.quant_method] = HeterogeneousGptOssMxfp4HfQuantizer
     classes = {name: globals()[name] for name in __all__ if name != "register"}
     for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
         vars(module).update(classes)
@@ -114,12 +117,12 @@ def register() -> None:
 
 __all__ = [
     "HeterogeneousConfigError",
+    "HeterogeneousGenerationMixin",
     "HeterogeneousGptOssConfig",
     "HeterogeneousGptOssForCausalLM",
     "HeterogeneousGptOssForSequenceClassification",
     "HeterogeneousGptOssForTokenClassification",
     "HeterogeneousGptOssModel",
-    "HeterogeneousGptOssMxfp4HfQuantizer",
     "HeterogeneousGptOssPreTrainedModel",
     "HeterogeneousGraniteMoeHybridConfig",
     "HeterogeneousGraniteMoeHybridForCausalLM",
@@ -137,6 +140,9 @@ __all__ = [
     "HeterogeneousNemotronHModel",
     "HeterogeneousNemotronHPreTrainedModel",
     "HeterogeneousPreTrainedConfig",
+    "HeterogeneousPreTrainedModel",
+    "keep_layers",
+    "layered_load_balancing_loss",
     "register",
     *CONFIG_CLASSES,
 ]

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_gpt_oss.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 74495a0e799223b4
+# Parents: transformers 5.24.0; the code used of them: sha256 8f9aef524b6b2dad
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2025 The HuggingFace Team. All rights reserved.
 #
@@ -20,11 +20,11 @@
 
 from huggingface_hub.dataclasses import strict
 
-from .configuration_heterogeneous import FusedBlocksConfig
+from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 
 @strict
-class HeterogeneousGptOssConfig(FusedBlocksConfig):
+class HeterogeneousGptOssConfig(HeterogeneousPreTrainedConfig):
     r"""
     Config of a gpt-oss whose layers may differ. All fields of [`GptOssConfig`] keep their meaning; those below may be
     lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
@@ -84,6 +84,7 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
     }
 
     num_hidden_layers: int = 36
+
     num_local_experts: int | list[int | None] = 128
     vocab_size: int = 201088
     hidden_size: int = 2880
@@ -105,6 +106,7 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
     router_aux_loss_coef: float = 0.001
     output_router_logits: bool = False
     use_cache: bool = True
+    layer_types: list[str] | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
@@ -128,24 +130,16 @@ class HeterogeneousGptOssConfig(FusedBlocksConfig):
         "add_norm": (("attention",), ("moe",)),
     }
     compatible_model_types = ("gpt_oss",)
-    adapter_targets = {  # experts are no modules: `target_parameters` reaches them
-        "linear": ["q_proj", "k_proj", "v_proj", "o_proj"],
-        "rescaled": ["k_proj", "v_proj"],
-        "feedforward": [],
-        "values": ["v_proj"],
-        "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
-    }
     base_model_fsdp_plan = {
         "embed_tokens": "free_full_weight",
         "layers.*": "free_full_weight",
         "norm": "free_full_weight",  # diff with gpt-oss: not in one group with `lm_head`, which has another dtype
     }
 
-    def __post_init__(self, layer_types: list[str] | None = None, **kwargs):
+    def __post_init__(self, **kwargs):
         self.refuse(self._depth_errors())
-        self.layer_types = layer_types
         windows = self.sliding_window
-        if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
+        if self.layer_types is None and isinstance(windows, list):
             self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_granite_moe_hybrid.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 aabe9161588e2430
+# Parents: transformers 5.24.0; the code used of them: sha256 f3b7222b562a8298
 #
 # Copyright 2025 IBM and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -19,11 +19,11 @@ from huggingface_hub.dataclasses import strict
 
 from transformers.modeling_rope_utils import RopeParameters
 
-from .configuration_heterogeneous import FusedBlocksConfig
+from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 
 @strict
-class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
+class HeterogeneousGraniteMoeHybridConfig(HeterogeneousPreTrainedConfig):
     r"""
     Config of a Granite 4 hybrid whose layers may differ. All fields of [`GraniteMoeHybridConfig`] keep their meaning;
     those below may be lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every
@@ -87,6 +87,7 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
 
     vocab_size: int = 32000
     hidden_size: int = 4096
+
     intermediate_size: int | list[int | None] | None = 11008
     num_hidden_layers: int = 32
     num_attention_heads: int = 32
@@ -113,6 +114,7 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
     router_aux_loss_coef: float | None = 0.001
     shared_intermediate_size: int | list[int | None] | None = 1024
     position_embedding_type: str | None = None
+    layer_types: list[str] | None = None
     mamba_n_heads: int | None = 128
     mamba_n_groups: int | None = 1
     mamba_d_state: int | None = 256
@@ -148,21 +150,12 @@ class HeterogeneousGraniteMoeHybridConfig(FusedBlocksConfig):
         "add_norm": (("mamba", "attention"), ("moe", "dense")),
     }
     compatible_model_types = ("granitemoehybrid",)
-    adapter_targets = {  # without what mamba's fused kernels read the weights of, out_proj and norm
-        "linear": ["q_proj", "k_proj", "v_proj", "o_proj", "in_proj", "input_linear", "output_linear"],
-        "rescaled": ["k_proj", "v_proj", "in_proj", "output_linear"],
-        "feedforward": ["output_linear"],
-        "values": ["v_proj"],
-        "norms": r"(.*\.)?(input_layernorm|post_attention_layernorm)|(model\.)?norm",
-    }
 
-    def __post_init__(
-        self, layer_types: list[str] | None = None, layers_block_type: list[str] | None = None, **kwargs
-    ):
-        self.refuse(self._number_errors() or self._depth_errors())  # the parent computes with them
-        if layer_types is not None and layers_block_type not in (None, layer_types):
-            self.refuse([f"layers_block_type = {layers_block_type} is not layer_types = {layer_types}"])
-        self.layer_types = layer_types if layer_types is not None else layers_block_type
+    def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
+        self.refuse(self.number_errors() or self._depth_errors())  # the parent computes with them
+        if self.layer_types is not None and layers_block_type not in (None, self.layer_types):
+            self.refuse([f"layers_block_type = {layers_block_type} is not layer_types = {self.layer_types}"])
+        self.layer_types = layers_block_type if self.layer_types is None else self.layer_types
         if self.layer_types is None and self.mixer_types is not None:
             attends = [mixer == "attention" for mixer in self.mixer_types]
             self.layer_types = ["full_attention" if attending else "linear_attention" for attending in attends]

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_llama.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 94ad92a52cd497ef
+# Parents: transformers 5.24.0; the code used of them: sha256 cd43d8d26993827a
 #
 # Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -23,11 +23,11 @@ from huggingface_hub.dataclasses import strict
 from transformers.modeling_rope_utils import RopeParameters
 from transformers.utils.type_validators import interval
 
-from .configuration_heterogeneous import FusedBlocksConfig
+from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 
 @strict
-class HeterogeneousLlamaConfig(FusedBlocksConfig):
+class HeterogeneousLlamaConfig(HeterogeneousPreTrainedConfig):
     r"""
     Config of a Llama whose layers may differ. All fields of [`LlamaConfig`] keep their meaning; those below may be lists
     with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
@@ -116,14 +116,6 @@ class HeterogeneousLlamaConfig(FusedBlocksConfig):
         "add_norm": (("attention", "linear"), ("dense", "linear")),
     }
     compatible_model_types = ("llama",)
-    adapter_targets = {
-        "linear": ["q_proj", "k_proj", "v_proj", "o_proj", "linear_attn"]
-        + ["gate_proj", "up_proj", "down_proj", "linear_mlp"],
-        "rescaled": ["k_proj", "v_proj", "linear_attn", "down_proj", "linear_mlp"],
-        "feedforward": ["down_proj", "linear_mlp"],
-        "values": ["v_proj"],
-        "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
-    }
     unread_fields = {"llama": ("layer_types", "sliding_window", "use_sliding_window")}  # of models made over to Llama
     sliding_window: int | list[int | None] | None = None
 

@@ -18,125 +18,23 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-from typing import Any
-
 from huggingface_hub.dataclasses import strict
 
 from transformers.utils import logging
 
-from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 
 logger = logging.get_logger(__name__)
 
-
-# What checkpoints call a layer -> its (mixer, MLP): names of Nemotron-H, then those of transformers, then of neither
+# (mixer, MLP) -> what transformers calls the block
 BLOCK_TYPES = {
-    "mamba": ("mamba", "none"),
-    "attention": ("attention", "none"),
-    "moe": ("none", "moe"),
-    "mlp": ("none", "dense"),
-    "linear_attention": ("mamba", "none"),
-    "full_attention": ("attention", "none"),
-    "none": ("none", "none"),
+    ("mamba", "none"): "linear_attention",
+    ("attention", "none"): "full_attention",
+    ("none", "moe"): "moe",
+    ("none", "dense"): "mlp",
+    ("none", "none"): "none",
 }
-PATTERN_BLOCK_TYPES = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
-
-
-def pattern_to_block_types(pattern: str) -> list[str]:
-    """One block type a character; a `HeterogeneousConfigError` names every character that is none, with its position."""
-    if not isinstance(pattern, str):
-        raise HeterogeneousConfigError(f"a pattern is a string of {list(PATTERN_BLOCK_TYPES)}, not {pattern!r}")
-    unknown = [
-        f"{name!r} at position {position}" for position, name in enumerate(pattern) if name not in PATTERN_BLOCK_TYPES
-    ]
-    if unknown:
-        raise HeterogeneousConfigError(
-            f"the pattern {pattern!r} has {', '.join(unknown)}, allowed are {list(PATTERN_BLOCK_TYPES)}"
-        )
-    return [PATTERN_BLOCK_TYPES[name] for name in pattern]
-
-
-def read_block_types(name: str, block_types: list[str]) -> list[tuple[str, str]]:
-    """The (mixer, MLP) of each entry of the list called `name`; a `HeterogeneousConfigError` names every entry that is none."""
-    if not isinstance(block_types, list | tuple):
-        raise HeterogeneousConfigError(f"{name} is {block_types!r}, a list with one entry a layer is needed")
-    errors = [
-        f"{name}[{layer_idx}] is {block_type!r}, allowed are {list(BLOCK_TYPES)}"
-        for layer_idx, block_type in enumerate(block_types)
-        if block_type not in list(BLOCK_TYPES)
-    ]
-    if errors:
-        raise HeterogeneousConfigError("\n".join(errors))
-    return [BLOCK_TYPES[block_type] for block_type in block_types]
-
-
-def described_layers(
-    mixer_types: list[str] | None,
-    mlp_types: list[str] | None,
-    lists: dict[str, list[str] | None],
-    patterns: dict[str, str | None],
-) -> dict[str, list[tuple[str, str]]]:
-    """The (mixer, MLP) of each layer after everything that is given, by its name."""
-    descriptions = {}
-    if mixer_types is not None or mlp_types is not None:
-        nothing = ["none"] * len(mixer_types or mlp_types)
-        mixer_types, mlp_types = mixer_types or nothing, mlp_types or nothing
-        if len(mixer_types) != len(mlp_types):
-            raise HeterogeneousConfigError(
-                f"mixer_types has {len(mixer_types)} entries, mlp_types {len(mlp_types)}: one a layer"
-            )
-        descriptions["mixer_types/mlp_types"] = list(zip(mixer_types, mlp_types))
-    lists = lists | {
-        name: None if pattern is None else pattern_to_block_types(pattern) for name, pattern in patterns.items()
-    }
-    given = {name: block_types for name, block_types in lists.items() if block_types is not None}
-    return descriptions | {name: read_block_types(name, block_types) for name, block_types in given.items()}
-
-
-def agreed_layers(
-    descriptions: dict[str, list[tuple[str, str]]], left_out: tuple[str, str] | None = None
-) -> list[tuple[str, str]]:
-    """The (mixer, MLP) of each layer, when everything that describes the layers says the same; a
-    `HeterogeneousConfigError` names the layers for which it does not. What is `left_out` in the first may be of any kind
-    in the others."""
-    (first, layers), *others = descriptions.items()
-    errors = [] if layers else [f"{first} has no layers"]
-    for name, other_layers in others:
-        if len(other_layers) != len(layers):
-            errors.append(f"{name} has {len(other_layers)} layers, {first} {len(layers)}")
-            continue
-        pairs = enumerate(zip(layers, other_layers))
-        wrong = [layer_idx for layer_idx, (layer, other) in pairs if layer not in (other, left_out)]
-        if wrong:
-            errors.append(f"{name} and {first} differ in layers {wrong}: give one of them, or the same")
-    if errors:
-        raise HeterogeneousConfigError("\n".join(errors))
-    return layers
-
-
-# Names in older checkpoints -> the fields they became
-OLDER_NAMES = {
-    "mamba_n_groups": "n_groups",
-    "mamba_d_conv": "conv_kernel",
-    "mamba_expand": "expand",
-    "mamba_dt_min": "time_step_min",
-    "mamba_dt_max": "time_step_max",
-    "mamba_dt_limit": "time_step_limit",
-    "mamba_dt_init_floor": "time_step_floor",
-    "mamba_conv_bias": "use_conv_bias",
-    "mamba_chunk_size": "chunk_size",
-}
-# Fields that generations of checkpoints name differently, several of the names beside each other -> names, default
-SYNONYMS = {
-    "head_dim": (("head_dim", "attention_head_dim"), 128),
-    "layer_norm_epsilon": (("layer_norm_epsilon", "norm_eps", "rms_norm_eps"), 1e-5),
-}
-# What else may say what the layers are made of; read into `mixer_types` and `mlp_types`
-LAYER_DESCRIPTIONS = {"layers_block_type", "hybrid_override_pattern"}
-LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
-IN_PLACE_OF_A_NUMBER = ("layers_block_type", "layer_types", "hybrid_override_pattern")  # the parent's, which wins
-GROUPS = ("n_group", "topk_group", "n_groups")
 # Fields that ask for what these layers do not do -> the values that do not
 INEXPRESSIBLE_FIELDS = {
     "sliding_window": (None,),
@@ -175,16 +73,10 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             Width of what the routed experts read and write. `None` is `hidden_size`, without a projection.
         moe_shared_expert_intermediate_size (`int` or `list[int | None]`, defaults to 7688):
             Width of the shared expert.
-        layers_block_type (`list[str]`, *optional*):
-            The layers in one list: `"mamba"`, `"attention"`, `"moe"` and `"mlp"`, or `"linear_attention"` and
-            `"full_attention"` for the first two. Read into `mixer_types` and `mlp_types`.
-        hybrid_override_pattern (`str`, *optional*):
-            The layers in one string: `M`, `*`, `E` and `-`. Read likewise and not kept.
 
     Raises:
-        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, every entry of
-            `per_layer_config`, a list or a pattern that cannot be expressed, and what describes the layers
-            differently.
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
+            `per_layer_config` that cannot be expressed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousNemotronHConfig
@@ -222,7 +114,7 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     eos_token_id: int | list[int] | None = 2
     num_attention_heads: int = 32
     num_key_value_heads: int | list[int | None] | None = 8
-    head_dim: int | None = None
+    head_dim: int = 128
     max_position_embeddings: int = 4096
     attention_bias: bool = False
     attention_dropout: float | int = 0.0
@@ -262,7 +154,7 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     mtp_layers_block_type: list[str] | None = None
     use_bias: bool = False
     initializer_range: float = 0.02
-    layer_norm_epsilon: float | None = None
+    layer_norm_epsilon: float = 1e-5
     residual_in_fp32: bool = False
     hidden_dropout: float | int = 0.0
     rescale_prenorm_residual: bool = True
@@ -295,31 +187,19 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     )
     sharded_sizes = {"ep_size": ("n_routed_experts",)}  # widths are also split unevenly, heads not at all
     compatible_model_types = ("nemotron_h",)
-    adapter_targets = {  # without what mamba's fused kernels read the weights of, out_proj and norm
-        "linear": ["q_proj", "k_proj", "v_proj", "o_proj", "in_proj", "up_proj", "down_proj"],
-        "rescaled": ["k_proj", "v_proj", "in_proj", "down_proj"],
-        "feedforward": ["down_proj"],
-        "values": ["v_proj"],
-        "norms": r"(.*\.)?(layers\.\d+\.norm|norm_f)",
-    }
 
     num_hidden_layers: int | None = None
 
-    def __post_init__(
-        self,
-        layer_types: list[str] | None = None,
-        layers_block_type: list[str] | None = None,
-        hybrid_override_pattern: str | None = None,
-        mtp_hybrid_override_pattern: str | None = None,
-        **kwargs,
-    ):
-        kwargs = self._read_older_names(kwargs)
-        if self.mixer_types is None and self.mlp_types is None:
-            for name in ("auto_map", "blockwise_members"):
-                kwargs.pop(name, None)  # of the checkpoint's own remote code
-        lists = {"layers_block_type": layers_block_type, "layer_types": layer_types}
-        self._read_layers(lists, hybrid_override_pattern)
-        self._read_mtp_layers(mtp_hybrid_override_pattern, kwargs.get("mtp_block_configs"))
+    def __post_init__(self, **kwargs):
+        if self.mixer_types is None and self.mlp_types is None:  # as Nemotron-H has it
+            self.mixer_types = ["mamba", "none", "attention", "none"]
+            self.mlp_types = ["none", "moe", "none", "dense"]
+        nothing = ["none"] * len(self.mixer_types or self.mlp_types)
+        self.mixer_types, self.mlp_types = self.mixer_types or nothing, self.mlp_types or nothing
+        if self.num_hidden_layers is None:
+            self.num_hidden_layers = len(nothing)
+        if self.mtp_layers_block_type is None:
+            self.mtp_layers_block_type = ["full_attention", "moe"]
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
         limits = self.time_step_limit
@@ -330,10 +210,9 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
 
     @property
     def hybrid_override_pattern(self) -> str:
-        """
-        Backward compatibility property.
-        Returns the pattern string representation of layers_block_type.
-        """
+        """The layers in one string, for code that reads it."""
+        if "none" in self.layers_block_type:
+            raise AttributeError("a pattern has no character for layers with nothing in them")
         return self._list_to_pattern(self.layers_block_type)
 
     @property
@@ -345,13 +224,10 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         return self._list_to_pattern(self.mtp_layers_block_type)
 
     @staticmethod
-    def _list_to_pattern(layers_list: list[str]) -> str:
-        """The layers in one string, for code that reads it."""
-        patterns = {BLOCK_TYPES[name]: character for character, name in PATTERN_BLOCK_TYPES.items()}
-        empty = [idx for idx, name in enumerate(layers_list) if BLOCK_TYPES[name] not in patterns]
-        if empty:
-            raise AttributeError(f"a pattern has no character for layers with nothing in them, here {empty}")
-        return "".join(patterns[BLOCK_TYPES[name]] for name in layers_list)
+    def _list_to_pattern(layers_list: list) -> str:
+        """Convert list of layer types back to pattern string (for backward compatibility)."""
+        reverse_mapping = {"linear_attention": "M", "moe": "E", "full_attention": "*", "mlp": "-"}
+        return "".join(reverse_mapping[layer_type] for layer_type in layers_list)
 
     @staticmethod
     def _pattern_to_list(pattern: str) -> list:
@@ -359,100 +235,30 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         pattern_mapping = {"M": "linear_attention", "E": "moe", "*": "full_attention", "-": "mlp"}
         return [pattern_mapping[char] for char in pattern]
 
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        config_dict, kwargs = cls._with_overridden_names(config_dict, kwargs)
-        return super().from_dict(config_dict, **kwargs)
-
-    @classmethod
-    def _with_overridden_names(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
-        """Move keywords under names that are read and not kept to the config, in the place of what they override there."""
-        synonyms = {name: names for names, _ in SYNONYMS.values() for name in names}
-        overridden = {name for keyword in kwargs for name in synonyms.get(keyword, ())}
-        overridden |= {OLDER_NAMES[keyword] for keyword in OLDER_NAMES.keys() & kwargs.keys()}
-        described = {*LAYER_DESCRIPTIONS, *cls.published_readers}
-        if described & kwargs.keys():
-            overridden |= {"mixer_types", "mlp_types", "num_hidden_layers", "layer_types", *described}
-        moved = {*synonyms, *OLDER_NAMES, *described} & kwargs.keys()
-        config_dict = {name: value for name, value in config_dict.items() if name not in overridden}
-        config_dict |= {name: kwargs[name] for name in moved}
-        return config_dict, {name: value for name, value in kwargs.items() if name not in moved}
-
-    def _read_older_names(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The keywords that are left when the names of older checkpoints are read."""
-        for name in OLDER_NAMES.keys() & kwargs.keys():
-            setattr(self, OLDER_NAMES[name], kwargs[name])
-        errors = self._inexpressible_errors()
-        for field, (names, default) in SYNONYMS.items():
-            given = {name: kwargs.get(name) for name in names} | {field: getattr(self, field)}
-            given = {name: value for name, value in given.items() if value is not None}
-            if len(set(given.values())) > 1:
-                errors.append(f"{given}: these are names of one field, {field}, and contradict one another")
-            setattr(self, field, next(iter(given.values()), default))
-        self.refuse(errors)
-        read = {*OLDER_NAMES, *(name for names, _ in SYNONYMS.values() for name in names)}
-        return {name: value for name, value in kwargs.items() if name not in read}
-
-    def _read_layers(self, lists: dict[str, list[str] | None], hybrid_override_pattern: str | None):
-        """Set `mixer_types`, `mlp_types` and `num_hidden_layers`; what is given has to agree."""
-        patterns = {"hybrid_override_pattern": hybrid_override_pattern}
-        descriptions = described_layers(self.mixer_types, self.mlp_types, lists, patterns)
-        if not descriptions:
-            block_types = ["linear_attention", "moe", "full_attention", "mlp"]  # as Nemotron-H has it
-            descriptions = described_layers(None, None, {"the default layers_block_type": block_types}, {})
-
-        layers = agreed_layers(descriptions)
-        name = next(iter(descriptions))
-        if self.num_hidden_layers not in (None, len(layers)) and name in IN_PLACE_OF_A_NUMBER:
-            stated = f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"
-            logger.warning(f"{stated}: these are built, as Nemotron-H does.")
-        elif self.num_hidden_layers not in (None, len(layers)):
-            self.refuse([f"num_hidden_layers is {self.num_hidden_layers}, but there are {len(layers)} in {name}"])
-        self.num_hidden_layers = len(layers)
-        self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
-
-    def _read_mtp_layers(self, pattern: str | None, block_configs: list[dict[str, Any]] | None):
-        """Set `mtp_layers_block_type`. The layers of multi-token prediction are not built, what is said of them is kept."""
-        is_list = isinstance(block_configs, list | tuple)
-        if block_configs is not None and not (is_list and all(isinstance(block, dict) for block in block_configs)):
-            self.refuse([f"mtp_block_configs is a list of objects with a block_type each, not {block_configs!r}"])
-        block_types = None if block_configs is None else [block.get("block_type") for block in block_configs]
-        lists = {"mtp_layers_block_type": self.mtp_layers_block_type, "mtp_block_configs": block_types}
-        descriptions = described_layers(None, None, lists, {"mtp_hybrid_override_pattern": pattern})
-        layers = agreed_layers(descriptions) if descriptions else [("attention", "none"), ("none", "moe")]
-        self.mtp_layers_block_type = [LAYERS_BLOCK_TYPES[layer] for layer in layers]
-
     @property
     def layers_block_type(self) -> list[str]:
-        """The layers in one list, as configs of Nemotron-H have them; `"none"` is a layer without a sub-block."""
-        return [LAYERS_BLOCK_TYPES[layer] for layer in zip(self.mixer_types, self.mlp_types)]
-
-    @layers_block_type.setter
-    def layers_block_type(self, block_types: list[str]):
-        layers = read_block_types("layers_block_type", block_types)
-        self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
+        """The layers in one list, as transformers names them; `"none"` is a layer without a sub-block."""
+        return [BLOCK_TYPES.get(layer, "none") for layer in zip(self.mixer_types, self.mlp_types)]
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         return ["mixer"] if self.mixer_types[layer_idx] == self.mlp_types[layer_idx] == "none" else []
 
     def _type_errors(self) -> list[str]:
         layers = enumerate(zip(self.mixer_types, self.mlp_types))
+        groups = ("n_group", "topk_group", "n_groups")
         return [
             *super()._type_errors(),
-            *(f"{name} is {getattr(self, name)}, at least 1 is needed" for name in GROUPS if getattr(self, name) < 1),
-            *self._inexpressible_errors(),
+            *(f"{name} is {getattr(self, name)}, at least 1 is needed" for name in groups if getattr(self, name) < 1),
+            *(
+                f"{name} = {getattr(self, name)!r} is not what these layers do, only {list(allowed)}"
+                for name, allowed in INEXPRESSIBLE_FIELDS.items()
+                if getattr(self, name) not in allowed
+            ),
             *(
                 f"layer {layer_idx} has a mixer, {mixer!r}, and an MLP, {mlp!r}: one sub-block a layer, so one is 'none'"
                 for layer_idx, (mixer, mlp) in layers
                 if "none" not in (mixer, mlp)
             ),
-        ]
-
-    def _inexpressible_errors(self) -> list[str]:
-        return [
-            f"{name} = {getattr(self, name)!r} is not what these layers do, only {list(allowed)}"
-            for name, allowed in INEXPRESSIBLE_FIELDS.items()
-            if getattr(self, name) not in allowed
         ]
 
     def _relation_errors(self) -> list[str]:

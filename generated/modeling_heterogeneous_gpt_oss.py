@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_gpt_oss.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 74495a0e799223b4
+# Parents: transformers 5.24.0; the code used of them: sha256 8f9aef524b6b2dad
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2025 The HuggingFace Team. All rights reserved.
 #
@@ -19,21 +19,15 @@
 # limitations under the License.
 
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from transformers import initialization as init
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
-from transformers.configuration_utils import PreTrainedConfig
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, WeightTransform
-from transformers.generation import GenerationMixin
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.integrations import use_experts_implementation, use_kernel_forward_from_hub, use_kernelized_func
-from transformers.integrations.mxfp4 import Mxfp4GptOssExperts, Mxfp4GptOssMLP
-from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_layers import (
     GenericForSequenceClassification,
     GenericForTokenClassification,
@@ -41,20 +35,19 @@ from transformers.modeling_layers import (
 )
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, slice_logits_to_keep
 from transformers.processing_utils import Unpack
-from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
-from transformers.quantizers.quantizers_utils import should_convert_module
-from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
 from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .configuration_heterogeneous import FusedBlocksConfig, HeterogeneousPreTrainedConfig
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
-
-
-logger = logging.get_logger(__name__)
+from .modeling_heterogeneous import (
+    HeterogeneousGenerationMixin,
+    HeterogeneousPreTrainedModel,
+    layered_load_balancing_loss,
+)
 
 
 @use_kernel_forward_from_hub("RMSNorm")
@@ -145,13 +138,10 @@ class HeterogeneousGptOssTopKRouter(nn.Module):
 
 @use_kernel_forward_from_hub("MegaBlocksMoeMLP")
 class HeterogeneousGptOssMLP(nn.Module):
-    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+    def __init__(self, config):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
         self.router = HeterogeneousGptOssTopKRouter(config)
         self.experts = HeterogeneousGptOssExperts(config)
-        self.experts.config = model_config  # the one that `set_experts_implementation` changes
-        self.layer_idx = layer_idx
 
     def forward(self, hidden_states):
         batch_size, sequence_length, hidden_dim = hidden_states.shape
@@ -160,27 +150,6 @@ class HeterogeneousGptOssMLP(nn.Module):
         hidden_states = self.experts(hidden_states, router_indices, router_scores)
         hidden_states = hidden_states.reshape(batch_size, sequence_length, hidden_dim)
         return hidden_states, router_scores
-
-
-@use_kernel_forward_from_hub("NormMLP")  # instead of the experts' own, "MegaBlocksMoeMLP"
-class HeterogeneousGptOssNormMLP(HeterogeneousGptOssMLP):
-    """The experts and the norm before them, which owns its weight here: what one kernel may compute."""
-
-    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
-        super().__init__(config, layer_idx)
-        self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-    def forward(self, hidden_states):
-        return super().forward(self.norm(hidden_states))
-
-
-@use_kernel_forward_from_hub("AddRMSNorm")
-class HeterogeneousGptOssAddRMSNorm(HeterogeneousGptOssRMSNorm):
-    """The residual connection and the norm behind it: what one kernel may compute."""
-
-    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        residual = residual + hidden_states
-        return super().forward(residual), residual
 
 
 def repeat_kv(hidden_states: torch.Tensor, n_rep: int) -> torch.Tensor:
@@ -252,9 +221,8 @@ class HeterogeneousGptOssAttention(nn.Module):
 
     def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
         self.layer_type = config.layer_types[layer_idx] if hasattr(config, "layer_types") else None
-        self.config = model_config  # the one that `set_attn_implementation` changes
+        self.config = config
         self.layer_idx = layer_idx
         self.head_dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
         self.num_key_value_groups = config.num_attention_heads // config.num_key_value_heads
@@ -273,7 +241,7 @@ class HeterogeneousGptOssAttention(nn.Module):
         self.o_proj = nn.Linear(
             config.num_attention_heads * self.head_dim, config.hidden_size, bias=config.attention_bias
         )
-        self.sliding_window = config.sliding_window
+        self.sliding_window = config.sliding_window if self.layer_type == "sliding_attention" else None
         self.sinks = nn.Parameter(torch.empty(config.num_attention_heads))
 
     @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
@@ -285,6 +253,8 @@ class HeterogeneousGptOssAttention(nn.Module):
         cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        if isinstance(attention_mask, dict):  # diff with gpt-oss: one mask a window
+            attention_mask = attention_mask[self.sliding_window]
         input_shape = hidden_states.shape[:-1]
         hidden_shape = (*input_shape, -1, self.head_dim)
 
@@ -322,26 +292,20 @@ class HeterogeneousGptOssAttention(nn.Module):
 
 class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
     def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        config = config.per_layer_config[layer_idx]
         super().__init__()
+        self.layer_idx = layer_idx
         self.hidden_size = config.hidden_size
         self.has_mixer = config.mixer_types[layer_idx] != "none"
         self.has_mlp = config.mlp_types[layer_idx] != "none"
-        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
-        self.adds_in_norm = fused_block == "add_norm"
-
-        # In the order of gpt-oss's modules
         if self.has_mixer:
             self.self_attn = HeterogeneousGptOssAttention(config=config, layer_idx=layer_idx)
         if self.has_mlp:
-            mlp_class = HeterogeneousGptOssNormMLP if fused_block == "norm_mlp" else HeterogeneousGptOssMLP
-            self.mlp = mlp_class(config, layer_idx)
+            self.mlp = HeterogeneousGptOssMLP(config)
         if self.has_mixer:
             self.input_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if fused_block == "norm_mlp":
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        elif self.has_mlp:
-            norm_class = HeterogeneousGptOssAddRMSNorm if self.adds_in_norm else HeterogeneousGptOssRMSNorm
-            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
+        if self.has_mlp:
+            self.post_attention_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
@@ -366,178 +330,64 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
                 position_embeddings=position_embeddings,
                 **kwargs,
             )
-            if not self.adds_in_norm:
-                hidden_states = residual + hidden_states
+            hidden_states = residual + hidden_states
 
         if self.has_mlp:
-            if self.adds_in_norm:
-                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
-            else:
-                residual = hidden_states
-                hidden_states = self.post_attention_layernorm(hidden_states)
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
             hidden_states, _ = self.mlp(hidden_states)
             hidden_states = residual + hidden_states
         return hidden_states
 
 
-class FusionRenaming(WeightRenaming):
-    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+@use_kernel_forward_from_hub("NormMLP")  # instead of the experts' own, "MegaBlocksMoeMLP"
+class HeterogeneousGptOssNormMLP(HeterogeneousGptOssMLP):
+    """The experts and the norm before them, which owns its weight here: what one kernel may compute."""
 
-    __slots__ = ()
+    def __init__(self, config: HeterogeneousGptOssConfig):
+        super().__init__(config)
+        self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def was_used(self) -> bool:
-        return True
-
-
-class LoadOnlyRenaming(WeightRenaming):
-    """Reads names that are not written again."""
-
-    __slots__ = ()
-
-    def reverse_transform(self) -> WeightRenaming:
-        return WeightRenaming("(?!)", "nothing")
+    def forward(self, hidden_states):
+        return super().forward(self.norm(hidden_states))
 
 
-class HeterogeneousPreTrainedModel(PreTrainedModel):
-    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
-    ignored_tensors = {}
-    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
-    renamed_like = None
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousGptOssAddRMSNorm(HeterogeneousGptOssRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
 
-    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
-        if not hasattr(config, "mixer_types"):  # remote code has a copy of the class
-            ours, theirs = self.config_class.__name__, type(config).__name__
-            raise TypeError(
-                f"{type(self).__name__} takes a {ours}, not a {theirs}: {ours}.from_dict(config.to_dict()) makes one"
-            )
-        super().__init__(config, *inputs, **kwargs)
-        if renamings := self.renamings(config):
-            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
-            register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
-            self._weight_conversions = renamings
-
-    @staticmethod
-    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
-        if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
-            model.config.refuse_modelopt(load_config.pretrained_model_name_or_path, state_dict, checkpoint_files)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
-
-    def _adjust_missing_and_unexpected_keys(self, loading_info):
-        for pattern, description in self.ignored_tensors.items():
-            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
-                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
-        super()._adjust_missing_and_unexpected_keys(loading_info)
-
-    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
-        """What the loader renames or stacks, and `save_pretrained` names back."""
-        return get_checkpoint_conversion_mapping(self.renamed_like) or []
-
-    def save_pretrained(self, *args, **kwargs):
-        self.base_model.follow_changes()
-        super().save_pretrained(*args, **kwargs)
-
-    def fill_cache(self, cache: Cache | None):
-        """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
-        nothing, for one that has seen nothing."""
-        if not isinstance(cache, DynamicCache):
-            return
-        layers = cache.layers
-        if not layers:
-            cache.layers = DynamicCache(config=self.config).layers
-            cache.layer_class_to_replicate = None
-        elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
-            own_layers = DynamicCache(config=self.config).layers
-            for layer_idx, layer in enumerate(self.layers[: len(layers)]):
-                if layer.mask_name is None:
-                    layers[layer_idx] = own_layers[layer_idx]
-
-    def follow_changes(self, cache: Cache | None = None, use_cache: bool | None = None):
-        """Follow what was changed since the last forward, or since the model was built: layers that were taken out, moved
-        or copied, and windows that were set."""
-        if self.layer_plan.follow(self.config, self.layers, cache, use_cache):
-            self.plan_masks(self.config)
-
-    def plan_masks(self, config: HeterogeneousPreTrainedConfig):
-        """Plan one mask for each distinct (kind, window) of the layers' mixers. Each layer is told its `mask_name`, `None`
-        where it needs no mask, its window, and its place in the cache."""
-        self.layer_plan = plan = config.layer_plan()
-        self.mask_kinds = plan.mask_kinds
-        for layer_idx, layer in enumerate(self.layers):
-            layer.planned_idx, layer.planned_types = layer_idx, plan.types[layer_idx]
-            layer.mask_name = plan.mask_names[layer_idx]
-            for module in layer.children():
-                if hasattr(module, "sliding_window"):
-                    module.sliding_window = plan.sliding_windows[layer_idx]
-            for module in layer.modules():
-                if hasattr(module, "layer_idx"):
-                    module.layer_idx = layer_idx
-
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
-    def create_masks_for_generate(
-        self,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        cache: Cache | None,
-        position_ids: torch.LongTensor | None = None,
-        or_mask_function=None,
-        and_mask_function=None,
-        block_sequence_ids: torch.Tensor | None = None,
-        **kwargs,
-    ) -> dict[str, torch.Tensor | None]:
-        """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
-        plan, config = self.base_model.layer_plan, self.base_model.config
-        first_layers = plan.first_layers(config.num_hidden_layers)  # `assistant_early_exit` leaves the last ones out
-        masks = {}
-        for name, layer_idx in first_layers.items():
-            layer_type, window = plan.mask_kinds[name]
-            masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=config if window in (None, config.windows) else config.with_fields(sliding_window=window),
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-                position_ids=position_ids,
-                or_mask_function=or_mask_function,
-                and_mask_function=and_mask_function,
-                block_sequence_ids=block_sequence_ids,
-                layer_idx=layer_idx,
-            )
-        return masks
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
 
 
-class FusedBlocksPreTrainedModel(HeterogeneousPreTrainedModel):
-    # Where norm and MLP are fused: the norm, and the MLP into which it moves
-    fused_norm = "post_attention_layernorm"
-    fused_mlp = "mlp"
+class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
+    def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.fused_block = config.fused_blocks[layer_idx]
+        if self.fused_block == "norm_mlp":
+            self.mlp = HeterogeneousGptOssNormMLP(config.per_layer_config[layer_idx])
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+        else:
+            self.post_attention_layernorm = HeterogeneousGptOssAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def renamings(self, config: FusedBlocksConfig) -> list[WeightTransform]:
-        """
-        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
-        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
-        of all other layers are named back as they are loaded.
-        """
-        self.renamed_layers = config.layers_with_fused_norm()
-        fused, others = ("|".join(map(str, layers)) for layers in self.renamed_layers)
-        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
-        renamings = super().renamings(config)
-        if fused:
-            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
-        if others:
-            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
-        return renamings
-
-    def save_pretrained(self, *args, **kwargs):
-        self.base_model.follow_changes()
-        if self.renamed_layers != self.config.layers_with_fused_norm():  # what is named back is named by layer
-            self._weight_conversions = self.renamings(self.config)
-        super().save_pretrained(*args, **kwargs)
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        if self.fused_block == "norm_mlp":
+            return super().forward(hidden_states, **kwargs)
+        residual = hidden_states
+        hidden_states = self.input_layernorm(hidden_states)
+        hidden_states, _ = self.self_attn(hidden_states=hidden_states, **kwargs)
+        hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+        hidden_states, _ = self.mlp(hidden_states)
+        return residual + hidden_states
 
 
 @auto_docstring
-class HeterogeneousGptOssPreTrainedModel(FusedBlocksPreTrainedModel):
+class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
     config: HeterogeneousGptOssConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["HeterogeneousGptOssDecoderLayer"]
+    _no_split_modules = ["HeterogeneousGptOssDecoderLayer", "HeterogeneousGptOssFusedDecoderLayer"]
     _supports_flash_attn = True
     _supports_sdpa = False
     _supports_flex_attn = True
@@ -623,19 +473,22 @@ class HeterogeneousGptOssRotaryEmbedding(nn.Module):
 @auto_docstring
 class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
     def __init__(self, config: HeterogeneousGptOssConfig):
-        config.check_layers()
         super().__init__(config)
         self.padding_idx = config.pad_token_id
         self.vocab_size = config.vocab_size
 
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
         self.layers = nn.ModuleList(
-            [HeterogeneousGptOssDecoderLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
+            [
+                HeterogeneousGptOssFusedDecoderLayer(config, layer_idx)
+                if layer_idx in config.fused_layers
+                else HeterogeneousGptOssDecoderLayer(config, layer_idx)
+                for layer_idx in range(config.num_hidden_layers)
+            ]
         )
         self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = HeterogeneousGptOssRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
-        self.plan_masks(config)
 
         # Initialize weights and apply final processing
         self.post_init()
@@ -654,14 +507,16 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
         use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MoeModelOutputWithPast:
+        cache = self.prepare_cache(cache, use_cache)
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
+        if not isinstance(attention_mask, dict):
+            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
-        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
-
-        self.fill_cache(cache)
 
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
@@ -673,20 +528,24 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
 
         # It may already have been prepared by e.g. `generate`
         if not isinstance(causal_mask_mapping := attention_mask, dict):
-            causal_mask_mapping = self.create_masks_for_generate(
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-            )
+            mask_kwargs = {
+                "config": self.config,
+                "inputs_embeds": inputs_embeds,
+                "attention_mask": attention_mask,
+                "cache": cache,
+            }
+            causal_mask_mapping = {
+                "full_attention": create_causal_mask(**mask_kwargs),
+                "sliding_attention": create_sliding_window_causal_mask(**mask_kwargs),
+            }
 
         hidden_states = inputs_embeds
         position_embeddings = self.rotary_emb(hidden_states, position_ids)
 
-        for decoder_layer in self.layers[: self.config.num_hidden_layers]:
-            mask_name = decoder_layer.mask_name
+        for i, decoder_layer in enumerate(self.layers):
             hidden_states = decoder_layer(
                 hidden_states,
-                attention_mask=None if mask_name is None else causal_mask_mapping[mask_name],
+                attention_mask=causal_mask_mapping[self.config.layer_types[i]],
                 position_embeddings=position_embeddings,
                 position_ids=position_ids,
                 cache=cache,
@@ -700,118 +559,13 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
         )
 
 
-class HeterogeneousGenerationMixin(GenerationMixin):
-    def init_continuous_batching(self, *args, **kwargs):
-        self.config.refuse_continuous_batching()
-        return super().init_continuous_batching(*args, **kwargs)
-
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
-        use_cache = generation_config.use_cache is not False
-        self.base_model.follow_changes(model_kwargs.get("cache"), use_cache)
-        if use_cache:
-            self.config.refuse_cached_generation()
-        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-
-    def _get_candidate_generator(self, generation_config, *args, **kwargs):
-        if generation_config.assistant_early_exit is not None:
-            self.config.refuse_early_exit(generation_config.assistant_early_exit)
-        return super()._get_candidate_generator(generation_config, *args, **kwargs)
-
-
 def load_balancing_loss_func(
-    gate_logits: torch.Tensor | tuple[torch.Tensor] | None,
-    num_experts: int | None = None,
-    top_k=2,
+    gate_logits: tuple[torch.Tensor] | None,
+    num_experts: int | list[int | None] | None = None,
+    top_k: int | list[int | None] = 2,
     attention_mask: torch.Tensor | None = None,
-) -> torch.Tensor | int:
-    r"""
-    Computes auxiliary load balancing loss as in Switch Transformer - implemented in Pytorch.
-
-    See Switch Transformer (https://huggingface.co/papers/2101.03961) for more details. This function implements the loss
-    function presented in equations (4) - (6) of the paper. It aims at penalizing cases where the routing between
-    experts is too unbalanced.
-
-    Args:
-        gate_logits:
-            Logits from the `gate`, should be a tuple of model.config.num_hidden_layers tensors of
-            shape [batch_size X sequence_length, num_experts].
-        num_experts:
-            Number of experts
-        top_k:
-            The number of experts to route per-token, can be also interpreted as the `top-k` routing
-            parameter.
-        attention_mask (`torch.Tensor`, *optional*):
-            The attention_mask used in forward function
-            shape [batch_size X sequence_length] if not None.
-
-    Returns:
-        The auxiliary loss.
-    """
-    if gate_logits is None or not isinstance(gate_logits, tuple):
-        return 0
-
-    # Accumulate assignment counts and probability sums layer by layer, normalizing at the end,
-    # so peak memory stays O(seq_len * num_experts) regardless of the number of layers.
-    compute_device = gate_logits[0].device
-    # Use histc to avoid bincount's device-to-host sync.
-    # GPU requires integers for determinism; CPU and MPS require floats for support and determinism.
-    histc_dtype = torch.float32 if compute_device.type in ("cpu", "mps") else torch.int32
-    tokens_per_expert_sum = torch.zeros(num_experts, dtype=torch.float32, device=compute_device)
-    router_prob_sum = torch.zeros(num_experts, dtype=torch.float32, device=compute_device)
-    total_rows = 0.0
-
-    if attention_mask is not None:
-        # The same flat mask applies to every layer's [batch_size * sequence_length] rows.
-        flat_mask = attention_mask.reshape(-1).to(device=compute_device, dtype=torch.float32)
-
-    for layer_gate in gate_logits:
-        routing_weights = torch.nn.functional.softmax(layer_gate.to(compute_device), dim=-1)
-        _, selected_experts = torch.topk(routing_weights, top_k, dim=-1)
-        if attention_mask is None:
-            # Count top-k assignments with fixed bounds to avoid a device-to-host sync.
-            tokens_per_expert_sum = tokens_per_expert_sum + torch.histc(
-                selected_experts.reshape(-1).to(histc_dtype), bins=num_experts, min=0, max=num_experts
-            )
-            # Sum of routing probabilities per expert
-            router_prob_sum = router_prob_sum + routing_weights.float().sum(dim=0)
-            total_rows = total_rows + routing_weights.shape[0]
-        else:
-            # Same reductions, weighted by the attention mask to exclude padding tokens
-            tokens_per_expert_sum = tokens_per_expert_sum + torch.zeros(
-                num_experts, dtype=torch.float32, device=compute_device
-            ).scatter_add_(0, selected_experts.reshape(-1), flat_mask.repeat_interleave(top_k))
-            router_prob_sum = router_prob_sum + (routing_weights.float() * flat_mask.unsqueeze(-1)).sum(dim=0)
-            total_rows = total_rows + flat_mask.sum()
-
-    tokens_per_expert = tokens_per_expert_sum / total_rows
-    router_prob_per_expert = router_prob_sum / total_rows
-
-    overall_loss = torch.sum(tokens_per_expert * router_prob_per_expert.unsqueeze(0))
-    return overall_loss * num_experts
-
-
-def layered_load_balancing_loss(
-    router_logits: tuple[torch.Tensor, ...], config: PreTrainedConfig, attention_mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """
-    The load-balancing loss: the parents', over the layers together, where these have the same number of experts and of
-    experts per token; else the mean of the layers' own.
-
-    Args:
-        router_logits: of the layers with experts only, each of shape (batch_size * sequence_length, num_experts).
-        config: the model's.
-        attention_mask: (batch_size, sequence_length); what is padding does not count.
-    """
-    num_experts, top_k = config.num_local_experts, config.num_experts_per_tok
-    if isinstance(num_experts, int) and isinstance(top_k, int):
-        return load_balancing_loss_func(router_logits, num_experts, top_k, attention_mask)
-    sizes = zip(config.layer_sizes("num_local_experts"), config.layer_sizes("num_experts_per_tok"))
-    layers = [layer for layer in sizes if None not in layer]
-    losses = [
-        load_balancing_loss_func((layer_logits,), layer_experts, layer_top_k, attention_mask)
-        for layer_logits, (layer_experts, layer_top_k) in zip(router_logits, layers)
-    ]
-    return torch.stack([loss.to(losses[0].device) for loss in losses]).mean()
+    return layered_load_balancing_loss(gate_logits, num_experts, top_k, attention_mask)
 
 
 @auto_docstring
@@ -868,6 +622,7 @@ class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, Heterog
             output_router_logits if output_router_logits is not None else self.config.output_router_logits
         )
 
+        # decoder outputs consists of (dec_features, layer_state, dec_hidden, dec_attn)
         outputs: MoeModelOutputWithPast = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -888,8 +643,13 @@ class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, Heterog
             loss = self.loss_function(logits, labels, self.vocab_size, **kwargs)
 
         aux_loss = None
-        if output_router_logits and outputs.router_logits:  # diff with gpt-oss: there may be no layer with experts
-            aux_loss = layered_load_balancing_loss(outputs.router_logits, self.config, attention_mask)
+        if output_router_logits:
+            aux_loss = load_balancing_loss_func(
+                outputs.router_logits,
+                self.num_experts,
+                self.num_experts_per_tok,
+                attention_mask,
+            )
             if labels is not None:
                 loss += self.router_aux_loss_coef * aux_loss.to(loss.device)  # make sure to reside in the same device
 
@@ -914,53 +674,10 @@ class HeterogeneousGptOssForTokenClassification(GenericForTokenClassification, H
     pass
 
 
-class HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4HfQuantizer):
-    """MXFP4 experts with the sizes of their layer; for every other model, what transformers' own quantizer does."""
-
-    quant_method = "mxfp4"
-
-    def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs):
-        if not isinstance(model, HeterogeneousGptOssPreTrainedModel):
-            return super()._process_model_before_weight_loading(model, **kwargs)
-
-        upstream_logger = logging.get_logger("transformers.integrations.mxfp4")
-        upstream_logger.disabled = True  # it would warn that it knows none of the experts
-        try:
-            super()._process_model_before_weight_loading(model, **kwargs)
-        finally:
-            upstream_logger.disabled = False
-        if self.quantization_config.dequantize:
-            return
-
-        mlps = {
-            name: module
-            for name, module in model.named_modules()
-            if isinstance(module, HeterogeneousGptOssMLP)
-            and should_convert_module(f"{name}.experts", self.modules_to_not_convert)
-        }
-        fused = [module.layer_idx for module in mlps.values() if isinstance(module, HeterogeneousGptOssNormMLP)]
-        if fused:
-            raise ValueError(
-                f"fused_blocks is 'norm_mlp' in layers {fused}, whose experts are to stay packed as MXFP4: they have a "
-                "kernel of their own. Choose 'none' or 'add_norm' there, or Mxfp4Config(dequantize=True)"
-            )
-        for name, module in mlps.items():
-            with torch.device("meta"):
-                experts = Mxfp4GptOssExperts(model.config.per_layer_config[module.layer_idx])
-                model.set_submodule(name, Mxfp4GptOssMLP(module.router, experts))
-
-    def remove_quantization_config(self, model: PreTrainedModel):
-        super().remove_quantization_config(model)
-        if isinstance(model, HeterogeneousGptOssPreTrainedModel):
-            # What is saved is dequantised; the renamings registered for the family may be those of another model by now
-            model._weight_conversions = model.renamings(model.config)
-
-
 __all__ = [
     "HeterogeneousGptOssForCausalLM",
     "HeterogeneousGptOssForSequenceClassification",
     "HeterogeneousGptOssForTokenClassification",
     "HeterogeneousGptOssModel",
-    "HeterogeneousGptOssMxfp4HfQuantizer",
     "HeterogeneousGptOssPreTrainedModel",
 ]

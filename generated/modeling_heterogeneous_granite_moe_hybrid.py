@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_granite_moe_hybrid.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 aabe9161588e2430
+# Parents: transformers 5.24.0; the code used of them: sha256 f3b7222b562a8298
 #
 # Copyright 2025 IBM and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -16,7 +16,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from typing import TypedDict
 
 import torch
@@ -25,11 +24,7 @@ from torch import nn
 
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
-from transformers.configuration_utils import PreTrainedConfig
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, WeightTransform
-from transformers.generation import GenerationMixin
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.integrations import (
     use_experts_implementation,
     use_kernel_forward_from_hub,
@@ -37,22 +32,23 @@ from transformers.integrations import (
     use_kernelized_func,
 )
 from transformers.integrations.accelerate import force_accelerate_hooks
-from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
+from transformers.masking_utils import create_causal_mask, create_recurrent_attention_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, slice_logits_to_keep
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
 from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .configuration_heterogeneous import FusedBlocksConfig, HeterogeneousPreTrainedConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
-
-
-logger = logging.get_logger(__name__)
+from .modeling_heterogeneous import (
+    HeterogeneousGenerationMixin,
+    HeterogeneousPreTrainedModel,
+    layered_load_balancing_loss,
+)
 
 
 @use_kernel_forward_from_hub("RMSNorm")
@@ -74,54 +70,6 @@ class HeterogeneousGraniteMoeHybridRMSNorm(nn.Module):
 
     def extra_repr(self):
         return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"
-
-
-class HeterogeneousGraniteMoeHybridRotaryEmbedding(nn.Module):
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
-        super().__init__()
-        self.max_seq_len_cached = config.max_position_embeddings
-        self.original_max_seq_len = config.max_position_embeddings
-
-        self.config = config
-
-        self.rope_type = self.config.rope_parameters["rope_type"]
-        rope_init_fn: Callable = self.compute_default_rope_parameters
-        if self.rope_type != "default":
-            rope_init_fn = ROPE_INIT_FUNCTIONS[self.rope_type]
-        inv_freq, self.attention_scaling = rope_init_fn(self.config)
-
-        self.inv_freq = nn.Buffer(inv_freq, persistent=False)
-        self.original_inv_freq = nn.Buffer(inv_freq.clone(), persistent=False)
-
-    @staticmethod
-    def compute_default_rope_parameters(
-        config: HeterogeneousGraniteMoeHybridConfig, **kwargs
-    ) -> tuple[torch.Tensor, float]:
-        """
-        Computes the inverse frequencies according to the original RoPE implementation
-        Args:
-            config ([`~transformers.PreTrainedConfig`]):
-                The model configuration.
-        Returns:
-            Tuple of (`torch.Tensor`, `float`), containing the inverse frequencies for the RoPE embeddings and the
-            post-processing scaling factor applied to the computed cos/sin (unused in this type of RoPE).
-        """
-        base = config.rope_parameters["rope_theta"]
-        dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-
-        attention_factor = 1.0  # Unused in this type of RoPE
-        # Compute the inverse frequencies
-        inv_freq = 1.0 / (base ** (torch.arange(0, dim, 2, dtype=torch.float) / dim))
-        return inv_freq, attention_factor
-
-    @dynamic_rope_update  # power user: used with advanced RoPE types (e.g. dynamic rope)
-    def forward(self, x, position_ids):
-        freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
-        emb = torch.cat((freqs, freqs), dim=-1)
-        cos = emb.cos() * self.attention_scaling
-        sin = emb.sin() * self.attention_scaling
-
-        return cos.to(dtype=x.dtype), sin.to(dtype=x.dtype)
 
 
 def rotate_half(x):
@@ -202,8 +150,7 @@ class HeterogeneousGraniteMoeHybridAttention(nn.Module):
 
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        self.config = model_config  # the one that `set_attn_implementation` changes
+        self.config = config
         self.layer_idx = layer_idx
         self.head_dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
         self.num_key_value_groups = config.num_attention_heads // config.num_key_value_heads
@@ -831,9 +778,8 @@ class HeterogeneousGraniteMoeHybridMLP(nn.Module):
             Configuration object with model hyperparameters.
     """
 
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
         super().__init__()
-        config = config.per_layer_config[layer_idx]  # sizes are those of the layer
 
         self.input_size = config.hidden_size
         self.hidden_size = config.shared_intermediate_size
@@ -847,27 +793,6 @@ class HeterogeneousGraniteMoeHybridMLP(nn.Module):
         hidden_states = self.activation(chunked_hidden_states[0]) * chunked_hidden_states[1]
         hidden_states = self.output_linear(hidden_states)
         return hidden_states
-
-
-@use_kernel_forward_from_hub("NormMLP")
-class HeterogeneousGraniteMoeHybridNormMLP(HeterogeneousGraniteMoeHybridMLP):
-    """The shared MLP and the norm before it, which owns its weight here: what one kernel may compute."""
-
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
-        super().__init__(config, layer_idx)
-        self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return super().forward(self.norm(hidden_states))
-
-
-@use_kernel_forward_from_hub("AddRMSNorm")
-class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousGraniteMoeHybridRMSNorm):
-    """The residual connection and the norm behind it: what one kernel may compute."""
-
-    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        residual = residual + hidden_states
-        return super().forward(residual), residual
 
 
 class HeterogeneousGraniteMoeHybridTopKRouter(nn.Module):
@@ -935,13 +860,11 @@ class HeterogeneousGraniteMoeHybridExperts(nn.Module):
 class HeterogeneousGraniteMoeHybridMoE(nn.Module):
     """Sparsely-gated mixture-of-experts block: router decides, experts compute."""
 
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
         self.input_size = config.hidden_size
         self.router = HeterogeneousGraniteMoeHybridTopKRouter(config)
         self.experts = HeterogeneousGraniteMoeHybridExperts(config)
-        self.experts.config = model_config  # the one that `set_experts_implementation` changes
 
     def forward(self, layer_input: torch.Tensor) -> torch.Tensor:
         bsz, length, emb_size = layer_input.size()
@@ -977,29 +900,22 @@ class GraniteFlashAttentionKwargs(TypedDict, total=False):
 
 class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        config = config.per_layer_config[layer_idx]
         super().__init__()
+        self.layer_idx = layer_idx
         self.hidden_size = config.hidden_size
         self.residual_multiplier = config.residual_multiplier
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
-        self.adds_in_norm = fused_block == "add_norm"
-
-        # In the order of Granite's modules
         if self.mixer_type != "none":
             self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if fused_block == "norm_mlp":
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        elif self.mlp_type != "none":
-            norm_class = (
-                HeterogeneousGraniteMoeHybridAddRMSNorm if self.adds_in_norm else HeterogeneousGraniteMoeHybridRMSNorm
+        if self.mlp_type != "none":
+            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
+                config.hidden_size, eps=config.rms_norm_eps
             )
-            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
         if self.mlp_type == "moe":
-            self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config, layer_idx)
-        if fused_block == "norm_mlp":
-            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config, layer_idx)
-        elif self.mlp_type != "none":
-            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config, layer_idx)
+            self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config)
+        if self.mlp_type != "none":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config)
         if self.mixer_type == "mamba":
             self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
         elif self.mixer_type == "attention":
@@ -1035,16 +951,11 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
                     position_embeddings=position_embeddings,
                     **kwargs,
                 )
-            hidden_states = hidden_states * self.residual_multiplier
-            if not self.adds_in_norm:
-                hidden_states = residual + hidden_states
+            hidden_states = residual + hidden_states * self.residual_multiplier
 
         if self.mlp_type != "none":
-            if self.adds_in_norm:
-                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
-            else:
-                residual = hidden_states
-                hidden_states = self.post_attention_layernorm(hidden_states)
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
             if self.mlp_type == "moe":
                 moe_hidden_states = self.block_sparse_moe(hidden_states)
                 hidden_states = moe_hidden_states + self.shared_mlp(hidden_states)
@@ -1054,164 +965,65 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
         return hidden_states
 
 
-class FusionRenaming(WeightRenaming):
-    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+@use_kernel_forward_from_hub("NormMLP")
+class HeterogeneousGraniteMoeHybridNormMLP(HeterogeneousGraniteMoeHybridMLP):
+    """The shared MLP and the norm before it, which owns its weight here: what one kernel may compute."""
 
-    __slots__ = ()
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
+        super().__init__(config)
+        self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def was_used(self) -> bool:
-        return True
-
-
-class LoadOnlyRenaming(WeightRenaming):
-    """Reads names that are not written again."""
-
-    __slots__ = ()
-
-    def reverse_transform(self) -> WeightRenaming:
-        return WeightRenaming("(?!)", "nothing")
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(hidden_states))
 
 
-class HeterogeneousPreTrainedModel(PreTrainedModel):
-    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
-    ignored_tensors = {}
-    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
-    renamed_like = None
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousGraniteMoeHybridRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
 
-    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
-        if not hasattr(config, "mixer_types"):  # remote code has a copy of the class
-            ours, theirs = self.config_class.__name__, type(config).__name__
-            raise TypeError(
-                f"{type(self).__name__} takes a {ours}, not a {theirs}: {ours}.from_dict(config.to_dict()) makes one"
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
+
+
+class HeterogeneousGraniteMoeHybridFusedDecoderLayer(HeterogeneousGraniteMoeHybridDecoderLayer):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.fused_block = config.fused_blocks[layer_idx]
+        if self.fused_block == "norm_mlp":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config.per_layer_config[layer_idx])
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+        else:
+            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridAddRMSNorm(
+                config.hidden_size, eps=config.rms_norm_eps
             )
-        super().__init__(config, *inputs, **kwargs)
-        if renamings := self.renamings(config):
-            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
-            register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
-            self._weight_conversions = renamings
 
-    @staticmethod
-    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
-        if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
-            model.config.refuse_modelopt(load_config.pretrained_model_name_or_path, state_dict, checkpoint_files)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
-
-    def _adjust_missing_and_unexpected_keys(self, loading_info):
-        for pattern, description in self.ignored_tensors.items():
-            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
-                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
-        super()._adjust_missing_and_unexpected_keys(loading_info)
-
-    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
-        """What the loader renames or stacks, and `save_pretrained` names back."""
-        return get_checkpoint_conversion_mapping(self.renamed_like) or []
-
-    def save_pretrained(self, *args, **kwargs):
-        self.base_model.follow_changes()
-        super().save_pretrained(*args, **kwargs)
-
-    def fill_cache(self, cache: Cache | None):
-        """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
-        nothing, for one that has seen nothing."""
-        if not isinstance(cache, DynamicCache):
-            return
-        layers = cache.layers
-        if not layers:
-            cache.layers = DynamicCache(config=self.config).layers
-            cache.layer_class_to_replicate = None
-        elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
-            own_layers = DynamicCache(config=self.config).layers
-            for layer_idx, layer in enumerate(self.layers[: len(layers)]):
-                if layer.mask_name is None:
-                    layers[layer_idx] = own_layers[layer_idx]
-
-    def follow_changes(self, cache: Cache | None = None, use_cache: bool | None = None):
-        """Follow what was changed since the last forward, or since the model was built: layers that were taken out, moved
-        or copied, and windows that were set."""
-        if self.layer_plan.follow(self.config, self.layers, cache, use_cache):
-            self.plan_masks(self.config)
-
-    def plan_masks(self, config: HeterogeneousPreTrainedConfig):
-        """Plan one mask for each distinct (kind, window) of the layers' mixers. Each layer is told its `mask_name`, `None`
-        where it needs no mask, its window, and its place in the cache."""
-        self.layer_plan = plan = config.layer_plan()
-        self.mask_kinds = plan.mask_kinds
-        for layer_idx, layer in enumerate(self.layers):
-            layer.planned_idx, layer.planned_types = layer_idx, plan.types[layer_idx]
-            layer.mask_name = plan.mask_names[layer_idx]
-            for module in layer.children():
-                if hasattr(module, "sliding_window"):
-                    module.sliding_window = plan.sliding_windows[layer_idx]
-            for module in layer.modules():
-                if hasattr(module, "layer_idx"):
-                    module.layer_idx = layer_idx
-
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
-    def create_masks_for_generate(
-        self,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        cache: Cache | None,
-        position_ids: torch.LongTensor | None = None,
-        or_mask_function=None,
-        and_mask_function=None,
-        block_sequence_ids: torch.Tensor | None = None,
-        **kwargs,
-    ) -> dict[str, torch.Tensor | None]:
-        """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
-        plan, config = self.base_model.layer_plan, self.base_model.config
-        first_layers = plan.first_layers(config.num_hidden_layers)  # `assistant_early_exit` leaves the last ones out
-        masks = {}
-        for name, layer_idx in first_layers.items():
-            layer_type, window = plan.mask_kinds[name]
-            masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=config if window in (None, config.windows) else config.with_fields(sliding_window=window),
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-                position_ids=position_ids,
-                or_mask_function=or_mask_function,
-                and_mask_function=and_mask_function,
-                block_sequence_ids=block_sequence_ids,
-                layer_idx=layer_idx,
-            )
-        return masks
-
-
-class FusedBlocksPreTrainedModel(HeterogeneousPreTrainedModel):
-    # Where norm and MLP are fused: the norm, and the MLP into which it moves
-    fused_norm = "post_attention_layernorm"
-    fused_mlp = "mlp"
-
-    def renamings(self, config: FusedBlocksConfig) -> list[WeightTransform]:
-        """
-        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
-        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
-        of all other layers are named back as they are loaded.
-        """
-        self.renamed_layers = config.layers_with_fused_norm()
-        fused, others = ("|".join(map(str, layers)) for layers in self.renamed_layers)
-        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
-        renamings = super().renamings(config)
-        if fused:
-            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
-        if others:
-            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
-        return renamings
-
-    def save_pretrained(self, *args, **kwargs):
-        self.base_model.follow_changes()
-        if self.renamed_layers != self.config.layers_with_fused_norm():  # what is named back is named by layer
-            self._weight_conversions = self.renamings(self.config)
-        super().save_pretrained(*args, **kwargs)
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[GraniteFlashAttentionKwargs]) -> torch.Tensor:
+        if self.fused_block == "norm_mlp":
+            return super().forward(hidden_states, **kwargs)
+        residual = hidden_states
+        hidden_states = self.input_layernorm(hidden_states)
+        if self.mixer_type == "mamba":
+            hidden_states = self.mamba(hidden_states=hidden_states, **kwargs)
+        else:
+            hidden_states, _ = self.self_attn(hidden_states=hidden_states, **kwargs)
+        hidden_states = hidden_states * self.residual_multiplier
+        hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+        mlp_hidden_states = self.shared_mlp(hidden_states)
+        if self.mlp_type == "moe":
+            mlp_hidden_states = self.block_sparse_moe(hidden_states) + mlp_hidden_states
+        return residual + mlp_hidden_states * self.residual_multiplier
 
 
 @auto_docstring
-class HeterogeneousGraniteMoeHybridPreTrainedModel(FusedBlocksPreTrainedModel):
+class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel):
     config: HeterogeneousGraniteMoeHybridConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["HeterogeneousGraniteMoeHybridDecoderLayer"]
+    _no_split_modules = [
+        "HeterogeneousGraniteMoeHybridDecoderLayer",
+        "HeterogeneousGraniteMoeHybridFusedDecoderLayer",
+    ]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -1242,11 +1054,57 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(FusedBlocksPreTrainedModel):
             init.ones_(module.weight)
 
 
+class HeterogeneousGraniteMoeHybridRotaryEmbedding(nn.Module):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
+        super().__init__()
+        self.max_seq_len_cached = config.max_position_embeddings
+        self.original_max_seq_len = config.max_position_embeddings
+
+        self.config = config
+
+        self.rope_type = self.config.rope_parameters["rope_type"]
+        rope_init_fn: Callable = self.compute_default_rope_parameters
+        if self.rope_type != "default":
+            rope_init_fn = ROPE_INIT_FUNCTIONS[self.rope_type]
+        inv_freq, self.attention_scaling = rope_init_fn(self.config)
+
+        self.inv_freq = nn.Buffer(inv_freq, persistent=False)
+        self.original_inv_freq = nn.Buffer(inv_freq.clone(), persistent=False)
+
+    @staticmethod
+    def compute_default_rope_parameters(
+        config: HeterogeneousGraniteMoeHybridConfig, **kwargs
+    ) -> tuple[torch.Tensor, float]:
+        """
+        Computes the inverse frequencies according to the original RoPE implementation
+        Args:
+            config ([`~transformers.PreTrainedConfig`]):
+                The model configuration.
+        Returns:
+            Tuple of (`torch.Tensor`, `float`), containing the inverse frequencies for the RoPE embeddings and the
+            post-processing scaling factor applied to the computed cos/sin (unused in this type of RoPE).
+        """
+        base = config.rope_parameters["rope_theta"]
+        dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+        attention_factor = 1.0  # Unused in this type of RoPE
+        # Compute the inverse frequencies
+        inv_freq = 1.0 / (base ** (torch.arange(0, dim, 2, dtype=torch.float) / dim))
+        return inv_freq, attention_factor
+
+    @dynamic_rope_update  # power user: used with advanced RoPE types (e.g. dynamic rope)
+    def forward(self, x, position_ids):
+        freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
+        emb = torch.cat((freqs, freqs), dim=-1)
+        cos = emb.cos() * self.attention_scaling
+        sin = emb.sin() * self.attention_scaling
+
+        return cos.to(dtype=x.dtype), sin.to(dtype=x.dtype)
+
+
 @auto_docstring
 class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrainedModel):
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
-        config.check_layers()
-        has_rope = config.position_embedding_type == "rope" and "attention" in config.mixer_types
         super().__init__(config)
         self.padding_idx = config.pad_token_id
         self.vocab_size = config.vocab_size
@@ -1254,15 +1112,18 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
         self.layers = nn.ModuleList(
             [
-                HeterogeneousGraniteMoeHybridDecoderLayer(config, layer_idx)
+                HeterogeneousGraniteMoeHybridFusedDecoderLayer(config, layer_idx)
+                if layer_idx in config.fused_layers
+                else HeterogeneousGraniteMoeHybridDecoderLayer(config, layer_idx)
                 for layer_idx in range(config.num_hidden_layers)
             ]
         )
         self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.rotary_emb = HeterogeneousGraniteMoeHybridRotaryEmbedding(config) if has_rope else None
+        self.rotary_emb = (
+            HeterogeneousGraniteMoeHybridRotaryEmbedding(config) if config.position_embedding_type == "rope" else None
+        )
         self.gradient_checkpointing = False
         self.embedding_multiplier = config.embedding_multiplier
-        self.plan_masks(config)
 
         # Initialize weights and apply final processing
         self.post_init()
@@ -1281,6 +1142,11 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
         use_cache: bool | None = None,
         **kwargs: Unpack[GraniteFlashAttentionKwargs],
     ) -> tuple | BaseModelOutputWithPast:
+        cache = self.prepare_cache(cache, use_cache)
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
+        if not isinstance(attention_mask, dict):
+            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
@@ -1289,35 +1155,38 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
 
         inputs_embeds = inputs_embeds * self.embedding_multiplier
 
-        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 
-        self.fill_cache(cache)
+        if position_ids is None:
+            past_seen_tokens = cache.get_seq_length() if cache is not None else 0
+            position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
+            position_ids = position_ids.unsqueeze(0)
 
-        # `generate` prepares the masks of a compiled forward
-        if not isinstance(causal_masks := attention_mask, dict):
-            causal_masks = self.create_masks_for_generate(
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-            )
+        if not isinstance(causal_mask_mapping := attention_mask, dict):
+            # Prepare mask arguments
+            mask_kwargs = {
+                "config": self.config,
+                "inputs_embeds": inputs_embeds,
+                "attention_mask": attention_mask,
+                "cache": cache,
+            }
+            # Create the masks
+            causal_mask_mapping = {
+                "full_attention": create_causal_mask(**mask_kwargs),
+                "linear_attention": create_recurrent_attention_mask(**mask_kwargs),
+            }
 
+        # embed positions
         hidden_states = inputs_embeds
         position_embeddings = None
-        # Without RoPE nothing asks for positions, and a cache of mamba layers alone does not know them
         if self.rotary_emb is not None:
-            if position_ids is None:
-                past_seen_tokens = cache.get_seq_length() if cache is not None else 0
-                position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
-                position_ids = position_ids.unsqueeze(0)
             position_embeddings = self.rotary_emb(hidden_states, position_ids)
 
-        for decoder_layer in self.layers:
-            mask_name = decoder_layer.mask_name
+        for i, decoder_layer in enumerate(self.layers):
             hidden_states = decoder_layer(
                 hidden_states,
-                attention_mask=None if mask_name is None else causal_masks[mask_name],
+                attention_mask=causal_mask_mapping[self.config.layers_block_type[i]],
                 cache=cache,
                 use_cache=use_cache,
                 position_embeddings=position_embeddings,
@@ -1331,118 +1200,13 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
         )
 
 
-class HeterogeneousGenerationMixin(GenerationMixin):
-    def init_continuous_batching(self, *args, **kwargs):
-        self.config.refuse_continuous_batching()
-        return super().init_continuous_batching(*args, **kwargs)
-
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
-        use_cache = generation_config.use_cache is not False
-        self.base_model.follow_changes(model_kwargs.get("cache"), use_cache)
-        if use_cache:
-            self.config.refuse_cached_generation()
-        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-
-    def _get_candidate_generator(self, generation_config, *args, **kwargs):
-        if generation_config.assistant_early_exit is not None:
-            self.config.refuse_early_exit(generation_config.assistant_early_exit)
-        return super()._get_candidate_generator(generation_config, *args, **kwargs)
-
-
 def load_balancing_loss_func(
-    gate_logits: torch.Tensor | tuple[torch.Tensor] | None,
-    num_experts: int | None = None,
-    top_k=2,
+    gate_logits: tuple[torch.Tensor] | None,
+    num_experts: int | list[int | None] | None = None,
+    top_k: int | list[int | None] = 2,
     attention_mask: torch.Tensor | None = None,
-) -> torch.Tensor | int:
-    r"""
-    Computes auxiliary load balancing loss as in Switch Transformer - implemented in Pytorch.
-
-    See Switch Transformer (https://huggingface.co/papers/2101.03961) for more details. This function implements the loss
-    function presented in equations (4) - (6) of the paper. It aims at penalizing cases where the routing between
-    experts is too unbalanced.
-
-    Args:
-        gate_logits:
-            Logits from the `gate`, should be a tuple of model.config.num_hidden_layers tensors of
-            shape [batch_size X sequence_length, num_experts].
-        num_experts:
-            Number of experts
-        top_k:
-            The number of experts to route per-token, can be also interpreted as the `top-k` routing
-            parameter.
-        attention_mask (`torch.Tensor`, *optional*):
-            The attention_mask used in forward function
-            shape [batch_size X sequence_length] if not None.
-
-    Returns:
-        The auxiliary loss.
-    """
-    if gate_logits is None or not isinstance(gate_logits, tuple):
-        return 0
-
-    # Accumulate assignment counts and probability sums layer by layer, normalizing at the end,
-    # so peak memory stays O(seq_len * num_experts) regardless of the number of layers.
-    compute_device = gate_logits[0].device
-    # Use histc to avoid bincount's device-to-host sync.
-    # GPU requires integers for determinism; CPU and MPS require floats for support and determinism.
-    histc_dtype = torch.float32 if compute_device.type in ("cpu", "mps") else torch.int32
-    tokens_per_expert_sum = torch.zeros(num_experts, dtype=torch.float32, device=compute_device)
-    router_prob_sum = torch.zeros(num_experts, dtype=torch.float32, device=compute_device)
-    total_rows = 0.0
-
-    if attention_mask is not None:
-        # The same flat mask applies to every layer's [batch_size * sequence_length] rows.
-        flat_mask = attention_mask.reshape(-1).to(device=compute_device, dtype=torch.float32)
-
-    for layer_gate in gate_logits:
-        routing_weights = torch.nn.functional.softmax(layer_gate.to(compute_device), dim=-1)
-        _, selected_experts = torch.topk(routing_weights, top_k, dim=-1)
-        if attention_mask is None:
-            # Count top-k assignments with fixed bounds to avoid a device-to-host sync.
-            tokens_per_expert_sum = tokens_per_expert_sum + torch.histc(
-                selected_experts.reshape(-1).to(histc_dtype), bins=num_experts, min=0, max=num_experts
-            )
-            # Sum of routing probabilities per expert
-            router_prob_sum = router_prob_sum + routing_weights.float().sum(dim=0)
-            total_rows = total_rows + routing_weights.shape[0]
-        else:
-            # Same reductions, weighted by the attention mask to exclude padding tokens
-            tokens_per_expert_sum = tokens_per_expert_sum + torch.zeros(
-                num_experts, dtype=torch.float32, device=compute_device
-            ).scatter_add_(0, selected_experts.reshape(-1), flat_mask.repeat_interleave(top_k))
-            router_prob_sum = router_prob_sum + (routing_weights.float() * flat_mask.unsqueeze(-1)).sum(dim=0)
-            total_rows = total_rows + flat_mask.sum()
-
-    tokens_per_expert = tokens_per_expert_sum / total_rows
-    router_prob_per_expert = router_prob_sum / total_rows
-
-    overall_loss = torch.sum(tokens_per_expert * router_prob_per_expert.unsqueeze(0))
-    return overall_loss * num_experts
-
-
-def layered_load_balancing_loss(
-    router_logits: tuple[torch.Tensor, ...], config: PreTrainedConfig, attention_mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """
-    The load-balancing loss: the parents', over the layers together, where these have the same number of experts and of
-    experts per token; else the mean of the layers' own.
-
-    Args:
-        router_logits: of the layers with experts only, each of shape (batch_size * sequence_length, num_experts).
-        config: the model's.
-        attention_mask: (batch_size, sequence_length); what is padding does not count.
-    """
-    num_experts, top_k = config.num_local_experts, config.num_experts_per_tok
-    if isinstance(num_experts, int) and isinstance(top_k, int):
-        return load_balancing_loss_func(router_logits, num_experts, top_k, attention_mask)
-    sizes = zip(config.layer_sizes("num_local_experts"), config.layer_sizes("num_experts_per_tok"))
-    layers = [layer for layer in sizes if None not in layer]
-    losses = [
-        load_balancing_loss_func((layer_logits,), layer_experts, layer_top_k, attention_mask)
-        for layer_logits, (layer_experts, layer_top_k) in zip(router_logits, layers)
-    ]
-    return torch.stack([loss.to(losses[0].device) for loss in losses]).mean()
+    return layered_load_balancing_loss(gate_logits, num_experts, top_k, attention_mask)
 
 
 @auto_docstring
@@ -1500,6 +1264,7 @@ class HeterogeneousGraniteMoeHybridForCausalLM(
         output_router_logits = (
             output_router_logits if output_router_logits is not None else self.config.output_router_logits
         )
+        # decoder outputs consists of (dec_features, layer_state, dec_hidden, dec_attn)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -1518,14 +1283,24 @@ class HeterogeneousGraniteMoeHybridForCausalLM(
 
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
+            # Flatten the tokens
+            loss = self.loss_function(
+                logits,
+                labels,
+                vocab_size=self.config.vocab_size,
+                **kwargs,
+            )
 
         aux_loss = None
-        if output_router_logits and outputs.router_logits:  # diff with GraniteMoeHybrid: there may be none
-            aux_loss = layered_load_balancing_loss(outputs.router_logits, self.config, attention_mask)
+        if output_router_logits:
+            aux_loss = load_balancing_loss_func(
+                outputs.router_logits,
+                self.num_experts,
+                self.num_experts_per_tok,
+                attention_mask,
+            )
             if labels is not None:
                 loss += self.router_aux_loss_coef * aux_loss.to(loss.device)  # make sure to reside in the same device
-
         return MoeCausalLMOutputWithPast(
             loss=loss,
             aux_loss=aux_loss,

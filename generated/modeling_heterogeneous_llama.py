@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_llama.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 94ad92a52cd497ef
+# Parents: transformers 5.24.0; the code used of them: sha256 cd43d8d26993827a
 #
 # Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -19,18 +19,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
 
 from transformers.activations import ACT2FN
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, WeightTransform
-from transformers.generation import GenerationMixin
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.integrations import use_kernel_forward_from_hub, use_kernelized_func
-from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_layers import (
     GenericForQuestionAnswering,
     GenericForSequenceClassification,
@@ -39,18 +35,15 @@ from transformers.modeling_layers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, slice_logits_to_keep
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
 from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .configuration_heterogeneous import FusedBlocksConfig, HeterogeneousPreTrainedConfig
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
-
-
-logger = logging.get_logger(__name__)
+from .modeling_heterogeneous import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel
 
 
 @use_kernel_forward_from_hub("RMSNorm")
@@ -77,7 +70,7 @@ class HeterogeneousLlamaRMSNorm(nn.Module):
 class HeterogeneousLlamaRotaryEmbedding(nn.Module):
     def __init__(self, config: HeterogeneousLlamaConfig):
         super().__init__()
-        config = config.with_one_number_of_heads()
+        config = config.per_layer_config[0]  # query heads may be a list
         self.max_seq_len_cached = config.max_position_embeddings
         self.original_max_seq_len = config.max_position_embeddings
 
@@ -122,10 +115,9 @@ class HeterogeneousLlamaRotaryEmbedding(nn.Module):
 
 
 class HeterogeneousLlamaMLP(nn.Module):
-    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+    def __init__(self, config):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        self.config = model_config
+        self.config = config
         self.hidden_size = config.hidden_size
         self.intermediate_size = config.intermediate_size
         self.gate_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.mlp_bias)
@@ -138,31 +130,10 @@ class HeterogeneousLlamaMLP(nn.Module):
         return down_proj
 
 
-@use_kernel_forward_from_hub("NormMLP")
-class HeterogeneousLlamaNormMLP(HeterogeneousLlamaMLP):
-    """The MLP and the norm before it, which owns its weight here: what one kernel may compute."""
-
-    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
-        super().__init__(config, layer_idx)
-        self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(self.norm(x))
-
-
-@use_kernel_forward_from_hub("AddRMSNorm")
-class HeterogeneousLlamaAddRMSNorm(HeterogeneousLlamaRMSNorm):
-    """The residual connection and the norm behind it: what one kernel may compute."""
-
-    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        residual = residual + hidden_states
-        return super().forward(residual), residual
-
-
 class HeterogeneousLlamaLinearMLP(nn.Module):
     """One matrix in the place of the MLP, under the name that NVIDIA's checkpoints give it."""
 
-    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+    def __init__(self, config: HeterogeneousLlamaConfig):
         super().__init__()
         self.linear_mlp = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
@@ -246,8 +217,7 @@ class HeterogeneousLlamaAttention(nn.Module):
 
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        self.config = model_config  # the one that `set_attn_implementation` changes
+        self.config = config
         self.layer_idx = layer_idx
         self.head_dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
         self.num_key_value_groups = config.num_attention_heads // config.num_key_value_heads
@@ -278,7 +248,9 @@ class HeterogeneousLlamaAttention(nn.Module):
         cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        kwargs["sliding_window"] = self.sliding_window  # diff with Llama
+        if isinstance(attention_mask, dict):  # diff with Llama: one mask a window
+            attention_mask = attention_mask[self.sliding_window]
+        kwargs["sliding_window"] = self.sliding_window
         input_shape = hidden_states.shape[:-1]
         hidden_shape = (*input_shape, -1, self.head_dim)
 
@@ -315,7 +287,7 @@ class HeterogeneousLlamaAttention(nn.Module):
 class HeterogeneousLlamaLinearAttention(nn.Module):
     """One matrix in the place of attention, under the name that NVIDIA's checkpoints give it."""
 
-    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+    def __init__(self, config: HeterogeneousLlamaConfig):
         super().__init__()
         self.linear_attn = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
@@ -323,41 +295,25 @@ class HeterogeneousLlamaLinearAttention(nn.Module):
         return self.linear_attn(hidden_states), None
 
 
-HETEROGENEOUS_LLAMA_MIXERS = {
-    "attention": HeterogeneousLlamaAttention,
-    "linear": HeterogeneousLlamaLinearAttention,
-}
-HETEROGENEOUS_LLAMA_MLPS = {
-    "dense": HeterogeneousLlamaMLP,
-    "linear": HeterogeneousLlamaLinearMLP,
-}
-
-
 class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        config = config.per_layer_config[layer_idx]
         super().__init__()
+        self.layer_idx = layer_idx
         self.hidden_size = config.hidden_size
-        mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
-        self.has_mixer, self.has_mlp, self.adds_in_norm = (
-            mixer_type != "none",
-            mlp_type != "none",
-            fused_block == "add_norm",
-        )
-
-        # In the order of Llama's modules
-        if self.has_mixer:
-            self.self_attn = HETEROGENEOUS_LLAMA_MIXERS[mixer_type](config=config, layer_idx=layer_idx)
-        if self.has_mlp:
-            mlp_class = HeterogeneousLlamaNormMLP if fused_block == "norm_mlp" else HETEROGENEOUS_LLAMA_MLPS[mlp_type]
-            self.mlp = mlp_class(config=config, layer_idx=layer_idx)
-        if self.has_mixer:
+        self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
+        if self.mixer_type == "attention":
+            self.self_attn = HeterogeneousLlamaAttention(config=config, layer_idx=layer_idx)
+        elif self.mixer_type == "linear":
+            self.self_attn = HeterogeneousLlamaLinearAttention(config)
+        if self.mlp_type == "dense":
+            self.mlp = HeterogeneousLlamaMLP(config)
+        elif self.mlp_type == "linear":
+            self.mlp = HeterogeneousLlamaLinearMLP(config)
+        if self.mixer_type != "none":
             self.input_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.has_mlp and fused_block == "norm_mlp":
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        elif self.has_mlp:
-            norm_class = HeterogeneousLlamaAddRMSNorm if self.adds_in_norm else HeterogeneousLlamaRMSNorm
-            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
+        if self.mlp_type != "none":
+            self.post_attention_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
@@ -370,7 +326,7 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        if self.has_mixer:
+        if self.mixer_type != "none":
             residual = hidden_states
             hidden_states = self.input_layernorm(hidden_states)
             hidden_states, _ = self.self_attn(
@@ -382,178 +338,64 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
                 position_embeddings=position_embeddings,
                 **kwargs,
             )
-            if not self.adds_in_norm:
-                hidden_states = residual + hidden_states
+            hidden_states = residual + hidden_states
 
-        if self.has_mlp:
-            if self.adds_in_norm:
-                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
-            else:
-                residual = hidden_states
-                hidden_states = self.post_attention_layernorm(hidden_states)
+        if self.mlp_type != "none":
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
             hidden_states = self.mlp(hidden_states)
             hidden_states = residual + hidden_states
         return hidden_states
 
 
-class FusionRenaming(WeightRenaming):
-    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+@use_kernel_forward_from_hub("NormMLP")
+class HeterogeneousLlamaNormMLP(HeterogeneousLlamaMLP):
+    """The MLP and the norm before it, which owns its weight here: what one kernel may compute."""
 
-    __slots__ = ()
+    def __init__(self, config: HeterogeneousLlamaConfig):
+        super().__init__(config)
+        self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def was_used(self) -> bool:
-        return True
-
-
-class LoadOnlyRenaming(WeightRenaming):
-    """Reads names that are not written again."""
-
-    __slots__ = ()
-
-    def reverse_transform(self) -> WeightRenaming:
-        return WeightRenaming("(?!)", "nothing")
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(x))
 
 
-class HeterogeneousPreTrainedModel(PreTrainedModel):
-    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
-    ignored_tensors = {}
-    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
-    renamed_like = None
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousLlamaAddRMSNorm(HeterogeneousLlamaRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
 
-    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
-        if not hasattr(config, "mixer_types"):  # remote code has a copy of the class
-            ours, theirs = self.config_class.__name__, type(config).__name__
-            raise TypeError(
-                f"{type(self).__name__} takes a {ours}, not a {theirs}: {ours}.from_dict(config.to_dict()) makes one"
-            )
-        super().__init__(config, *inputs, **kwargs)
-        if renamings := self.renamings(config):
-            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
-            register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
-            self._weight_conversions = renamings
-
-    @staticmethod
-    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
-        if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
-            model.config.refuse_modelopt(load_config.pretrained_model_name_or_path, state_dict, checkpoint_files)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
-
-    def _adjust_missing_and_unexpected_keys(self, loading_info):
-        for pattern, description in self.ignored_tensors.items():
-            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
-                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
-        super()._adjust_missing_and_unexpected_keys(loading_info)
-
-    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
-        """What the loader renames or stacks, and `save_pretrained` names back."""
-        return get_checkpoint_conversion_mapping(self.renamed_like) or []
-
-    def save_pretrained(self, *args, **kwargs):
-        self.base_model.follow_changes()
-        super().save_pretrained(*args, **kwargs)
-
-    def fill_cache(self, cache: Cache | None):
-        """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
-        nothing, for one that has seen nothing."""
-        if not isinstance(cache, DynamicCache):
-            return
-        layers = cache.layers
-        if not layers:
-            cache.layers = DynamicCache(config=self.config).layers
-            cache.layer_class_to_replicate = None
-        elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
-            own_layers = DynamicCache(config=self.config).layers
-            for layer_idx, layer in enumerate(self.layers[: len(layers)]):
-                if layer.mask_name is None:
-                    layers[layer_idx] = own_layers[layer_idx]
-
-    def follow_changes(self, cache: Cache | None = None, use_cache: bool | None = None):
-        """Follow what was changed since the last forward, or since the model was built: layers that were taken out, moved
-        or copied, and windows that were set."""
-        if self.layer_plan.follow(self.config, self.layers, cache, use_cache):
-            self.plan_masks(self.config)
-
-    def plan_masks(self, config: HeterogeneousPreTrainedConfig):
-        """Plan one mask for each distinct (kind, window) of the layers' mixers. Each layer is told its `mask_name`, `None`
-        where it needs no mask, its window, and its place in the cache."""
-        self.layer_plan = plan = config.layer_plan()
-        self.mask_kinds = plan.mask_kinds
-        for layer_idx, layer in enumerate(self.layers):
-            layer.planned_idx, layer.planned_types = layer_idx, plan.types[layer_idx]
-            layer.mask_name = plan.mask_names[layer_idx]
-            for module in layer.children():
-                if hasattr(module, "sliding_window"):
-                    module.sliding_window = plan.sliding_windows[layer_idx]
-            for module in layer.modules():
-                if hasattr(module, "layer_idx"):
-                    module.layer_idx = layer_idx
-
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
-    def create_masks_for_generate(
-        self,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        cache: Cache | None,
-        position_ids: torch.LongTensor | None = None,
-        or_mask_function=None,
-        and_mask_function=None,
-        block_sequence_ids: torch.Tensor | None = None,
-        **kwargs,
-    ) -> dict[str, torch.Tensor | None]:
-        """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
-        plan, config = self.base_model.layer_plan, self.base_model.config
-        first_layers = plan.first_layers(config.num_hidden_layers)  # `assistant_early_exit` leaves the last ones out
-        masks = {}
-        for name, layer_idx in first_layers.items():
-            layer_type, window = plan.mask_kinds[name]
-            masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=config if window in (None, config.windows) else config.with_fields(sliding_window=window),
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-                position_ids=position_ids,
-                or_mask_function=or_mask_function,
-                and_mask_function=and_mask_function,
-                block_sequence_ids=block_sequence_ids,
-                layer_idx=layer_idx,
-            )
-        return masks
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
 
 
-class FusedBlocksPreTrainedModel(HeterogeneousPreTrainedModel):
-    # Where norm and MLP are fused: the norm, and the MLP into which it moves
-    fused_norm = "post_attention_layernorm"
-    fused_mlp = "mlp"
+class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.fused_block = config.fused_blocks[layer_idx]
+        if self.fused_block == "norm_mlp":
+            self.mlp = HeterogeneousLlamaNormMLP(config.per_layer_config[layer_idx])
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+        else:
+            self.post_attention_layernorm = HeterogeneousLlamaAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def renamings(self, config: FusedBlocksConfig) -> list[WeightTransform]:
-        """
-        The norms of layers in which norm and MLP are fused move into the MLP, so that what is on disk is the same for
-        every choice of `fused_blocks`. Where it is the fused layout, saved with `save_original_format=False`, the norms
-        of all other layers are named back as they are loaded.
-        """
-        self.renamed_layers = config.layers_with_fused_norm()
-        fused, others = ("|".join(map(str, layers)) for layers in self.renamed_layers)
-        norm, moved_norm = f"{self.fused_norm}.weight", f"{self.fused_mlp}.norm.weight"
-        renamings = super().renamings(config)
-        if fused:
-            renamings.append(FusionRenaming(rf"layers.({fused}).{norm}", rf"layers.\1.{moved_norm}"))
-        if others:
-            renamings.append(LoadOnlyRenaming(rf"layers.({others}).{moved_norm}", rf"layers.\1.{norm}"))
-        return renamings
-
-    def save_pretrained(self, *args, **kwargs):
-        self.base_model.follow_changes()
-        if self.renamed_layers != self.config.layers_with_fused_norm():  # what is named back is named by layer
-            self._weight_conversions = self.renamings(self.config)
-        super().save_pretrained(*args, **kwargs)
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        if self.fused_block == "norm_mlp":
+            return super().forward(hidden_states, **kwargs)
+        residual = hidden_states
+        hidden_states = self.input_layernorm(hidden_states)
+        hidden_states, _ = self.self_attn(hidden_states=hidden_states, **kwargs)
+        hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+        hidden_states = self.mlp(hidden_states)
+        return residual + hidden_states
 
 
 @auto_docstring
-class HeterogeneousLlamaPreTrainedModel(FusedBlocksPreTrainedModel):
+class HeterogeneousLlamaPreTrainedModel(HeterogeneousPreTrainedModel):
     config: HeterogeneousLlamaConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["HeterogeneousLlamaDecoderLayer"]
+    _no_split_modules = ["HeterogeneousLlamaDecoderLayer", "HeterogeneousLlamaFusedDecoderLayer"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -569,27 +411,31 @@ class HeterogeneousLlamaPreTrainedModel(FusedBlocksPreTrainedModel):
 @auto_docstring
 class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
     def __init__(self, config: HeterogeneousLlamaConfig):
-        config.check_layers()
         super().__init__(config)
         self.padding_idx = config.pad_token_id
         self.vocab_size = config.vocab_size
 
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
         self.layers = nn.ModuleList(
-            [HeterogeneousLlamaDecoderLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
+            [
+                HeterogeneousLlamaFusedDecoderLayer(config, layer_idx)
+                if layer_idx in config.fused_layers
+                else HeterogeneousLlamaDecoderLayer(config, layer_idx)
+                for layer_idx in range(config.num_hidden_layers)
+            ]
         )
         self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = HeterogeneousLlamaRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
-        self.plan_masks(config)
+        self.has_sliding_layers = "sliding_attention" in self.config.layer_types
 
         # Initialize weights and apply final processing
         self.post_init()
 
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     @merge_with_config_defaults
     @capture_outputs
     @auto_docstring
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -600,40 +446,50 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
+        cache = self.prepare_cache(cache, use_cache)
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
+        if not isinstance(attention_mask, dict):
+            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
         if inputs_embeds is None:
-            inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
+            inputs_embeds = self.embed_tokens(input_ids)
 
-        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
-
-        self.fill_cache(cache)
 
         if position_ids is None:
             past_seen_tokens = cache.get_seq_length() if cache is not None else 0
             position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
 
-        # `generate` prepares the masks of a compiled forward
-        if not isinstance(causal_masks := attention_mask, dict):
-            causal_masks = self.create_masks_for_generate(
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-                position_ids=position_ids,
-            )
+        # It may already have been prepared by e.g. `generate`
+        if not isinstance(causal_mask_mapping := attention_mask, dict):
+            # Prepare mask arguments
+            mask_kwargs = {
+                "config": self.config,
+                "inputs_embeds": inputs_embeds,
+                "attention_mask": attention_mask,
+                "cache": cache,
+                "position_ids": position_ids,
+            }
+            # Create the masks
+            causal_mask_mapping = {
+                "full_attention": create_causal_mask(**mask_kwargs),
+            }
+            # The sliding window alternating layers are not always activated depending on the config
+            if self.has_sliding_layers:
+                causal_mask_mapping["sliding_attention"] = create_sliding_window_causal_mask(**mask_kwargs)
 
         hidden_states = inputs_embeds
-        position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
+        position_embeddings = self.rotary_emb(hidden_states, position_ids)
 
-        for decoder_layer in self.layers[: self.config.num_hidden_layers]:
-            mask_name = decoder_layer.mask_name
+        for i, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):
             hidden_states = decoder_layer(
                 hidden_states,
-                attention_mask=None if mask_name is None else causal_masks[mask_name],
+                attention_mask=causal_mask_mapping[self.config.layer_types[i]],
                 position_embeddings=position_embeddings,
                 position_ids=position_ids,
                 cache=cache,
@@ -644,26 +500,8 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         hidden_states = self.norm(hidden_states)
         return BaseModelOutputWithPast(
             last_hidden_state=hidden_states,
-            cache=cache,
+            cache=cache if use_cache else None,
         )
-
-
-class HeterogeneousGenerationMixin(GenerationMixin):
-    def init_continuous_batching(self, *args, **kwargs):
-        self.config.refuse_continuous_batching()
-        return super().init_continuous_batching(*args, **kwargs)
-
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
-        use_cache = generation_config.use_cache is not False
-        self.base_model.follow_changes(model_kwargs.get("cache"), use_cache)
-        if use_cache:
-            self.config.refuse_cached_generation()
-        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-
-    def _get_candidate_generator(self, generation_config, *args, **kwargs):
-        if generation_config.assistant_early_exit is not None:
-            self.config.refuse_early_exit(generation_config.assistant_early_exit)
-        return super()._get_candidate_generator(generation_config, *args, **kwargs)
 
 
 @auto_docstring

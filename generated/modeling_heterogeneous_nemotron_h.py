@@ -18,10 +18,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-
 import math
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 
 import torch
 import torch.nn.functional as F
@@ -29,10 +27,8 @@ from torch import nn
 
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
-from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightRenaming, WeightTransform
-from transformers.generation import GenerationMixin
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightTransform
 from transformers.integrations import (
     use_experts_implementation,
     use_kernel_forward_from_hub,
@@ -40,18 +36,18 @@ from transformers.integrations import (
     use_kernelized_func,
 )
 from transformers.integrations.accelerate import force_accelerate_hooks
-from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
+from transformers.masking_utils import create_causal_mask, create_recurrent_attention_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, slice_logits_to_keep
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
 from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
+from .modeling_heterogeneous import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel, LoadOnlyRenaming
 
 
 logger = logging.get_logger(__name__)
@@ -64,6 +60,29 @@ class ExpertsConverter(WeightConverter):
 
     def was_used(self) -> bool:
         return True
+
+
+@use_kernel_forward_from_hub("RMSNorm")
+class HeterogeneousNemotronHRMSNorm(nn.Module):
+    def __init__(self, hidden_size, eps: float = 1e-6) -> None:
+        """
+        HeterogeneousNemotronHRMSNorm is equivalent to T5LayerNorm
+        """
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+        self.variance_epsilon = eps
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        input_dtype = hidden_states.dtype
+        hidden_states = hidden_states.to(torch.float32)
+        variance = hidden_states.pow(2).mean(-1, keepdim=True)
+        hidden_states = hidden_states * torch.rsqrt(variance + self.variance_epsilon)
+        # Unlike Llama, the weight multiply is kept in fp32 and only the result is cast back to the input
+        # dtype, matching the reference implementation.
+        return (self.weight.to(torch.float32) * hidden_states).to(input_dtype)
+
+    def extra_repr(self):
+        return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"
 
 
 class HeterogeneousNemotronHRMSNormGated(torch.nn.Module):
@@ -408,9 +427,10 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
     and is why Mamba is called **selective** state spaces)
     """
 
-    def __init__(self, config: HeterogeneousNemotronHConfig, layer_idx: int, initialize_mixer_weights: bool = True):
+    def __init__(
+        self, config: HeterogeneousNemotronHConfig, layer_idx: int | None = None, initialize_mixer_weights: bool = True
+    ):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
         self.config = config
         self.num_heads = config.mamba_num_heads
         self.hidden_size = config.hidden_size
@@ -469,7 +489,6 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
                 "`causal-conv1d` packages if installed, otherwise the PyTorch implementation."
             )
         self.use_mem_eff_path = True
-        self.config = model_config
 
     @torch.no_grad()
     def init_heterogeneous_nemotron_h_weights(self):
@@ -628,33 +647,9 @@ class HeterogeneousNemotronHMamba2Mixer(nn.Module):
         return contextualized_states
 
 
-@use_kernel_forward_from_hub("RMSNorm")
-class HeterogeneousNemotronHRMSNorm(nn.Module):
-    def __init__(self, hidden_size, eps: float = 1e-6) -> None:
-        """
-        HeterogeneousNemotronHRMSNorm is equivalent to T5LayerNorm
-        """
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(hidden_size))
-        self.variance_epsilon = eps
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        input_dtype = hidden_states.dtype
-        hidden_states = hidden_states.to(torch.float32)
-        variance = hidden_states.pow(2).mean(-1, keepdim=True)
-        hidden_states = hidden_states * torch.rsqrt(variance + self.variance_epsilon)
-        # Unlike Llama, the weight multiply is kept in fp32 and only the result is cast back to the input
-        # dtype, matching the reference implementation.
-        return (self.weight.to(torch.float32) * hidden_states).to(input_dtype)
-
-    def extra_repr(self):
-        return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"
-
-
 class HeterogeneousNemotronHMLP(nn.Module):
-    def __init__(self, config: HeterogeneousNemotronHConfig, layer_idx: int, intermediate_size: int | None = None):
+    def __init__(self, config, intermediate_size=None, **kwargs):
         super().__init__()
-        intermediate_size = intermediate_size or config.per_layer_config[layer_idx].intermediate_size
         self.config = config
         self.hidden_size = config.hidden_size
         self.intermediate_size = intermediate_size or config.intermediate_size
@@ -778,16 +773,17 @@ class HeterogeneousNemotronHMoE(nn.Module):
     - Adds optional latent projection for computational efficiency
     """
 
-    def __init__(self, config: HeterogeneousNemotronHConfig, layer_idx: int):
+    def __init__(self, config, layer_idx: int | None = None):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        self.config = model_config
+        self.config = config
 
         # Replace with HeterogeneousNemotronH-specific experts (non-gated MLP architecture)
         self.experts = HeterogeneousNemotronHExperts(config)
         self.gate = HeterogeneousNemotronHTopkRouter(config)
+
+        # Override shared_experts to use HeterogeneousNemotronHMLP with correct intermediate size
         self.shared_experts = HeterogeneousNemotronHMLP(
-            model_config, layer_idx, intermediate_size=config.moe_shared_expert_intermediate_size
+            config=config, intermediate_size=config.moe_shared_expert_intermediate_size
         )
 
         # HeterogeneousNemotronH-specific latent projection layers
@@ -797,7 +793,6 @@ class HeterogeneousNemotronHMoE(nn.Module):
         else:
             self.fc1_latent_proj = nn.Identity()
             self.fc2_latent_proj = nn.Identity()
-        self.experts.config = model_config  # the one that `set_experts_implementation` changes
 
     def forward(self, hidden_states) -> torch.Tensor:
         residuals = hidden_states
@@ -891,8 +886,7 @@ class HeterogeneousNemotronHAttention(nn.Module):
 
     def __init__(self, config: HeterogeneousNemotronHConfig, layer_idx: int):
         super().__init__()
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        self.config = model_config  # the one that `set_attn_implementation` changes
+        self.config = config
         self.layer_idx = layer_idx
         self.head_dim = getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
         self.num_key_value_groups = config.num_attention_heads // config.num_key_value_heads
@@ -956,6 +950,7 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
     """
 
     def __init__(self, config: HeterogeneousNemotronHConfig, layer_idx: int):
+        config = config.per_layer_config[layer_idx]
         super().__init__()
         self.config = config
         self.layer_idx = layer_idx
@@ -1001,121 +996,6 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
         hidden_states = residual + hidden_states
 
         return hidden_states
-
-
-class LoadOnlyRenaming(WeightRenaming):
-    """Reads names that are not written again."""
-
-    __slots__ = ()
-
-    def reverse_transform(self) -> WeightRenaming:
-        return WeightRenaming("(?!)", "nothing")
-
-
-class HeterogeneousPreTrainedModel(PreTrainedModel):
-    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
-    ignored_tensors = {}
-    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
-    renamed_like = None
-
-    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
-        if not hasattr(config, "mixer_types"):  # remote code has a copy of the class
-            ours, theirs = self.config_class.__name__, type(config).__name__
-            raise TypeError(
-                f"{type(self).__name__} takes a {ours}, not a {theirs}: {ours}.from_dict(config.to_dict()) makes one"
-            )
-        super().__init__(config, *inputs, **kwargs)
-        if renamings := self.renamings(config):
-            # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
-            register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
-            self._weight_conversions = renamings
-
-    @staticmethod
-    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
-        if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
-            model.config.refuse_modelopt(load_config.pretrained_model_name_or_path, state_dict, checkpoint_files)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
-
-    def _adjust_missing_and_unexpected_keys(self, loading_info):
-        for pattern, description in self.ignored_tensors.items():
-            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
-                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
-        super()._adjust_missing_and_unexpected_keys(loading_info)
-
-    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
-        """What the loader renames or stacks, and `save_pretrained` names back."""
-        return get_checkpoint_conversion_mapping(self.renamed_like) or []
-
-    def save_pretrained(self, *args, **kwargs):
-        self.base_model.follow_changes()
-        super().save_pretrained(*args, **kwargs)
-
-    def fill_cache(self, cache: Cache | None):
-        """Give a cache that was made without a config its layers. It would take one that does not attend, and keeps
-        nothing, for one that has seen nothing."""
-        if not isinstance(cache, DynamicCache):
-            return
-        layers = cache.layers
-        if not layers:
-            cache.layers = DynamicCache(config=self.config).layers
-            cache.layer_class_to_replicate = None
-        elif self.layers[0].mask_name is None and isinstance(layers[0], DynamicLayer):  # made from tensors
-            own_layers = DynamicCache(config=self.config).layers
-            for layer_idx, layer in enumerate(self.layers[: len(layers)]):
-                if layer.mask_name is None:
-                    layers[layer_idx] = own_layers[layer_idx]
-
-    def follow_changes(self, cache: Cache | None = None, use_cache: bool | None = None):
-        """Follow what was changed since the last forward, or since the model was built: layers that were taken out, moved
-        or copied, and windows that were set."""
-        if self.layer_plan.follow(self.config, self.layers, cache, use_cache):
-            self.plan_masks(self.config)
-
-    def plan_masks(self, config: HeterogeneousPreTrainedConfig):
-        """Plan one mask for each distinct (kind, window) of the layers' mixers. Each layer is told its `mask_name`, `None`
-        where it needs no mask, its window, and its place in the cache."""
-        self.layer_plan = plan = config.layer_plan()
-        self.mask_kinds = plan.mask_kinds
-        for layer_idx, layer in enumerate(self.layers):
-            layer.planned_idx, layer.planned_types = layer_idx, plan.types[layer_idx]
-            layer.mask_name = plan.mask_names[layer_idx]
-            for module in layer.children():
-                if hasattr(module, "sliding_window"):
-                    module.sliding_window = plan.sliding_windows[layer_idx]
-            for module in layer.modules():
-                if hasattr(module, "layer_idx"):
-                    module.layer_idx = layer_idx
-
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
-    def create_masks_for_generate(
-        self,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        cache: Cache | None,
-        position_ids: torch.LongTensor | None = None,
-        or_mask_function=None,
-        and_mask_function=None,
-        block_sequence_ids: torch.Tensor | None = None,
-        **kwargs,
-    ) -> dict[str, torch.Tensor | None]:
-        """The masks of all layers by name. Also what `generate` calls ahead of a compiled forward."""
-        plan, config = self.base_model.layer_plan, self.base_model.config
-        first_layers = plan.first_layers(config.num_hidden_layers)  # `assistant_early_exit` leaves the last ones out
-        masks = {}
-        for name, layer_idx in first_layers.items():
-            layer_type, window = plan.mask_kinds[name]
-            masks[name] = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config=config if window in (None, config.windows) else config.with_fields(sliding_window=window),
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-                position_ids=position_ids,
-                or_mask_function=or_mask_function,
-                and_mask_function=and_mask_function,
-                block_sequence_ids=block_sequence_ids,
-                layer_idx=layer_idx,
-            )
-        return masks
 
 
 class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
@@ -1210,7 +1090,6 @@ class HeterogeneousNemotronHPreTrainedModel(HeterogeneousPreTrainedModel):
 
 class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
     def __init__(self, config: HeterogeneousNemotronHConfig):
-        config.check_layers()
         super().__init__(config)
 
         self.embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
@@ -1219,7 +1098,6 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
         )
 
         self.norm_f = HeterogeneousNemotronHRMSNorm(config.hidden_size, eps=config.layer_norm_epsilon)
-        self.plan_masks(config)
         # Initialize weights and apply final processing
         self.post_init()
 
@@ -1242,40 +1120,48 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | MoeModelOutputWithPast:
+        cache = self.prepare_cache(cache, use_cache)
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embeddings(input_ids)
+        if not isinstance(attention_mask, dict):
+            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
         if (input_ids is None) ^ (inputs_embeds is not None):  # ^ is python for xor
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
         if inputs_embeds is None:
             inputs_embeds = self.embeddings(input_ids)
 
-        self.follow_changes(cache, use_cache)
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 
-        self.fill_cache(cache)
-
         hidden_states = inputs_embeds
 
-        # Nothing but attention asks for positions, and a cache of mamba layers alone does not know them
-        if position_ids is None and "full_attention" in self.mask_kinds:
+        if position_ids is None:
             past_seen_tokens = cache.get_seq_length() if cache is not None else 0
             position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
 
-        # `generate` prepares the masks of a compiled forward
-        if not isinstance(causal_masks := attention_mask, dict):
-            causal_masks = self.create_masks_for_generate(
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-                position_ids=position_ids,
-            )
+        # Under a compilable cache, `generate()` precomputes per-pattern masks and hands them in as a dict;
+        # otherwise we build them here.
+        if not isinstance(causal_mask_mapping := attention_mask, dict):
+            # Prepare mask arguments
+            mask_kwargs = {
+                "config": self.config,
+                "inputs_embeds": inputs_embeds,
+                "attention_mask": attention_mask,
+                "cache": cache,
+                "position_ids": position_ids,
+            }
+            # Create the masks
+            causal_mask_mapping = {
+                "full_attention": create_causal_mask(**mask_kwargs),
+                "linear_attention": create_recurrent_attention_mask(**mask_kwargs),
+            }
 
-        for mixer_block in self.layers:
-            mask_name = mixer_block.mask_name
+        for layer_idx, mixer_block in enumerate(self.layers):
             hidden_states = mixer_block(
                 hidden_states,
-                attention_mask=None if mask_name is None else causal_masks[mask_name],
+                attention_mask=causal_mask_mapping.get(mixer_block.block_type),
                 position_ids=position_ids,
                 cache=cache,
                 use_cache=use_cache,
@@ -1288,24 +1174,6 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
             last_hidden_state=hidden_states,
             cache=cache if use_cache else None,
         )
-
-
-class HeterogeneousGenerationMixin(GenerationMixin):
-    def init_continuous_batching(self, *args, **kwargs):
-        self.config.refuse_continuous_batching()
-        return super().init_continuous_batching(*args, **kwargs)
-
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
-        use_cache = generation_config.use_cache is not False
-        self.base_model.follow_changes(model_kwargs.get("cache"), use_cache)
-        if use_cache:
-            self.config.refuse_cached_generation()
-        return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-
-    def _get_candidate_generator(self, generation_config, *args, **kwargs):
-        if generation_config.assistant_early_exit is not None:
-            self.config.refuse_early_exit(generation_config.assistant_early_exit)
-        return super()._get_candidate_generator(generation_config, *args, **kwargs)
 
 
 # Adapted from transformers.models.jamba.modeling_jamba.JambaForCausalLM with Jamba->HeterogeneousNemotronH, JAMBA->HETEROGENEOUS_NEMOTRON_H

@@ -11,6 +11,14 @@ from .trl import balance_by_layer
 
 def follow_imports(configs: Sequence[type]) -> None:
     """Enter the config classes of the families wherever a library is or will be imported."""
+    at_import("transformers.quantizers.auto", follow_quantizers)
     at_import("peft.utils.constants", partial(enter_targets, configs))
     at_import("peft.peft_model", refuse_prefixes)
     at_import("trl.trainer.utils", balance_by_layer)
+
+
+def follow_quantizers() -> None:
+    """Enter the quantizer that knows layers which differ."""
+    from .mxfp4 import enter_quantizer
+
+    enter_quantizer()

@@ -16,6 +16,39 @@ KINDS = {
     "LNTUNING_TARGET": "norms",
     "BEFT_TARGET": "values",
 }
+ATTENTION, MLP = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
+# Model type -> kind of table -> names of modules, or a regular expression. Experts are no modules: `target_parameters`
+# reaches them. What mamba's fused kernels read the weights of, out_proj and norm, is left out
+TARGETS: dict[str, dict[str, list[str] | str]] = {
+    "heterogeneous_llama": {
+        "linear": [*ATTENTION, "linear_attn", *MLP, "linear_mlp"],
+        "rescaled": ["k_proj", "v_proj", "linear_attn", "down_proj", "linear_mlp"],
+        "feedforward": ["down_proj", "linear_mlp"],
+        "values": ["v_proj"],
+        "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
+    },
+    "heterogeneous_gpt_oss": {
+        "linear": ATTENTION,
+        "rescaled": ["k_proj", "v_proj"],
+        "feedforward": [],
+        "values": ["v_proj"],
+        "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
+    },
+    "heterogeneous_granite_moe_hybrid": {
+        "linear": [*ATTENTION, "in_proj", "input_linear", "output_linear"],
+        "rescaled": ["k_proj", "v_proj", "in_proj", "output_linear"],
+        "feedforward": ["output_linear"],
+        "values": ["v_proj"],
+        "norms": r"(.*\.)?(input_layernorm|post_attention_layernorm)|(model\.)?norm",
+    },
+    "heterogeneous_nemotron_h": {
+        "linear": [*ATTENTION, "in_proj", "up_proj", "down_proj"],
+        "rescaled": ["k_proj", "v_proj", "in_proj", "down_proj"],
+        "feedforward": ["down_proj"],
+        "values": ["v_proj"],
+        "norms": r"(.*\.)?(layers\.\d+\.norm|norm_f)",
+    },
+}
 PREFIXES = ("PREFIX_TUNING", "CARTRIDGE")
 CACHE_SIZES = ("num_attention_heads", "num_key_value_heads", "head_dim")
 
@@ -26,8 +59,14 @@ def enter_targets(configs: Iterable[Any]) -> None:
         if (method := TABLE.fullmatch(name)) and "llama" in table:
             kind = KINDS.get(method[1], "linear")
             for config in configs:
-                if kind in config.adapter_targets:
-                    table.setdefault(config.model_type, copy(config.adapter_targets[kind]))
+                family = next((TARGETS[each] for each in _model_types(config) if each in TARGETS), {})
+                if kind in family:
+                    table.setdefault(config.model_type, copy(family[kind]))
+
+
+def _model_types(config: Any) -> list[str]:
+    """A config's own, and those of the configs that it inherits from: published ones from their family's."""
+    return [getattr(each, "model_type", "") for each in config.__mro__]
 
 
 def refuse_prefixes() -> None:

@@ -12,25 +12,29 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
-import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors import safe_open
 
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, WeightTransform
+from transformers.generation import GenerationMixin
+from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.mixtral import modeling_mixtral
+from transformers.utils import logging
 
-from .modular_config_values import (
-    MAX_SIZE,
-    early_errors,
-    longrope_errors,
-    name_errors,
-    number_errors,
-    rope_errors,
-    rope_type_errors,
-)
+from .modular_heterogeneous_values import MAX_SIZE, HeterogeneousValuesConfig, is_list_of_names
 
+
+logger = logging.get_logger(__name__)
 
 # Upstream's word for a layer -> what mixes tokens in it
 MIXERS_BY_LAYER_TYPE = {
@@ -38,12 +42,8 @@ MIXERS_BY_LAYER_TYPE = {
     "sliding_attention": "attention",
     "linear_attention": "mamba",
 }
-# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
-LAYER_WORDS = re.compile(
-    r"^(?!mtp_).*(per_layer|layers|block|head|size|width|dim|window|expert|multiplier|rope|rotary)"
-)
-# Of such names those that upstream's configs read themselves, and what older releases saved
-READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
+# The lists that every family has, beside those of sizes
+LAYER_LISTS = ("mixer_types", "mlp_types", "layer_types", "fused_blocks")
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
 RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
@@ -52,13 +52,22 @@ RELATIONS = {
 MAX_LAYERS = 2**16  # more than anybody lists
 
 
-def is_list_of_names(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
-
-
 def has_state(mixer_type: str) -> bool:
     """Whether a mixer keeps something in the cache."""
     return mixer_type in MIXERS_BY_LAYER_TYPE.values()
+
+
+def read_from_the_model(name: str) -> property:
+    """A field that may be switched on a built model: the config of a layer has the model's value of it."""
+
+    def get(config):
+        fields = object.__getattribute__(config, "__dict__")
+        return fields["_model_config"].__dict__.get(name) if "_model_config" in fields else fields.get(name)
+
+    def set(config, value):
+        config.__dict__.get("_model_config", config).__dict__[name] = value
+
+    return property(get, set)
 
 
 class HeterogeneousConfigError(StrictDataclassClassValidationError, ValueError):
@@ -68,16 +77,17 @@ class HeterogeneousConfigError(StrictDataclassClassValidationError, ValueError):
         Exception.__init__(self, message)
 
 
-class DerivedList(list):
-    """Entries that are computed when they are read, so that setting one is refused: it would be lost."""
+class FrozenList(list):
+    """A list of a config whose model is built; a copy is a plain list."""
 
     def _refuse(self, *args):
-        raise TypeError("layer_types is computed when it is read: set it as a whole, or mixer_types or sliding_window")
+        raise TypeError("a model is built of this config: change the list of a copy, `copy.deepcopy(config)`")
 
-    __setitem__ = __delitem__ = __iadd__ = append = extend = insert = pop = remove = clear = sort = reverse = _refuse
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = append = extend = insert = pop = remove = clear = _refuse
+    sort = reverse = _refuse
 
-    def __reduce__(self):
-        return list, (list(self),)  # a copy is a plain list
+    def __reduce_ex__(self, protocol):
+        return list, (list(self),)
 
 
 class PerLayerConfigView(Sequence):
@@ -85,9 +95,10 @@ class PerLayerConfigView(Sequence):
 
     def __init__(self, config: "HeterogeneousPreTrainedConfig"):
         self.config = config
-        self.attributes = config.per_layer_attributes or set()
+        names = (config.per_layer_attributes or set()) - {"mixer_types", "mlp_types"}
         if isinstance(config.windows, int):
-            self.attributes |= {"sliding_window"}  # `layer_types` says where it holds
+            names |= {"sliding_window"}  # `layer_types` says where it holds
+        self.sizes = {name: config.layer_sizes(name) for name in sorted(names)}
 
     def __len__(self) -> int:
         return self.config.__dict__["num_hidden_layers"]
@@ -97,160 +108,74 @@ class PerLayerConfigView(Sequence):
             return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
         if isinstance(index, str):
             return self.layer_config(self.layer_of_type(index))
-        num_layers = len(self)
-        if not -num_layers <= index < num_layers:
-            raise IndexError(f"layer {index} of a model with {num_layers} layers")
-        return self.layer_config(index % num_layers)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"layer {index} of a model with {len(self)} layers")
+        return self.layer_config(index % len(self))
 
     def layer_config(self, layer_idx: int) -> PreTrainedConfig:
         """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
         of geometry (cache allocators, servers) expect a number."""
-        fields = self.config.__dict__
-        layer_fields = {"_layer_idx": layer_idx, "skip": self.config.skipped_sub_blocks(layer_idx)}
-        for name in self.attributes - {"mixer_types", "mlp_types"}:
-            sizes = fields[name] if isinstance(fields[name], list) else self.config.layer_sizes(name)
-            size = sizes[layer_idx]
-            if size is None and name not in self.config.optional_per_layer_sizes:
-                size = max([size for size in sizes if size is not None], default=None)
-            layer_fields[name] = size
-        return self.config.with_fields(**layer_fields)
+        fields = {name: sizes[layer_idx] for name, sizes in self.sizes.items()}
+        for name in fields.keys() - set(self.config.optional_per_layer_sizes):
+            if fields[name] is None:
+                fields[name] = max((size for size in self.sizes[name] if size is not None), default=None)
+        layer_config = object.__new__(type(self.config))  # not validated, as what it is made of was
+        layer_config.__dict__.update(
+            {**self.config.__dict__, **fields},
+            _model_config=self.config,
+            _layer_idx=layer_idx,
+            skip=self.config.skipped_sub_blocks(layer_idx),
+        )
+        return layer_config
 
     def layer_of_type(self, layer_type: str) -> int:
         """The first layer with a cache of an entry of `layer_types`; a `ValueError` where such layers differ."""
-        kinds = zip(self.config.layer_types, self.config.kv_sharing_modes)
-        layers = [idx for idx, (kind, mode) in enumerate(kinds) if kind == layer_type and mode != "reuse"]
+        kinds = enumerate(zip(self.config.layer_types, self.config.mixer_types))
+        layers = [layer_idx for layer_idx, (kind, mixer) in kinds if kind == layer_type and has_state(mixer)]
         if not layers:
             raise ValueError(
                 f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
             )
-        for name in sorted(self.attributes):
-            sizes = self.config.layer_sizes(name)
+        for name, sizes in self.sizes.items():
             values = {layer_idx: sizes[layer_idx] for layer_idx in layers}
             if len(set(values.values())) > 1:
                 raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
         return layers[0]
 
-
-class LayerPlan:
-    """
-    What the layers of a model are as it is built, and again when its masks are planned anew.
-
-    Attributes:
-        types: (mixer, MLP) of each layer.
-        sliding_windows: the window of each layer.
-        mask_names: the mask that each layer takes, `None` where it needs none.
-        mask_kinds: name of a mask -> its layer type and its window: one for each distinct (kind, window) of the layers'
-            mixers. The names are upstream's layer types; with several windows, the window is added to the name.
-    """
-
-    def __init__(self, config: "HeterogeneousPreTrainedConfig"):
-        self.lists, self.windows = config.layer_lists(), config.windows_as_set
-        self.types = list(zip(config.mixer_types, config.mlp_types))
-        self.sliding_windows = config.layer_sizes("sliding_window")
-        self.mask_names, self.mask_kinds = [], {}
-        several = len({window for window in self.sliding_windows if window is not None}) > 1
-        for mixer_type, layer_type, window in zip(config.mixer_types, config.layer_types, self.sliding_windows):
-            name = f"{layer_type}_{window}" if several and window is not None else layer_type
-            self.mask_names.append(name if has_state(mixer_type) else None)
-            if has_state(mixer_type):
-                self.mask_kinds[name] = (layer_type, window)
-
-    def first_layers(self, num_layers: int) -> dict[str, int]:
-        """Name of a mask -> the first of so many layers that takes it."""
-        names = self.mask_names[:num_layers]
-        return {name: names.index(name) for name in self.mask_kinds if name in names}
-
-    def follow(
-        self, config: "HeterogeneousPreTrainedConfig", layers: Sequence, cache: Any, use_cache: bool | None
-    ) -> bool:
-        """
-        Let the config follow layers that were taken out of a built model, moved or copied; windows that were set on it
-        hold for the model. Returns whether that asks for a new plan.
-
-        Args:
-            layers: those of the model. Each knows the `planned_idx` and `planned_types` that it had in this plan.
-            cache: what the call comes with, if anything.
-            use_cache: whether the call asks for one.
-
-        Raises:
-            ValueError: what was changed cannot be followed, or not with this cache.
-        """
-        order = [getattr(layer, "planned_idx", None) for layer in layers]
-        moved = order != list(range(len(order))) or len(order) < len(config.mixer_types)
-        if moved and len(set(layers)) < len(order):
-            if cache is not None or use_cache:
-                raise ValueError(
-                    "A layer is there more than once, and it has one place in a cache: put a `copy.deepcopy` of it there, "
-                    "or call with `use_cache=False`."
-                )
-            return False
-        if moved:
-            self._follow_layers(config, order)
-        types = list(zip(config.mixer_types, config.mlp_types))
-        planned = [layer.planned_types for layer in layers]
-        if planned[: len(types)] != types:
-            self._refuse_other_types(planned, types)
-        if not moved and self.windows == config.windows_as_set:
-            return False
-        if cache is not None and cache.get_seq_length() > 0:
-            raise ValueError("Layers or windows were changed since this cache was filled: begin with a new one.")
-        config.check()
-        return True
-
-    def _follow_layers(self, config: "HeterogeneousPreTrainedConfig", order: list[int | None]):
-        """Let the config say what the layers are."""
-        if None in order:
-            raise ValueError(
-                f"Layer {order.index(None)} was not built with the model. Put a `copy.deepcopy` of one of its layers "
-                "there, or build a model with as many layers and load the weights."
-            )
-        if config.layer_lists() == self.lists:
-            config.keep_layers(order)
-        elif len(config.mixer_types) != len(order):
-            raise ValueError(
-                f"The model has {len(order)} layers, of {len(self.lists['mixer_types'])} once, and mixer_types "
-                f"has {len(config.mixer_types)} entries: set the lists of the config for the layers that are there."
-            )
-        config.num_hidden_layers = len(order)
-
-    def _refuse_other_types(self, planned: list[tuple[str, str]], types: list[tuple[str, str]]):
-        wrong = {idx: own for idx, (own, asked) in enumerate(zip(planned, types)) if own != asked}
-        raise ValueError(
-            f"mixer_types or mlp_types were set on the config of a built model, whose layers are {wrong}, by index: build "
-            "a model of the config, or load one with `from_pretrained(path, per_layer_config={layer: {...}})`."
-        )
+    @cached_property
+    def distinct_mixers(self) -> dict[tuple[str, int | None], int]:
+        """(entry of `layer_types`, window) of the layers whose mixers keep something -> the first such layer."""
+        windows = self.sizes.get("sliding_window", [None] * len(self.config.layer_types))
+        distinct = {}
+        for layer_idx, (mixer, kind, window) in enumerate(
+            zip(self.config.mixer_types, self.config.layer_types, windows)
+        ):
+            if has_state(mixer):
+                distinct.setdefault((kind, window), layer_idx)
+        return distinct
 
 
-class HeterogeneousPreTrainedConfig(PreTrainedConfig):
+class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     """
     A config whose layers may differ from one another.
 
     **What is stored**, and what config.json says:
 
-    - `mixer_types` and `mlp_types` say what each layer is made of: lists, one entry a layer.
+    - `mixer_types`, `mlp_types` and `layer_types` (upstream's words) say what each layer is made of: lists, one entry a
+      layer.
     - A size named in `per_layer_sizes` is a scalar where all layers that have its sub-block agree, else a list with one
-      entry a layer, `None` where the layer has no such sub-block.
+      entry a layer, `None` where the layer has no such sub-block. A scalar `sliding_window` holds for the layers of type
+      `"sliding_attention"`.
     - `fused_blocks` is a list with one entry a layer, or `None` where nothing is fused.
-    - `layer_types`, beside a scalar `sliding_window` only: the window holds for the layers of type `"sliding_attention"`,
-      all that attend where none are named.
 
-    **What is derived**, whenever it is read: `layer_types`, the layers in upstream's words, also where it is not stored;
-    `kv_sharing_modes`; `per_layer_config[i]`, the config of layer `i` with scalars only; `per_layer_attributes` and
-    `is_heterogeneous`, which say what differs.
+    `per_layer_config[i]` is computed from it: the config of layer `i`, with scalars only. So are `per_layer_attributes`
+    and `is_heterogeneous`, which say what differs, and `kv_sharing_modes`.
 
-    **What may be set on a finished config.** A field holds at once for all that is derived, and a built model follows a
-    window. It may be set to what a constructor takes, a scalar or a list. All fields are brought into the stored form, and
-    checked together, when a config is made or overridden with keywords, saved, and ahead of building a model (`check`).
-    Further:
-
-    - `per_layer_config = {layer: {attribute: value, "skip": [...]}}` changes the lists and is checked at once: a dict that
-      is refused changes nothing.
-    - A scalar `sliding_window` holds for the layers that had one, all that attend where none had.
-    - `layer_types` says where a scalar window holds, and which layers attend where others have a state; what nothing
-      follows is refused.
-    - `num_hidden_layers` alone leaves the lists as they are, since upstream lowers it for a while. Where a model is built
-      of such a config, or it is saved, it has the first layers; more of them where all are alike.
-    - The config of one layer is for reading: setting a field of it is refused.
+    **What may be set.** A field takes what the constructor takes, a scalar or a list. Setting `layer_types` sets
+    `mixer_types`, and the reverse; `sliding_window` sets both forms of windows; `num_hidden_layers` cuts the lists, or
+    adds layers where all are alike; `per_layer_config = {layer: {attribute: value, "skip": [...]}}` changes the lists,
+    or nothing where it is refused. All is checked when a config is made, saved, or a model is built of it. From then on
+    what describes layers is fixed: a copy is free again, and `keep_layers(model, layers)` takes layers out of a model.
 
     A model gives one entry of `attentions` for each layer that attends, and of `router_logits` for each that has experts:
     `layers_made_of("attention")` and `layers_made_of("moe")` are their layers.
@@ -270,7 +195,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         "attention": {"mixer_types": ("attention", "linear")},
         "mlp": {"mlp_types": ("dense", "moe", "linear")},
     }
-    # What a layer may have computed in one module, and of what: see `FusedBlocksConfig`
+    # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
     fusable = {}
     # (size, relation, size) of one layer
     related_sizes = (("num_key_value_heads", "divides", "num_attention_heads"),)
@@ -278,8 +203,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads")}
     # Checkpoints of these model types are read without a warning: the family is meant for them
     compatible_model_types = ()
-    # What adapters go to where their config names no modules, for PEFT -> names of modules, or a regular expression
-    adapter_targets = {}
     # One of these -> fields that its checkpoints may carry and its models do not read
     unread_fields = {}
     # Field that describes layers in published configs, and that the family does not have -> what `from_dict` reads it
@@ -288,22 +211,22 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     published_model_types = set()
     # A per-layer attribute that is read globally is its list; nothing raises
     allow_global_per_layer_attribute_access = True
-    # `layer_types` as they were given, and where they are stored
-    _layer_types = None
+
+    _attn_implementation_internal = read_from_the_model("_attn_implementation_internal")
+    _experts_implementation_internal = read_from_the_model("_experts_implementation_internal")
 
     mixer_types: list[str] | None = None
     mlp_types: list[str] | None = None
+    layer_types: list[str] | None = None
     fused_blocks: str | list[str] | None = None
 
-    def __post_init__(self, layer_types: list[str] | None = None, **kwargs):
-        if layer_types is not None:
-            self.layer_types = layer_types
-        layers = self._depth_errors() or self._list_errors() or self._unknown_layer_types(self._layer_types)
-        layers = layers or self._contradicted_layer_types()
-        self.refuse([*self._unread_errors(kwargs), *layers, *early_errors(self.__dict__, kwargs)])
-        if self.mixer_types is None:
-            layer_types = self.layer_types or ["full_attention"] * self.num_hidden_layers
+    def __post_init__(self, **kwargs):
+        layers = self._depth_errors() or self._list_errors() or self._unknown_layer_types()
+        if not layers and self.mixer_types is None:
+            layer_types = remap_legacy_layer_types(self.layer_types or ["full_attention"] * self.num_hidden_layers)
             self.mixer_types = [MIXERS_BY_LAYER_TYPE[layer_type] for layer_type in layer_types]
+        layers = layers or self._layer_type_errors()
+        self.refuse([*self._unread_errors(kwargs), *layers, *self.early_errors(kwargs)])
         if self.mlp_types is None:
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
         kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
@@ -317,73 +240,91 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             raise HeterogeneousConfigError("\n".join([f"{self.model_type}:", *errors]))
 
     def __setattr__(self, name: str, value: Any):
-        if "_layer_idx" in self.__dict__ and not name.startswith("_"):
-            by_layer = name in self.per_layer_sizes
-            remedy = (
-                f"`per_layer_config = {{layer: {{{name!r}: {value!r}}}}}` there"
-                if by_layer
-                else "it there, for all layers"
-            )
+        name, fields = self.attribute_map.get(name, name), self.__dict__
+        if "_layer_idx" in fields and not name.startswith("_"):
             raise AttributeError(
-                f"{name} cannot be set to {value!r} on the config of a layer, which is computed from the model's: set {remedy}"
+                f"{name} cannot be set on the config of a layer, which is computed: set it on the model's"
+            )
+        if "_view" in fields and name in (*LAYER_LISTS, *self.per_layer_sizes, "per_layer_config"):
+            raise AttributeError(
+                f"{name} cannot be set: a model is built of this config. Set it on a copy, `copy.deepcopy(config)`, and "
+                "build or load a model with that; `keep_layers(model, layers)` takes layers out of a model"
             )
         if value is None and name in ("mixer_types", "mlp_types") and self._is_finished:
             self.refuse([f"{name} cannot be None: a list with one entry a layer is needed"])
-        if name == "sliding_window" and self._is_finished:
-            slides = isinstance(value, int) and "sliding_attention" in self.layer_types
-            self._layer_types = self._derived_layer_types() if slides else None  # of those that had a window
         super().__setattr__(name, value)
+        if self._is_finished and "_view" not in fields:
+            self._bring_into_step(name)
+
+    def _bring_into_step(self, name: str):
+        """Let the other fields follow one that was set on a finished config."""
+        fields = self.__dict__
+        if name == "num_hidden_layers":
+            fields.update({list_: self.fitted(list_, fields[list_]) for list_ in self._layer_lists()})
+        elif name == "layer_types" and not self._unknown_layer_types():
+            fields[name] = layer_types = remap_legacy_layer_types(fields[name])
+            if len(layer_types) == len(self.mixer_types):
+                layers = zip(self.mixer_types, layer_types)
+                fields["mixer_types"] = [
+                    MIXERS_BY_LAYER_TYPE[kind] if has_state(mixer) else mixer for mixer, kind in layers
+                ]
+        elif name in ("mixer_types", "sliding_window"):
+            if name == "sliding_window" and "sliding_attention" not in self.layer_types:
+                fields["layer_types"] = None  # a scalar holds for all that attend
+            fields["layer_types"] = self._derived_layer_types()
 
     @property
     def _is_finished(self) -> bool:
         return self.__dict__.get("_post_init_done", False)
 
-    @property
-    def layer_types(self) -> list[str] | None:
-        """Each layer in upstream's words, computed when it is read; what was given until the config is finished."""
-        if "_model_config" in self.__dict__:
-            return self._model_config.layer_types
-        return DerivedList(self._derived_layer_types()) if self._is_finished else self._layer_types
+    def freeze(self):
+        """Check all, and refuse from now on that what describes layers is set: a model is built of it. A copy is free."""
+        if "_view" in self.__dict__:
+            return
+        self.check()
+        self.refuse(self._sharding_errors())
+        self.__dict__.update({name: FrozenList(self.__dict__[name]) for name in self._layer_lists()})
+        self.__dict__["_view"] = PerLayerConfigView(self)
 
-    @layer_types.setter
-    def layer_types(self, layer_types: list[str] | None):
-        if is_list_of_names(layer_types):
-            layer_types = remap_legacy_layer_types(layer_types)
-        if self._is_finished and layer_types is not None:
-            self.refuse(self._unknown_layer_types(layer_types))
-            if len(layer_types) == len(self.mixer_types):
-                layers = zip(self.mixer_types, layer_types)
-                self.mixer_types = [
-                    MIXERS_BY_LAYER_TYPE[kind] if has_state(mixer) else mixer for mixer, kind in layers
-                ]
-        self._layer_types = layer_types
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has."""
+        fields = {name: value for name, value in self.__dict__.items() if name != "_view"}
+        return {name: list(value) if isinstance(value, FrozenList) else value for name, value in fields.items()}
+
+    def select_layers(self, layers: Sequence[int]):
+        """Let the lists describe these of the layers, in this order."""
+        frozen = self.__dict__.pop("_view", None) is not None
+        kept = {name: [self.__dict__[name][idx] for idx in layers] for name in self._layer_lists()}
+        self.__dict__.update(kept, num_hidden_layers=len(layers))
+        self.normalise()
+        if frozen:
+            self.freeze()
+
+    def _layer_lists(self) -> list[str]:
+        """The names of the fields that are lists with one entry a layer."""
+        return [name for name in (*LAYER_LISTS, *self.per_layer_sizes) if isinstance(self.__dict__.get(name), list)]
+
+    def fitted(self, name: str, entries: list) -> list:
+        """A list cut to the number of layers, or grown: to layers that are all alike more of them, and no fused ones."""
+        missing = self.num_hidden_layers - len(entries)
+        if missing > 0 and name == "fused_blocks":
+            return entries + ["none"] * missing
+        if missing > 0 and all(entry == entries[0] for entry in entries):
+            return entries + entries[:1] * missing
+        return entries[: self.num_hidden_layers]
 
     def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
         """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
-        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values(), *self.published_readers}
         errors = [
             f"{name} is how a published config describes its layers: {type(self).__name__}.from_dict reads it"
             for name in self.published_readers
             if keywords.get(name) is not None
         ]
-        for name, value in keywords.items():
-            described = isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None
-            if described and name not in known and not hasattr(type(self), name) and LAYER_WORDS.search(name):
-                errors.append(
-                    f"{name} = {str(value)[:100]} looks like a description of the layers, and nothing reads it. "
-                    f"Take it away, or say it with {[*self.per_layer_sizes, 'rope_parameters']}"
-                )
-        return errors
-
-    def _depth_errors(self) -> list[str]:
-        """Also where a family's parent makes a list of so many layers before anybody looks."""
-        if 0 < self.num_hidden_layers < MAX_LAYERS:
-            return []
-        return [f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"]
+        known = {*self.attribute_map, *self.attribute_map.values(), *self.published_readers, *vars(type(self))}
+        return errors + self.unread_errors(keywords, known, [*self.per_layer_sizes, "rope_parameters"])
 
     def save_pretrained(self, *args, **kwargs):
-        config = copy.deepcopy(self)  # `assistant_early_exit` and others change the number of layers for a while
-        config._fit_lists()
+        config = copy.deepcopy(self)
         config.check()
         PreTrainedConfig.save_pretrained(config, *args, **kwargs)
 
@@ -409,84 +350,33 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             if config_dict.get(name) is not None:
                 config_dict = read(cls, config_dict)
         config_dict = {name: value for name, value in config_dict.items() if name not in cls.published_readers}
-        # Upstream sets keywords one by one on a finished config: what they make together is checked, and last comes what
-        # the others decide of
-        last = [name for name in kwargs if cls.attribute_map.get(name, name) == "layer_types"]
-        layer_types = [kwargs.pop(name) for name in last]
-        if "num_hidden_layers" in kwargs:
-            config_dict, kwargs = cls.with_other_depth(config_dict, kwargs)
         made = super().from_dict(config_dict, **kwargs)
         config = made[0] if isinstance(made, tuple) else made
-        for value in layer_types:
-            config.layer_types = value
-        config.check()
+        config.check()  # upstream sets keywords one by one: what they make together is checked
         config.validate()  # upstream's part, which completes RoPE's
         return made
 
-    @classmethod
-    def with_other_depth(cls, config_dict: dict[str, Any], kwargs: dict[str, Any]) -> tuple[dict, dict]:
-        """Move an overridden `num_hidden_layers`, and the lists that come with it, from the keywords to the config, which
-        checks them together; its own lists are fitted."""
-        depth = kwargs["num_hidden_layers"]
-        names = ["num_hidden_layers", "mixer_types", "mlp_types", "layer_types", "fused_blocks", *cls.per_layer_sizes]
-        overrides = {name: kwargs[name] for name in names if name in kwargs}
-        fitted = {
-            name: cls.fitted(name, entries, depth)
-            for name, entries in config_dict.items()
-            if cls.attribute_map.get(name, name) in names and isinstance(entries, list)
-        }
-        rest = {name: value for name, value in kwargs.items() if name not in overrides}
-        return config_dict | fitted | overrides, rest
-
-    @staticmethod
-    def fitted(name: str, entries: list, depth: int) -> list:
-        """A list cut to so many layers, or grown: to layers that are all alike more of them, and no fused ones."""
-        if len(entries) < depth and name == "fused_blocks":
-            return entries + ["none"] * (depth - len(entries))
-        if len(entries) < depth and all(entry == entries[0] for entry in entries):
-            return entries[:1] * depth
-        return entries[:depth]
-
-    def layer_lists(self) -> dict[str, list]:
-        """The fields that are lists with one entry a layer."""
-        names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
-        fields = {**self.__dict__, "layer_types": self._derived_layer_types()}
-        return {name: list(fields[name]) for name in names if isinstance(fields.get(name), list)}
-
-    def _set_layer_lists(self, lists: dict[str, list], num_hidden_layers: int):
-        layer_types = lists.pop("layer_types")
-        self.__dict__.update(lists, _layer_types=layer_types, num_hidden_layers=num_hidden_layers)
-        self.normalise()
-
-    def keep_layers(self, layers: Sequence[int]):
-        """Let the lists describe these of the layers, in this order."""
-        lists = {name: [entries[idx] for idx in layers] for name, entries in self.layer_lists().items()}
-        self._set_layer_lists(lists, len(layers))
-
-    def _fit_lists(self):
-        """Fit all lists where it is `num_hidden_layers` that was changed: they are as long as one another."""
-        depth, lists = self.num_hidden_layers, self.layer_lists()
-        if {len(entries) for entries in lists.values()} != {depth} and len(set(map(len, lists.values()))) == 1:
-            self._set_layer_lists({name: self.fitted(name, entries, depth) for name, entries in lists.items()}, depth)
-
     def normalise(self):
         """Bring all fields into the form that is stored: `None` where a layer has no such sub-block, the scalar where all
-        other entries are equal, `layer_types` beside a scalar window only."""
+        other entries are equal, `layer_types` that follow from both."""
         if self._list_errors():
             return  # for `check` to report
         fields = self.__dict__
-        for name in ("mixer_types", "mlp_types", "fused_blocks"):
-            if isinstance(fields[name], list):
+        for name in LAYER_LISTS:
+            if type(fields[name]) is list:
                 fields[name] = list(fields[name])  # not the one of who made the config
+        if isinstance(fields["fused_blocks"], str) and fields["fused_blocks"] in self.fusable:
+            fits = [self.can_fuse(layer_idx, fields["fused_blocks"]) for layer_idx in range(self.num_hidden_layers)]
+            fused = [fields["fused_blocks"] if fit else "none" for fit in fits]
+            fields["fused_blocks"] = fused if any(fits) else fields["fused_blocks"]
         if fields["fused_blocks"] in ("none", ["none"] * self.num_hidden_layers):
             fields["fused_blocks"] = None
-        layer_types = self._derived_layer_types()  # ahead of windows that become one
+        fields["layer_types"] = self._derived_layer_types()  # ahead of windows that become one
         for name in self.per_layer_sizes:
             if isinstance(fields[name], list):
                 fields[name] = self._normal_size(name, fields[name])
-        if isinstance(self.windows, int) and "sliding_attention" not in layer_types:
+        if isinstance(self.windows, int) and "sliding_attention" not in fields["layer_types"]:
             fields["sliding_window"] = None  # upstream's configs keep a window beside layers that have none
-        fields["_layer_types"] = layer_types if isinstance(self.windows, int) else None
 
     def _normal_size(self, name: str, sizes: list[int | None]) -> int | list[int | None] | None:
         having = self.layers_with(name)
@@ -502,15 +392,11 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         """`sliding_window`, in a family whose layers may have one."""
         return self.__dict__["sliding_window"] if "sliding_window" in type(self).per_layer_sizes else None
 
-    @property
-    def windows_as_set(self) -> tuple:
-        """What a model compares with to know whether a window was set."""
-        return self.windows, self._layer_types
-
     def _derived_layer_types(self) -> list[str]:
-        """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one
-        with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out of the cache."""
-        mixer_types, windows, given = self.mixer_types, self.windows, self._layer_types
+        """Each layer in upstream's vocabulary, for its caches and masks: as given where a window is a scalar. A layer
+        without a mixer counts as the first one with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out
+        of the cache."""
+        mixer_types, windows, given = self.mixer_types, self.windows, self.__dict__["layer_types"]
         if isinstance(windows, list):
             slides = [window is not None for window in windows]
         elif windows is not None and given is not None:
@@ -522,10 +408,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
         return [layer_type or default for layer_type in layer_types]
 
-    def saved_layer_types(self) -> list[str]:
-        """`layer_types` as files have it, whatever word the release has for a layer without a mixer."""
-        return self._derived_layer_types()
-
     def layers_with(self, name: str) -> list[bool]:
         """For each layer, whether it has the sub-block that the size `name` belongs to."""
         types, having = self.per_layer_sizes[name]
@@ -533,32 +415,19 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def layer_sizes(self, name: str) -> list[int | None]:
         """The size `name` of each layer, `None` where the layer has no such sub-block."""
-        sizes = self.windows if name == "sliding_window" else getattr(self, name)
+        sizes = getattr(self, name)
         if isinstance(sizes, list):
             return list(sizes)
         if name == "sliding_window":
-            layers = zip(self.mixer_types, self._derived_layer_types())
+            layers = zip(self.mixer_types, self.layer_types)
             having = [mixer == "attention" and kind == "sliding_attention" for mixer, kind in layers]
         else:
             having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
         return [sizes if has else None for has in having]
 
-    def with_fields(self, **fields) -> PreTrainedConfig:
-        """This config for readers that know one size. It is not validated, as what it is made of was."""
-        config = object.__new__(type(self))
-        config.__dict__.update(self.__dict__, _model_config=self, **fields)
-        return config
-
-    def with_one_number_of_heads(self) -> PreTrainedConfig:
-        """This config for upstream's RoPE, which divides by the query heads, and then takes `head_dim` all the same."""
-        heads = self.__dict__["num_attention_heads"]
-        if not isinstance(heads, list):
-            return self
-        return self.with_fields(num_attention_heads=max(filter(None, heads), default=1))
-
     def validate_rope(self):
         """Part of `@strict`-powered validation, which upstream's reads one number of heads for."""
-        PreTrainedConfig.validate_rope(self.with_one_number_of_heads())
+        PreTrainedConfig.validate_rope(self.per_layer_config[0])
 
     def layers_made_of(self, kind: str) -> list[int]:
         """The layers whose mixer or MLP is of this kind. `outputs.attentions[i]` is of layer `layers_made_of("attention")[i]`,
@@ -578,10 +447,10 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def per_layer_attributes(self) -> set[str] | None:
         """The names of the attributes that are lists with unequal entries; `None` where there are none, and for the
         config of one layer."""
-        fields = self.__dict__  # not `getattr`, which costs a hundred times as much and is asked for at every layer
+        fields = self.__dict__
         if "_model_config" in fields:
             return None
-        names = {name for name in type(self).per_layer_sizes if isinstance(fields.get(name), list)}
+        names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
         # That layers attend or have a state is told by `layer_types`, as upstream's models do
         varied = {"mixer_types": set(fields["mixer_types"]) - {"attention", "mamba"}}
         varied |= {"mlp_types": len(set(fields["mlp_types"])) > 1}
@@ -589,7 +458,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     @property
     def per_layer_config(self) -> PerLayerConfigView:
-        return PerLayerConfigView(self)
+        return self.__dict__.get("_view") or PerLayerConfigView(self)
 
     @per_layer_config.setter
     def per_layer_config(self, overrides: dict[int | str, dict[str, Any]] | None):
@@ -619,14 +488,13 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def _with_own_names(self, overrides: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
         """Overrides with the attributes under their own names, where `attribute_map` has others for them."""
+
+        def own_names(attributes):
+            return {self.attribute_map.get(name, name): value for name, value in attributes.items()}
+
         if not isinstance(overrides, dict):
             return overrides
-        return {
-            layer: {self.attribute_map.get(name, name): value for name, value in attributes.items()}
-            if isinstance(attributes, dict)
-            else attributes
-            for layer, attributes in overrides.items()
-        }
+        return {key: own_names(value) if isinstance(value, dict) else value for key, value in overrides.items()}
 
     def entries_without(self, sub_block: str, layer_idx: int) -> dict[str, str]:
         """The lists in which the entry of a layer becomes "none" when `skip` names the sub-block."""
@@ -640,40 +508,42 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
         if not isinstance(overrides, dict):
             return [f"a dict of layer -> attributes is needed, not {type(overrides).__name__}"]
-        errors, layers = [], [int(layer) for layer in overrides if str(layer).isdecimal()]
-        errors += [f"layer {layer} is there twice" for layer in sorted(set(layers)) if layers.count(layer) > 1]
+        layers = [int(layer) for layer in overrides if str(layer).isdecimal()]
+        errors = [f"layer {layer} is there twice" for layer in sorted(set(layers)) if layers.count(layer) > 1]
         for layer, attributes in overrides.items():
             if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
                 errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
-                continue
-            if not isinstance(attributes, dict):
+            elif not isinstance(attributes, dict):
                 errors.append(f"layer {layer}: a dict of attributes is needed, not {attributes!r}")
-                continue
-            skip = attributes.get("skip", [])
-            known_sub_blocks = list(self.skippable)
-            if not isinstance(skip, list | tuple | set) or any(name not in known_sub_blocks for name in skip):
-                errors.append(f"layer {layer}: skip = {skip!r}, allowed is a list out of {known_sub_blocks}")
-                skip = []
-            mixer_and_mlp = {types: known[types][int(layer)] for types in ("mixer_types", "mlp_types")}
-            errors += [
-                f"layer {layer}: skip names {sub_block!r}, but the layer's entries are {mixer_and_mlp}"
-                for sub_block in skip
-                if not self.entries_without(sub_block, int(layer))
-                and any(mixer_and_mlp[types] != "none" for types in self.skippable[sub_block])
-            ]
-            errors += [
-                f"layer {layer}: {name} = {value!r} cannot vary by layer, only {sorted(known)}"
-                for name, value in attributes.items()
-                if name not in known and name != "skip"
-            ]
-            errors += [
-                f"layer {layer}: {name} = {attributes[name]!r}, but its entry of {types} is {known[types][int(layer)]!r}"
-                for name, (types, having) in self.per_layer_sizes.items()
-                if attributes.get(name) is not None
-                and types not in attributes
-                and known[types][int(layer)] not in having
-            ]
+            else:
+                entries = {name: entries[int(layer)] for name, entries in known.items()}
+                errors += [
+                    f"layer {layer}: {error}" for error in self._layer_override_errors(int(layer), attributes, entries)
+                ]
         return errors
+
+    def _layer_override_errors(self, layer_idx: int, attributes: dict[str, Any], entries: dict[str, Any]) -> list[str]:
+        skip, allowed, errors = attributes.get("skip", []), list(self.skippable), []
+        if not isinstance(skip, list | tuple | set) or any(name not in allowed for name in skip):
+            errors.append(f"skip = {skip!r}, allowed is a list out of {allowed}")
+            skip = []
+        found = {types: entries[types] for types in ("mixer_types", "mlp_types")}
+        errors += [
+            f"skip names {sub_block!r}, but the layer's entries are {found}"
+            for sub_block in skip
+            if not self.entries_without(sub_block, layer_idx)
+            and any(found[types] != "none" for types in self.skippable[sub_block])
+        ]
+        errors += [
+            f"{name} = {value!r} cannot vary by layer, only {sorted(entries)}"
+            for name, value in attributes.items()
+            if name not in entries and name != "skip"
+        ]
+        return errors + [
+            f"{name} = {attributes[name]!r}, but its entry of {types} is {entries[types]!r}"
+            for name, (types, having) in self.per_layer_sizes.items()
+            if attributes.get(name) is not None and types not in attributes and entries[types] not in having
+        ]
 
     @property
     def kv_sharing_modes(self) -> list[str | None]:
@@ -683,41 +553,41 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     def check(self):
         """Bring all fields into the form that is stored, and refuse what is wrong with them."""
-        errors = self._list_errors() or self._layer_type_errors()
+        errors = (
+            self._depth_errors() or self._list_errors() or self._unknown_layer_types() or self._layer_type_errors()
+        )
         if not errors:
             self.normalise()
-            found = (
-                *(self._type_errors, self._number_errors, lambda: name_errors(self.__dict__), self._rope_errors),
-                *(self._size_errors, self._fusion_errors, self._relation_errors),
+            checks = (
+                self._type_errors,
+                self.value_errors,
+                self._size_errors,
+                self._fusion_errors,
+                self._relation_errors,
             )
-            errors = [error for check in found for error in check()]
+            errors = [error for check in checks for error in check()]
         self.refuse(errors)
-
-    def check_layers(self):
-        """Check ahead of building a model: fields may have been set since the config was made, and how the model is to be
-        spread over devices is known now."""
-        self._fit_lists()
-        self.check()
-        if errors := self._sharding_errors():
-            raise HeterogeneousConfigError("\n".join([f"{self.model_type} cannot be spread so:", *errors]))
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation."""
         if "_model_config" not in self.__dict__:  # what a reader sees was checked
             self.check()
 
+    def _depth_errors(self) -> list[str]:
+        """Also where a family's parent makes a list of so many layers before anybody looks."""
+        if 0 < self.num_hidden_layers < MAX_LAYERS:
+            return []
+        return [f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"]
+
     def _list_errors(self) -> list[str]:
-        fields = self.__dict__
-        names = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *self.per_layer_sizes)
-        lists = {name: self._layer_types if name == "layer_types" else fields.get(name) for name in names}
         return [
-            f"{name} has {len(entries)} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
-            for name, entries in lists.items()
-            if isinstance(entries, list) and len(entries) != self.num_hidden_layers
+            f"{name} has {len(self.__dict__[name])} entries, num_hidden_layers is {self.num_hidden_layers}: one a layer is needed"
+            for name in self._layer_lists()
+            if len(self.__dict__[name]) != self.num_hidden_layers
         ]
 
-    def _unknown_layer_types(self, layer_types: list[str] | None) -> list[str]:
-        """Names that there are not."""
+    def _unknown_layer_types(self) -> list[str]:
+        layer_types = self.__dict__["layer_types"]
         if layer_types is None:
             return []
         if not is_list_of_names(layer_types):
@@ -729,32 +599,31 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             known.remove("sliding_attention")
         return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
-            for layer_idx, kind in enumerate(layer_types)
+            for layer_idx, kind in enumerate(remap_legacy_layer_types(layer_types))
             if kind not in known
         ]
 
     def _layer_type_errors(self) -> list[str]:
-        """Where `layer_types`, as they were set, say something else than follows from what they leave to the lists."""
-        layers = enumerate(zip(self.mixer_types, self._layer_types or (), self._derived_layer_types()))
-        mixers = [mixer for mixer in self.supported_mixer_types if has_state(mixer)]  # others are told of as such
-        wrong = {idx: asked for idx, (mixer, asked, kind) in layers if mixer in mixers and asked != kind}
-        said = f"layer_types cannot be {wrong}: they follow from mixer_types and sliding_window. Override these"
-        return [said] if wrong else []
-
-    def _contradicted_layer_types(self) -> list[str]:
-        """Where `layer_types`, as given, and the lists say something different of a layer."""
-        layer_types = self._layer_types or []
-        mixer_types = self.mixer_types or [MIXERS_BY_LAYER_TYPE[kind] for kind in layer_types]
-        errors = [
-            f"layer_types[{layer_idx}] is {kind!r}, but mixer_types[{layer_idx}] is {mixer!r}: leave layer_types out"
-            for layer_idx, (kind, mixer) in enumerate(zip(layer_types, mixer_types))
-            if has_state(mixer) and MIXERS_BY_LAYER_TYPE[kind] != mixer
-        ]
-        layers = zip(mixer_types, layer_types, self.windows) if isinstance(self.windows, list) else ()
-        return errors + [
-            f"layer_types[{layer_idx}] is {kind!r}, but sliding_window[{layer_idx}] is {window}: leave layer_types out"
-            for layer_idx, (mixer, kind, window) in enumerate(layers)
-            if mixer == "attention" and (kind == "sliding_attention") != (window is not None)
+        """Where `layer_types`, as given, say something else than `mixer_types` and `sliding_window`."""
+        if self.__dict__["layer_types"] is None:
+            return []
+        given = remap_legacy_layer_types(self.__dict__["layer_types"])
+        windows = self.layer_sizes("sliding_window") if isinstance(self.windows, list) else [self.windows] * len(given)
+        layers = enumerate(zip(self.mixer_types, given, self._derived_layer_types(), windows))
+        return [
+            f"layer_types[{layer_idx}] is {asked!r}, but mixer_types[{layer_idx}] is {mixer!r} and its sliding_window "
+            f"{window}: leave layer_types out"
+            for layer_idx, (mixer, asked, kind, window) in layers
+            if has_state(mixer)
+            and mixer in self.supported_mixer_types
+            and asked != kind
+            # Parents name layers that slide also where there is no window
+            and (
+                self._is_finished
+                or window is not None
+                or asked != "sliding_attention"
+                or isinstance(self.windows, list)
+            )
         ]
 
     def _type_errors(self) -> list[str]:
@@ -767,7 +636,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             for layer_idx, layer_type in enumerate(getattr(self, name))
             if layer_type not in supported
         ]
-        mixers = [mixer for mixer in self.supported_mixer_types if mixer in ("attention", "mamba")]
+        mixers = [mixer for mixer in self.supported_mixer_types if has_state(mixer)]
         if not set(mixers).intersection(self.mixer_types):
             errors.append(
                 "mixer_types has nothing that mixes tokens: at least one layer must, since positions and caches follow "
@@ -775,27 +644,6 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                 "torch module serves"
             )
         return errors
-
-    def _number_errors(self) -> list[str]:
-        """Numbers that no model runs with, outside the lists."""
-        own = {name: value for name, value in self.__dict__.items() if name not in self.per_layer_sizes}
-        return number_errors(own, self.mixer_types)
-
-    def _rope_errors(self) -> list[str]:
-        rope = self.__dict__.get("rope_parameters")
-        if not rope or self.__dict__.get("position_embedding_type", "rope") != "rope":
-            return []
-        if errors := rope_type_errors("rope_parameters", rope):
-            return errors
-        nested = sorted(name for name in rope if name in MIXERS_BY_LAYER_TYPE)
-        if nested:
-            return [f"rope_parameters has {nested}: one RoPE for all layers is needed, not one a layer type"]
-        errors = rope_errors(rope)
-        if errors or rope.get("rope_type") != "longrope":
-            return errors
-        config = self.with_one_number_of_heads()
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return longrope_errors(rope, head_dim)
 
     def _size_errors(self) -> list[str]:
         errors = []
@@ -815,23 +663,42 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         layers = enumerate(zip(sizes, self.layers_with(name)))
         return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
+    @property
+    def fused_layers(self) -> list[int]:
+        """The layers that compute several blocks in one module."""
+        return [idx for idx, fused_block in enumerate(self.fused_blocks or ()) if fused_block != "none"]
+
+    def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
+        """Whether a layer has the sub-blocks that a fused one takes the place of."""
+        mixers, mlps = self.fusable[fused_block]
+        return self.mixer_types[layer_idx] in mixers and self.mlp_types[layer_idx] in mlps
+
     def _fusion_errors(self) -> list[str]:
         if self.fused_blocks is None:
             return []
-        return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
+        if not self.fusable:
+            return [f"fused_blocks is {self.fused_blocks!r}: the layers of this family have no blocks that fuse"]
+        one = isinstance(self.fused_blocks, str)
+        errors, known = [], ["none", *self.fusable]
+        for layer_idx, fused_block in [(None, self.fused_blocks)] if one else enumerate(self.fused_blocks):
+            place = "fused_blocks" if one else f"fused_blocks[{layer_idx}]"
+            if fused_block not in known:
+                errors.append(f"{place} is {fused_block!r}, allowed are {known}, for all layers or one a layer")
+            elif fused_block != "none" and (one or not self.can_fuse(layer_idx, fused_block)):
+                needed = " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
+                layer = "no layer's mixer and MLP are" if one else "the layer's mixer and MLP are not"
+                errors.append(f"{place} is {fused_block!r}, but {layer} {needed}")
+        return errors
 
     def _relation_errors(self) -> list[str]:
-        errors = []
+        wrong = {}
         for name, relation, other_name in self.related_sizes:
             holds, complaint = RELATIONS[relation]
-            wrong = {}
             for layer_idx, (size, other) in enumerate(zip(self.layer_sizes(name), self.layer_sizes(other_name))):
                 possible = all(number is not None and number > 0 for number in (size, other))  # else said already
                 if possible and not holds(size, other):
-                    message = f"{name} = {size} {complaint} {other_name} = {other}"
-                    wrong.setdefault(message, []).append(layer_idx)
-            errors += [f"layers {layers}: {message}" for message, layers in wrong.items()]
-        return errors
+                    wrong.setdefault(f"{name} = {size} {complaint} {other_name} = {other}", []).append(layer_idx)
+        return [f"layers {layers}: {message}" for message, layers in wrong.items()]
 
     def _sharding_errors(self) -> list[str]:
         distributed_config = getattr(self, "distributed_config", None)
@@ -844,117 +711,262 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
                     errors.append(f"{num_ranks} = {num} does not divide {name} of these layers: {wrong}")
         return errors
 
-    def layer_plan(self) -> LayerPlan:
-        """What a model has to know of its layers."""
-        return LayerPlan(self)
-
-    def refuse_continuous_batching(self):
-        """Refuse what upstream's paged cache cannot hold, for which it would return empty outputs."""
-        if layers := self.layers_made_of("mamba"):
-            raise ValueError(
-                f"Continuous batching has no cache for the state of mamba layers, here {layers}. "
-                "Use `generate`, which takes a batch of padded prompts."
-            )
-        geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
-        if varying := sorted(geometry.intersection(self.per_layer_attributes or ())):
-            values = "; ".join(f"{name} = {getattr(self, name)}" for name in varying)
-            raise ValueError(
-                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
-                "Use `generate`, which takes a batch of padded prompts."
-            )
-
-    def refuse_cached_generation(self):
-        """Refuse to count tokens where no layer does."""
-        if "attention" not in self.mixer_types:
-            raise ValueError(
-                "No layer attends, and only a layer that does counts the tokens in a cache. "
-                "Call `generate` with `use_cache=False`, or `forward` token by token, which keeps the mamba states."
-            )
-
-    def refuse_early_exit(self, num_layers: int):
-        """Refuse to draft with so many layers where none of them attends."""
-        if "attention" not in self.mixer_types[:num_layers]:
-            first = self.mixer_types.index("attention") + 1
-            raise ValueError(f"assistant_early_exit = {num_layers}: no layer before it attends, {first} is the least")
-
-    def refuse_modelopt(self, path: str, state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None):
-        """Refuse weights that ModelOpt quantised. Transformers would read their bits as numbers, and leave their
-        scales."""
-        names = list(state_dict or ())
-        for file in [file for file in checkpoint_files or () if file.endswith(".safetensors")]:
-            with safe_open(file, framework="pt") as opened:
-                names += opened.keys()
-        scales = [name for name in names if name.endswith(("weight_scale", "weight_scale_2", "weight_scale_inv"))]
-        said = getattr(self, "quantization_config", None)
-        said = said if isinstance(said, dict) and said.get("quant_method") == "modelopt" else {}
-        if scales or said.get("quant_algo"):
-            found = (
-                f"{len(scales)} tensors with scales, as {scales[0]!r}" if scales else f"quantization_config = {said}"
-            )
-            raise ValueError(
-                f"{path}: the weights are quantised, in ModelOpt's FP8 or NVFP4 ({found}), and cannot be loaded so. "
-                f"`hetero convert --dequantise {path} DST` makes a checkpoint of them that can be loaded."
-            )
-
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
-        # The lists are in the dict already; `layer_types` follows from them but for the layers of a scalar window
-        for name in ("_model_config", "_layer_idx", "_layer_types"):
+        for name in ("_model_config", "_layer_idx", "_view"):
             d.pop(name, None)
-        if isinstance(self.windows, int) and self._is_finished:
-            d["layer_types"] = self.saved_layer_types()
         if self.fused_blocks is None:
             d.pop("fused_blocks", None)
 
 
-class FusedBlocksConfig(HeterogeneousPreTrainedConfig):
-    """A config of layers that may compute several blocks in one module, which a kernel may replace."""
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
 
-    # Fused block -> what a layer must be made of for it: types of its mixer, types of its MLP
-    fusable = {}
+    __slots__ = ()
 
-    def normalise(self):
-        if isinstance(self.fused_blocks, str) and self.fused_blocks in self.fusable and not self._list_errors():
-            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
-            if any(fits):
-                self.fused_blocks = [self.fused_blocks if fit else "none" for fit in fits]
-        super().normalise()
-
-    def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
-        """Whether a layer has the sub-blocks that a fused one takes the place of."""
-        mixers, mlps = self.fusable[fused_block]
-        return self.mixer_types[layer_idx] in mixers and self.mlp_types[layer_idx] in mlps
-
-    def layers_with_fused_norm(self) -> tuple[list[int], list[int]]:
-        """The layers whose norm is the MLP's, and the others."""
-        fused_blocks = self.fused_blocks or ["none"] * self.num_hidden_layers
-        fused = [idx for idx, fused_block in enumerate(fused_blocks) if fused_block == "norm_mlp"]
-        return fused, [idx for idx in range(len(fused_blocks)) if idx not in fused]
-
-    def _fusion_errors(self) -> list[str]:
-        if self.fused_blocks is None:
-            return []
-        known = ["none", *self.fusable]
-        if isinstance(self.fused_blocks, str):
-            if self.fused_blocks not in known:
-                return [f"fused_blocks is {self.fused_blocks!r}, allowed are {known}, for all layers or one a layer"]
-            fits = [self.can_fuse(layer_idx, self.fused_blocks) for layer_idx in range(self.num_hidden_layers)]
-            needed = self._needed_to_fuse(self.fused_blocks)
-            complaint = f"fused_blocks is {self.fused_blocks!r}, but no layer's mixer and MLP are {needed}"
-            return [] if any(fits) else [complaint]
-        errors = []
-        for layer_idx, fused_block in enumerate(self.fused_blocks):
-            if fused_block not in known:
-                errors.append(f"fused_blocks[{layer_idx}] is {fused_block!r}, allowed are {known}")
-            elif fused_block != "none" and not self.can_fuse(layer_idx, fused_block):
-                found = f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}"
-                errors.append(
-                    f"fused_blocks[{layer_idx}] is {fused_block!r}: the layer's mixer and MLP are {found}, "
-                    f"needed are {self._needed_to_fuse(fused_block)}"
-                )
-        return errors
-
-    def _needed_to_fuse(self, fused_block: str) -> str:
-        return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
 
 
-__all__ = ["HeterogeneousConfigError", "HeterogeneousPreTrainedConfig"]
+class FusionRenaming(WeightRenaming):
+    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+
+    __slots__ = ()
+
+    def was_used(self) -> bool:
+        return True
+
+
+class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
+    ignored_tensors = {}
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # Where norm and MLP are fused: the norm, and the MLP into which it moves
+    fused_norm = "post_attention_layernorm"
+    fused_mlp = "mlp"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        if not hasattr(config, "mixer_types"):  # remote code has a copy of the class
+            ours, theirs = self.config_class.__name__, type(config).__name__
+            raise TypeError(
+                f"{type(self).__name__} takes a {ours}, not a {theirs}: {ours}.from_dict(config.to_dict()) makes one"
+            )
+        config.freeze()
+        super().__init__(config, *inputs, **kwargs)
+        # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
+        renamings = self.renamings(config)
+        register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
+        self._weight_conversions = renamings
+
+    def __setstate__(self, state: dict[str, Any]):
+        super().__setstate__(state)
+        self.config.freeze()
+
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
+        names = names_on_disk(state_dict, checkpoint_files)
+        if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
+            refuse_modelopt(model.config, load_config.pretrained_model_name_or_path, names)
+        moved_norm = f".{model.fused_mlp}.norm.weight"
+        if any(name.endswith(moved_norm) for name in names):  # saved with `save_original_format=False`
+            plain = LoadOnlyRenaming(rf"layers.(\d+){moved_norm}", rf"layers.\1.{model.fused_norm}.weight")
+            load_config.weight_mapping = [plain, *(load_config.weight_mapping or ())]
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+
+    def _adjust_missing_and_unexpected_keys(self, loading_info):
+        for pattern, description in self.ignored_tensors.items():
+            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
+                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
+        super()._adjust_missing_and_unexpected_keys(loading_info)
+
+    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
+        """What the loader renames or stacks, and `save_pretrained` names back. The norms of layers in which norm and MLP
+        are fused move into the MLP, so that what is on disk is the same for every choice of `fused_blocks`."""
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        fused_blocks = enumerate(config.fused_blocks or ())
+        if fused := "|".join(str(layer_idx) for layer_idx, fused_block in fused_blocks if fused_block == "norm_mlp"):
+            moved_norm = rf"layers.\1.{self.fused_mlp}.norm.weight"
+            renamings.append(FusionRenaming(rf"layers.({fused}).{self.fused_norm}.weight", moved_norm))
+        return renamings
+
+    def prepare_cache(self, cache: Cache | None, use_cache: bool | None) -> Cache | None:
+        """The cache of a forward. One that was made without a config gets its layers from this model's: it would take a
+        layer that does not attend, and keeps nothing, for one that has seen nothing.
+
+        Raises:
+            ValueError: layers were taken out of `model.layers`, put there or moved by hand.
+        """
+        config, order = self.config, [getattr(layer, "layer_idx", idx) for idx, layer in enumerate(self.layers)]
+        if order != list(range(len(config.mixer_types))):
+            raise ValueError(
+                f"The layers of the model are {order} of the {len(config.mixer_types)} that its config describes: take "
+                "them out, or move them, with `transformers_heterogeneous.keep_layers(model, [0, 2, ...])`, which changes "
+                "model and config. A layer that is there twice has to be built: make a config with one more layer."
+            )
+        if cache is None:
+            return DynamicCache(config=config) if use_cache else None
+        if not isinstance(cache, DynamicCache):
+            return cache
+        if not cache.layers:
+            cache.layers, cache.layer_class_to_replicate = DynamicCache(config=config).layers, None
+        elif isinstance(cache.layers[0], DynamicLayer) and not has_state(config.mixer_types[0]):  # made from tensors
+            layers = zip(cache.layers, DynamicCache(config=config).layers, config.mixer_types)
+            cache.layers = [layer if has_state(mixer) else own_layer for layer, own_layer, mixer in layers]
+        return cache
+
+    def create_masks_for_generate(
+        self,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        cache: Cache | None = None,
+        position_ids: torch.LongTensor | None = None,
+        config: HeterogeneousPreTrainedConfig | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs,
+    ) -> dict[str, Any]:
+        """The masks of all layers by their entry of `layer_types`. Where windows differ, `"sliding_attention"` has one
+        mask a window, and a layer takes its own. Also what `generate` calls ahead of a compiled forward."""
+        config, cache = self.config, cache if cache is not None else past_key_values
+        masks = dict.fromkeys(config.layer_types)
+        windows_differ = isinstance(config.windows, list)
+        for (layer_type, window), layer_idx in config.per_layer_config.distinct_mixers.items():
+            if layer_idx >= config.num_hidden_layers:  # `assistant_early_exit` leaves the last ones out
+                continue
+            mask = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
+                config.per_layer_config[layer_idx] if windows_differ else config,
+                inputs_embeds,
+                attention_mask,
+                cache,
+                position_ids=position_ids,
+                layer_idx=layer_idx,
+                **kwargs,
+            )
+            masks[layer_type] = {**(masks[layer_type] or {}), window: mask} if windows_differ and window else mask
+        return masks
+
+
+class HeterogeneousGenerationMixin(GenerationMixin):
+    def init_continuous_batching(self, *args, **kwargs):
+        """Refuse what upstream's paged cache cannot hold, for which it would return empty outputs."""
+        instead = "Use `generate`, which takes a batch of padded prompts."
+        if layers := self.config.layers_made_of("mamba"):
+            raise ValueError(
+                f"Continuous batching has no cache for the state of mamba layers, here {layers}. {instead}"
+            )
+        geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
+        if varying := sorted(geometry.intersection(self.config.per_layer_attributes or ())):
+            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in varying)
+            raise ValueError(
+                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. {instead}"
+            )
+        return super().init_continuous_batching(*args, **kwargs)
+
+    def _prepare_cache_for_generation(self, generation_config, *args, **kwargs):
+        if generation_config.use_cache is not False and "attention" not in self.config.mixer_types:
+            raise ValueError(
+                "No layer attends, and only a layer that does counts the tokens in a cache: call `generate` with "
+                "`use_cache=False`."
+            )
+        return super()._prepare_cache_for_generation(generation_config, *args, **kwargs)
+
+    def _get_candidate_generator(self, generation_config, *args, **kwargs):
+        num_layers = generation_config.assistant_early_exit
+        if num_layers is not None and "attention" not in self.config.mixer_types[:num_layers]:
+            first = self.config.mixer_types.index("attention") + 1
+            raise ValueError(f"assistant_early_exit = {num_layers}: no layer before it attends, {first} is the least")
+        return super()._get_candidate_generator(generation_config, *args, **kwargs)
+
+
+def names_on_disk(state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None) -> list[str]:
+    """The names of the tensors that are to be loaded."""
+    names = list(state_dict or ())
+    for file in [file for file in checkpoint_files or () if file.endswith(".safetensors")]:
+        with safe_open(file, framework="pt") as opened:
+            names += opened.keys()
+    return names
+
+
+def refuse_modelopt(config: HeterogeneousPreTrainedConfig, path: str, names: list[str]):
+    """Refuse weights that ModelOpt quantised. Transformers would read their bits as numbers, and leave their scales."""
+    scales = [name for name in names if name.endswith(("weight_scale", "weight_scale_2", "weight_scale_inv"))]
+    said = getattr(config, "quantization_config", None)
+    said = said if isinstance(said, dict) and said.get("quant_method") == "modelopt" else {}
+    if scales or said.get("quant_algo"):
+        found = f"{len(scales)} tensors with scales, as {scales[0]!r}" if scales else f"quantization_config = {said}"
+        raise ValueError(
+            f"{path}: the weights are quantised, in ModelOpt's FP8 or NVFP4 ({found}), and cannot be loaded so. "
+            f"`hetero convert --dequantise {path} DST` makes a checkpoint of them that can be loaded."
+        )
+
+
+def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> HeterogeneousPreTrainedModel:
+    """
+    Take layers out of a model, or reorder them: the model has these of its layers afterwards, in this order, and its
+    config describes them. What is saved loads as it is.
+
+    Args:
+        model: of one of the families, with a head or without. It is changed, and returned.
+        layers: indices of layers, none of them twice.
+
+    Raises:
+        ValueError: an index is none of a layer or is there twice, or what is left is no model.
+    """
+    base, config = model.base_model, model.config
+    layers, num_layers = list(layers), len(config.mixer_types)
+    if wrong := [idx for idx in layers if not 0 <= idx < num_layers or layers.count(idx) > 1]:
+        raise ValueError(f"layers {sorted(set(wrong))}: an index in 0..{num_layers - 1}, each once, is needed")
+    before = {name: value for name, value in vars(config).items() if isinstance(value, list)}
+    trial = copy.deepcopy(config)
+    trial.select_layers(layers)
+    trial.check()
+    config.select_layers(layers)
+    for module in {model, base}:  # heads keep numbers of experts for their loss
+        for name, value in vars(module).items():
+            held = [field for field, entries in before.items() if isinstance(value, list) and value == entries]
+            if held:
+                setattr(module, name, getattr(config, held[0]))
+        module._weight_conversions = module.renamings(config)
+    base.layers = torch.nn.ModuleList(base.layers[idx] for idx in layers)
+    for layer_idx, layer in enumerate(base.layers):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = layer_idx
+            if "_layer_idx" in vars(getattr(module, "config", None) or object):
+                module.config = config.per_layer_config[layer_idx]
+    return model
+
+
+def layered_load_balancing_loss(
+    gate_logits: tuple[torch.Tensor, ...] | None,
+    num_experts: int | list[int | None] | None = None,
+    top_k: int | list[int | None] = 2,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor | int:
+    """
+    The load-balancing loss: the parents', over the layers together, where these have the same number of experts and of
+    experts per token; else the mean of the layers' own.
+
+    Args:
+        gate_logits: of the layers with experts only, each of shape (batch_size * sequence_length, num_experts).
+        num_experts, top_k: one number for all layers, or a list with one entry a layer, `None` where it has no experts.
+        attention_mask: (batch_size, sequence_length); what is padding does not count.
+    """
+    if not gate_logits:
+        return torch.zeros(())
+    if isinstance(num_experts, int) and isinstance(top_k, int):
+        return modeling_mixtral.load_balancing_loss_func(gate_logits, num_experts, top_k, attention_mask)
+    num_layers = len(num_experts if isinstance(num_experts, list) else top_k)
+    sizes = zip(*(size if isinstance(size, list) else [size] * num_layers for size in (num_experts, top_k)))
+    layers = zip(gate_logits, [layer for layer in sizes if None not in layer])
+    losses = [modeling_mixtral.load_balancing_loss_func((logits,), *layer, attention_mask) for logits, layer in layers]
+    return torch.stack([loss.to(losses[0].device) for loss in losses]).mean()
+
+
+__all__ = [
+    "HeterogeneousConfigError",
+    "HeterogeneousGenerationMixin",
+    "HeterogeneousPreTrainedConfig",
+    "HeterogeneousPreTrainedModel",
+    "keep_layers",
+    "layered_load_balancing_loss",
+]

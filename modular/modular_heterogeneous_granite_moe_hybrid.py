@@ -16,10 +16,9 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache
 from transformers.integrations import use_kernel_forward_from_hub
-from transformers.modeling_outputs import BaseModelOutputWithPast, MoeCausalLMOutputWithPast, MoeModelOutputWithPast
-from transformers.modeling_utils import slice_logits_to_keep
+from transformers.modeling_outputs import BaseModelOutputWithPast, MoeCausalLMOutputWithPast
 from transformers.models.granitemoehybrid.configuration_granitemoehybrid import GraniteMoeHybridConfig
 from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
     GraniteFlashAttentionKwargs,
@@ -32,18 +31,19 @@ from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
     GraniteMoeHybridMoE,
     GraniteMoeHybridPreTrainedModel,
     GraniteMoeHybridRMSNorm,
-    GraniteMoeHybridRotaryEmbedding,
 )
 from transformers.processing_utils import Unpack
 
-from .modular_fused_blocks import FusedBlocksPreTrainedModel
-from .modular_heterogeneous import FusedBlocksConfig
-from .modular_moe import layered_load_balancing_loss
-from .modular_pretrained_model import HeterogeneousGenerationMixin
+from .modular_heterogeneous import (
+    HeterogeneousGenerationMixin,
+    HeterogeneousPreTrainedConfig,
+    HeterogeneousPreTrainedModel,
+    layered_load_balancing_loss,
+)
 
 
 @strict
-class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksConfig):
+class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousPreTrainedConfig):
     r"""
     Config of a Granite 4 hybrid whose layers may differ. All fields of [`GraniteMoeHybridConfig`] keep their meaning;
     those below may be lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every
@@ -119,28 +119,18 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksCon
         "add_norm": (("mamba", "attention"), ("moe", "dense")),
     }
     compatible_model_types = ("granitemoehybrid",)
-    adapter_targets = {  # without what mamba's fused kernels read the weights of, out_proj and norm
-        "linear": ["q_proj", "k_proj", "v_proj", "o_proj", "in_proj", "input_linear", "output_linear"],
-        "rescaled": ["k_proj", "v_proj", "in_proj", "output_linear"],
-        "feedforward": ["output_linear"],
-        "values": ["v_proj"],
-        "norms": r"(.*\.)?(input_layernorm|post_attention_layernorm)|(model\.)?norm",
-    }
 
-    layer_types = AttributeError()  # computed
     intermediate_size: int | list[int | None] | None = 11008
     num_key_value_heads: int | list[int | None] | None = None
     num_local_experts: int | list[int | None] | None = 8
     num_experts_per_tok: int | list[int | None] | None = 2
     shared_intermediate_size: int | list[int | None] | None = 1024
 
-    def __post_init__(
-        self, layer_types: list[str] | None = None, layers_block_type: list[str] | None = None, **kwargs
-    ):
-        self.refuse(self._number_errors() or self._depth_errors())  # the parent computes with them
-        if layer_types is not None and layers_block_type not in (None, layer_types):
-            self.refuse([f"layers_block_type = {layers_block_type} is not layer_types = {layer_types}"])
-        self.layer_types = layer_types if layer_types is not None else layers_block_type
+    def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
+        self.refuse(self.number_errors() or self._depth_errors())  # the parent computes with them
+        if self.layer_types is not None and layers_block_type not in (None, self.layer_types):
+            self.refuse([f"layers_block_type = {layers_block_type} is not layer_types = {self.layer_types}"])
+        self.layer_types = layers_block_type if self.layer_types is None else self.layer_types
         if self.layer_types is None and self.mixer_types is not None:
             attends = [mixer == "attention" for mixer in self.mixer_types]
             self.layer_types = ["full_attention" if attending else "linear_attention" for attending in attends]
@@ -149,7 +139,7 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksCon
         super().__post_init__(**kwargs)
 
     def _relation_errors(self) -> list[str]:
-        errors = FusedBlocksConfig._relation_errors(self)
+        errors = HeterogeneousPreTrainedConfig._relation_errors(self)
         head_dim, rest = divmod(self.mamba_expand * self.hidden_size, self.mamba_n_heads or 1)  # none is said already
         if rest:
             errors.append("mamba_n_heads must divide mamba_expand * hidden_size")
@@ -159,22 +149,15 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, FusedBlocksCon
         return errors
 
     def validate_architecture(self):
-        raise AttributeError("See `_relation_errors`, and for the layers FusedBlocksConfig")
+        raise AttributeError("See `_relation_errors`, and for the layers HeterogeneousPreTrainedConfig")
 
 
 class HeterogeneousGraniteMoeHybridRMSNorm(GraniteMoeHybridRMSNorm):
     pass
 
 
-class HeterogeneousGraniteMoeHybridRotaryEmbedding(GraniteMoeHybridRotaryEmbedding):
-    pass
-
-
 class HeterogeneousGraniteMoeHybridAttention(GraniteMoeHybridAttention):
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        super().__init__(config, layer_idx)
-        self.config = model_config  # the one that `set_attn_implementation` changes
+    pass
 
 
 class HeterogeneousGraniteMoeHybridMambaLayer(GraniteMoeHybridMambaLayer):
@@ -182,64 +165,31 @@ class HeterogeneousGraniteMoeHybridMambaLayer(GraniteMoeHybridMambaLayer):
 
 
 class HeterogeneousGraniteMoeHybridMLP(GraniteMoeHybridMLP):
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
-        config = config.per_layer_config[layer_idx]  # sizes are those of the layer
-        super().__init__(config)
-
-
-@use_kernel_forward_from_hub("NormMLP")
-class HeterogeneousGraniteMoeHybridNormMLP(HeterogeneousGraniteMoeHybridMLP):
-    """The shared MLP and the norm before it, which owns its weight here: what one kernel may compute."""
-
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
-        super().__init__(config, layer_idx)
-        self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return super().forward(self.norm(hidden_states))
-
-
-@use_kernel_forward_from_hub("AddRMSNorm")
-class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousGraniteMoeHybridRMSNorm):
-    """The residual connection and the norm behind it: what one kernel may compute."""
-
-    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        residual = residual + hidden_states
-        return super().forward(residual), residual
+    pass
 
 
 class HeterogeneousGraniteMoeHybridMoE(GraniteMoeHybridMoE):
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        super().__init__(config)
-        self.experts.config = model_config  # the one that `set_experts_implementation` changes
+    pass
 
 
 class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        config = config.per_layer_config[layer_idx]
         nn.Module.__init__(self)
+        self.layer_idx = layer_idx
         self.hidden_size = config.hidden_size
         self.residual_multiplier = config.residual_multiplier
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
-        self.adds_in_norm = fused_block == "add_norm"
-
-        # In the order of Granite's modules
         if self.mixer_type != "none":
             self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if fused_block == "norm_mlp":
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        elif self.mlp_type != "none":
-            norm_class = (
-                HeterogeneousGraniteMoeHybridAddRMSNorm if self.adds_in_norm else HeterogeneousGraniteMoeHybridRMSNorm
+        if self.mlp_type != "none":
+            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
+                config.hidden_size, eps=config.rms_norm_eps
             )
-            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
         if self.mlp_type == "moe":
-            self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config, layer_idx)
-        if fused_block == "norm_mlp":
-            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config, layer_idx)
-        elif self.mlp_type != "none":
-            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config, layer_idx)
+            self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config)
+        if self.mlp_type != "none":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config)
         if self.mixer_type == "mamba":
             self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
         elif self.mixer_type == "attention":
@@ -273,16 +223,11 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
                     position_embeddings=position_embeddings,
                     **kwargs,
                 )
-            hidden_states = hidden_states * self.residual_multiplier
-            if not self.adds_in_norm:
-                hidden_states = residual + hidden_states
+            hidden_states = residual + hidden_states * self.residual_multiplier
 
         if self.mlp_type != "none":
-            if self.adds_in_norm:
-                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
-            else:
-                residual = hidden_states
-                hidden_states = self.post_attention_layernorm(hidden_states)
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
             if self.mlp_type == "moe":
                 moe_hidden_states = self.block_sparse_moe(hidden_states)
                 hidden_states = moe_hidden_states + self.shared_mlp(hidden_states)
@@ -292,7 +237,61 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
         return hidden_states
 
 
-class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedModel, FusedBlocksPreTrainedModel):
+@use_kernel_forward_from_hub("NormMLP")
+class HeterogeneousGraniteMoeHybridNormMLP(HeterogeneousGraniteMoeHybridMLP):
+    """The shared MLP and the norm before it, which owns its weight here: what one kernel may compute."""
+
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
+        super().__init__(config)
+        self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(hidden_states))
+
+
+@use_kernel_forward_from_hub("AddRMSNorm")
+class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousGraniteMoeHybridRMSNorm):
+    """The residual connection and the norm behind it: what one kernel may compute."""
+
+    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = residual + hidden_states
+        return super().forward(residual), residual
+
+
+class HeterogeneousGraniteMoeHybridFusedDecoderLayer(HeterogeneousGraniteMoeHybridDecoderLayer):
+    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.fused_block = config.fused_blocks[layer_idx]
+        if self.fused_block == "norm_mlp":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config.per_layer_config[layer_idx])
+            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
+        else:
+            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridAddRMSNorm(
+                config.hidden_size, eps=config.rms_norm_eps
+            )
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[GraniteFlashAttentionKwargs]) -> torch.Tensor:
+        if self.fused_block == "norm_mlp":
+            return super().forward(hidden_states, **kwargs)
+        residual = hidden_states
+        hidden_states = self.input_layernorm(hidden_states)
+        if self.mixer_type == "mamba":
+            hidden_states = self.mamba(hidden_states=hidden_states, **kwargs)
+        else:
+            hidden_states, _ = self.self_attn(hidden_states=hidden_states, **kwargs)
+        hidden_states = hidden_states * self.residual_multiplier
+        hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+        mlp_hidden_states = self.shared_mlp(hidden_states)
+        if self.mlp_type == "moe":
+            mlp_hidden_states = self.block_sparse_moe(hidden_states) + mlp_hidden_states
+        return residual + mlp_hidden_states * self.residual_multiplier
+
+
+class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedModel, HeterogeneousPreTrainedModel):
+    _no_split_modules = [
+        "HeterogeneousGraniteMoeHybridDecoderLayer",
+        "HeterogeneousGraniteMoeHybridFusedDecoderLayer",
+    ]
     _keep_in_fp32_modules_strict = ["A_log", "D"]  # diff with GraniteMoeHybrid: what is exponentiated and accumulated
     renamed_like = "granitemoehybrid"  # the experts have other names in published checkpoints
     fused_mlp = "shared_mlp"
@@ -300,11 +299,15 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedMod
 
 class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
-        config.check_layers()
-        has_rope = config.position_embedding_type == "rope" and "attention" in config.mixer_types
         super().__init__(config)
-        self.rotary_emb = HeterogeneousGraniteMoeHybridRotaryEmbedding(config) if has_rope else None
-        self.plan_masks(config)
+        self.layers = nn.ModuleList(
+            [
+                HeterogeneousGraniteMoeHybridFusedDecoderLayer(config, layer_idx)
+                if layer_idx in config.fused_layers
+                else HeterogeneousGraniteMoeHybridDecoderLayer(config, layer_idx)
+                for layer_idx in range(config.num_hidden_layers)
+            ]
+        )
 
     def forward(
         self,
@@ -316,69 +319,25 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
         use_cache: bool | None = None,
         **kwargs: Unpack[GraniteFlashAttentionKwargs],
     ) -> tuple | BaseModelOutputWithPast:
-        if (input_ids is None) ^ (inputs_embeds is not None):
-            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        cache = self.prepare_cache(cache, use_cache)
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
+        if not isinstance(attention_mask, dict):
+            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+        return super().forward(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
 
-        if inputs_embeds is None:
-            inputs_embeds = self.embed_tokens(input_ids)
 
-        inputs_embeds = inputs_embeds * self.embedding_multiplier
-
-        self.follow_changes(cache, use_cache)
-        if use_cache and cache is None:
-            cache = DynamicCache(config=self.config)
-
-        self.fill_cache(cache)
-
-        # `generate` prepares the masks of a compiled forward
-        if not isinstance(causal_masks := attention_mask, dict):
-            causal_masks = self.create_masks_for_generate(
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-            )
-
-        hidden_states = inputs_embeds
-        position_embeddings = None
-        # Without RoPE nothing asks for positions, and a cache of mamba layers alone does not know them
-        if self.rotary_emb is not None:
-            if position_ids is None:
-                past_seen_tokens = cache.get_seq_length() if cache is not None else 0
-                position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
-                position_ids = position_ids.unsqueeze(0)
-            position_embeddings = self.rotary_emb(hidden_states, position_ids)
-
-        for decoder_layer in self.layers:
-            mask_name = decoder_layer.mask_name
-            hidden_states = decoder_layer(
-                hidden_states,
-                attention_mask=None if mask_name is None else causal_masks[mask_name],
-                cache=cache,
-                use_cache=use_cache,
-                position_embeddings=position_embeddings,
-                **kwargs,
-            )
-        hidden_states = self.norm(hidden_states)
-
-        return MoeModelOutputWithPast(
-            last_hidden_state=hidden_states,
-            cache=cache,
-        )
+def load_balancing_loss_func(
+    gate_logits: tuple[torch.Tensor] | None,
+    num_experts: int | list[int | None] | None = None,
+    top_k: int | list[int | None] = 2,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    return layered_load_balancing_loss(gate_logits, num_experts, top_k, attention_mask)
 
 
 class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM, HeterogeneousGenerationMixin):
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        cache: Cache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
-        output_router_logits: bool | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
-        **kwargs,
-    ) -> tuple | MoeCausalLMOutputWithPast:
+    def forward(self, **super_kwargs) -> tuple | MoeCausalLMOutputWithPast:
         r"""
         Example:
 
@@ -394,44 +353,7 @@ class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM, Hete
         >>> inputs = tokenizer("Layers that are not there", return_tensors="pt")
         >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
         ```"""
-        output_router_logits = (
-            output_router_logits if output_router_logits is not None else self.config.output_router_logits
-        )
-        outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            cache=cache,
-            inputs_embeds=inputs_embeds,
-            output_router_logits=output_router_logits,
-            **kwargs,
-        )
-
-        # Only compute necessary logits
-        hidden_states = outputs.last_hidden_state
-        hidden_states = slice_logits_to_keep(hidden_states, logits_to_keep)
-        logits = self.lm_head(hidden_states)
-        logits = logits / self.config.logits_scaling
-
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
-
-        aux_loss = None
-        if output_router_logits and outputs.router_logits:  # diff with GraniteMoeHybrid: there may be none
-            aux_loss = layered_load_balancing_loss(outputs.router_logits, self.config, attention_mask)
-            if labels is not None:
-                loss += self.router_aux_loss_coef * aux_loss.to(loss.device)  # make sure to reside in the same device
-
-        return MoeCausalLMOutputWithPast(
-            loss=loss,
-            aux_loss=aux_loss,
-            logits=logits,
-            cache=outputs.cache,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            router_logits=outputs.router_logits,
-        )
+        return super().forward(**super_kwargs)
 
 
 __all__ = [

@@ -19,7 +19,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache
 from transformers.integrations import use_kernel_forward_from_hub
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.models.llama.configuration_llama import LlamaConfig
@@ -31,21 +31,23 @@ from transformers.models.llama.modeling_llama import (
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
     LlamaMLP,
-    LlamaModel,
     LlamaPreTrainedModel,
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
 )
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
-from .modular_fused_blocks import FusedBlocksPreTrainedModel
-from .modular_heterogeneous import FusedBlocksConfig
-from .modular_pretrained_model import HeterogeneousGenerationMixin
+from .modular_heterogeneous import (
+    HeterogeneousGenerationMixin,
+    HeterogeneousPreTrainedConfig,
+    HeterogeneousPreTrainedModel,
+)
 
 
 @strict
-class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
+class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
     r"""
     Config of a Llama whose layers may differ. All fields of [`LlamaConfig`] keep their meaning; those below may be lists
     with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
@@ -96,14 +98,6 @@ class HeterogeneousLlamaConfig(LlamaConfig, FusedBlocksConfig):
         "add_norm": (("attention", "linear"), ("dense", "linear")),
     }
     compatible_model_types = ("llama",)
-    adapter_targets = {
-        "linear": ["q_proj", "k_proj", "v_proj", "o_proj", "linear_attn"]
-        + ["gate_proj", "up_proj", "down_proj", "linear_mlp"],
-        "rescaled": ["k_proj", "v_proj", "linear_attn", "down_proj", "linear_mlp"],
-        "feedforward": ["down_proj", "linear_mlp"],
-        "values": ["v_proj"],
-        "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
-    }
     unread_fields = {"llama": ("layer_types", "sliding_window", "use_sliding_window")}  # of models made over to Llama
 
     intermediate_size: int | list[int | None] | None = 11008
@@ -130,23 +124,113 @@ class HeterogeneousLlamaRMSNorm(LlamaRMSNorm):
 
 class HeterogeneousLlamaRotaryEmbedding(LlamaRotaryEmbedding):
     def __init__(self, config: HeterogeneousLlamaConfig):
-        config = config.with_one_number_of_heads()
+        config = config.per_layer_config[0]  # query heads may be a list
         super().__init__(config)
 
 
 class HeterogeneousLlamaMLP(LlamaMLP):
+    pass
+
+
+class HeterogeneousLlamaLinearMLP(nn.Module):
+    """One matrix in the place of the MLP, under the name that NVIDIA's checkpoints give it."""
+
+    def __init__(self, config: HeterogeneousLlamaConfig):
+        super().__init__()
+        self.linear_mlp = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear_mlp(x)
+
+
+class HeterogeneousLlamaAttention(LlamaAttention):
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
-        super().__init__(config)
-        self.config = model_config
+        super().__init__(config, layer_idx)
+        self.sliding_window = config.sliding_window
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        cache: Cache | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if isinstance(attention_mask, dict):  # diff with Llama: one mask a window
+            attention_mask = attention_mask[self.sliding_window]
+        kwargs["sliding_window"] = self.sliding_window
+        return super().forward(hidden_states, position_embeddings, attention_mask, cache, **kwargs)
+
+
+class HeterogeneousLlamaLinearAttention(nn.Module):
+    """One matrix in the place of attention, under the name that NVIDIA's checkpoints give it."""
+
+    def __init__(self, config: HeterogeneousLlamaConfig):
+        super().__init__()
+        self.linear_attn = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> tuple[torch.Tensor, None]:
+        return self.linear_attn(hidden_states), None
+
+
+class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
+    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
+        config = config.per_layer_config[layer_idx]
+        nn.Module.__init__(self)
+        self.layer_idx = layer_idx
+        self.hidden_size = config.hidden_size
+        self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
+        if self.mixer_type == "attention":
+            self.self_attn = HeterogeneousLlamaAttention(config=config, layer_idx=layer_idx)
+        elif self.mixer_type == "linear":
+            self.self_attn = HeterogeneousLlamaLinearAttention(config)
+        if self.mlp_type == "dense":
+            self.mlp = HeterogeneousLlamaMLP(config)
+        elif self.mlp_type == "linear":
+            self.mlp = HeterogeneousLlamaLinearMLP(config)
+        if self.mixer_type != "none":
+            self.input_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        if self.mlp_type != "none":
+            self.post_attention_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        cache: Cache | None = None,
+        use_cache: bool | None = False,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        if self.mixer_type != "none":
+            residual = hidden_states
+            hidden_states = self.input_layernorm(hidden_states)
+            hidden_states, _ = self.self_attn(
+                hidden_states=hidden_states,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                cache=cache,
+                use_cache=use_cache,
+                position_embeddings=position_embeddings,
+                **kwargs,
+            )
+            hidden_states = residual + hidden_states
+
+        if self.mlp_type != "none":
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
+            hidden_states = self.mlp(hidden_states)
+            hidden_states = residual + hidden_states
+        return hidden_states
 
 
 @use_kernel_forward_from_hub("NormMLP")
 class HeterogeneousLlamaNormMLP(HeterogeneousLlamaMLP):
     """The MLP and the norm before it, which owns its weight here: what one kernel may compute."""
 
-    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
-        super().__init__(config, layer_idx)
+    def __init__(self, config: HeterogeneousLlamaConfig):
+        super().__init__(config)
         self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -162,128 +246,42 @@ class HeterogeneousLlamaAddRMSNorm(HeterogeneousLlamaRMSNorm):
         return super().forward(residual), residual
 
 
-class HeterogeneousLlamaLinearMLP(nn.Module):
-    """One matrix in the place of the MLP, under the name that NVIDIA's checkpoints give it."""
-
+class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
-        super().__init__()
-        self.linear_mlp = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear_mlp(x)
-
-
-class HeterogeneousLlamaAttention(LlamaAttention):
-    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
-        model_config, config = config, config.per_layer_config[layer_idx]  # sizes are those of the layer
         super().__init__(config, layer_idx)
-        self.config = model_config  # the one that `set_attn_implementation` changes
-        self.sliding_window = config.sliding_window
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
-        attention_mask: torch.Tensor | None = None,
-        cache: Cache | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        kwargs["sliding_window"] = self.sliding_window  # diff with Llama
-        return super().forward(hidden_states, position_embeddings, attention_mask, cache, **kwargs)
-
-
-class HeterogeneousLlamaLinearAttention(nn.Module):
-    """One matrix in the place of attention, under the name that NVIDIA's checkpoints give it."""
-
-    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
-        super().__init__()
-        self.linear_attn = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> tuple[torch.Tensor, None]:
-        return self.linear_attn(hidden_states), None
-
-
-HETEROGENEOUS_LLAMA_MIXERS = {
-    "attention": HeterogeneousLlamaAttention,
-    "linear": HeterogeneousLlamaLinearAttention,
-}
-HETEROGENEOUS_LLAMA_MLPS = {
-    "dense": HeterogeneousLlamaMLP,
-    "linear": HeterogeneousLlamaLinearMLP,
-}
-
-
-class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
-    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
-        nn.Module.__init__(self)
-        self.hidden_size = config.hidden_size
-        mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        fused_block = config.fused_blocks[layer_idx] if config.fused_blocks is not None else "none"
-        self.has_mixer, self.has_mlp, self.adds_in_norm = (
-            mixer_type != "none",
-            mlp_type != "none",
-            fused_block == "add_norm",
-        )
-
-        # In the order of Llama's modules
-        if self.has_mixer:
-            self.self_attn = HETEROGENEOUS_LLAMA_MIXERS[mixer_type](config=config, layer_idx=layer_idx)
-        if self.has_mlp:
-            mlp_class = HeterogeneousLlamaNormMLP if fused_block == "norm_mlp" else HETEROGENEOUS_LLAMA_MLPS[mlp_type]
-            self.mlp = mlp_class(config=config, layer_idx=layer_idx)
-        if self.has_mixer:
-            self.input_layernorm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.has_mlp and fused_block == "norm_mlp":
+        self.fused_block = config.fused_blocks[layer_idx]
+        if self.fused_block == "norm_mlp":
+            self.mlp = HeterogeneousLlamaNormMLP(config.per_layer_config[layer_idx])
             self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        elif self.has_mlp:
-            norm_class = HeterogeneousLlamaAddRMSNorm if self.adds_in_norm else HeterogeneousLlamaRMSNorm
-            self.post_attention_layernorm = norm_class(config.hidden_size, eps=config.rms_norm_eps)
+        else:
+            self.post_attention_layernorm = HeterogeneousLlamaAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        cache: Cache | None = None,
-        use_cache: bool | None = False,
-        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> torch.Tensor:
-        if self.has_mixer:
-            residual = hidden_states
-            hidden_states = self.input_layernorm(hidden_states)
-            hidden_states, _ = self.self_attn(
-                hidden_states=hidden_states,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                cache=cache,
-                use_cache=use_cache,
-                position_embeddings=position_embeddings,
-                **kwargs,
-            )
-            if not self.adds_in_norm:
-                hidden_states = residual + hidden_states
-
-        if self.has_mlp:
-            if self.adds_in_norm:
-                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
-            else:
-                residual = hidden_states
-                hidden_states = self.post_attention_layernorm(hidden_states)
-            hidden_states = self.mlp(hidden_states)
-            hidden_states = residual + hidden_states
-        return hidden_states
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        if self.fused_block == "norm_mlp":
+            return super().forward(hidden_states, **kwargs)
+        residual = hidden_states
+        hidden_states = self.input_layernorm(hidden_states)
+        hidden_states, _ = self.self_attn(hidden_states=hidden_states, **kwargs)
+        hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+        hidden_states = self.mlp(hidden_states)
+        return residual + hidden_states
 
 
-class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, FusedBlocksPreTrainedModel):
-    pass
+class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, HeterogeneousPreTrainedModel):
+    _no_split_modules = ["HeterogeneousLlamaDecoderLayer", "HeterogeneousLlamaFusedDecoderLayer"]
 
 
-class HeterogeneousLlamaModel(LlamaModel):
+class HeterogeneousLlamaModel(Qwen2Model):  # Llama's, with a mask for each type of layer
     def __init__(self, config: HeterogeneousLlamaConfig):
-        config.check_layers()
         super().__init__(config)
-        self.plan_masks(config)
+        self.layers = nn.ModuleList(
+            [
+                HeterogeneousLlamaFusedDecoderLayer(config, layer_idx)
+                if layer_idx in config.fused_layers
+                else HeterogeneousLlamaDecoderLayer(config, layer_idx)
+                for layer_idx in range(config.num_hidden_layers)
+            ]
+        )
 
     def forward(
         self,
@@ -295,52 +293,12 @@ class HeterogeneousLlamaModel(LlamaModel):
         use_cache: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
-        if (input_ids is None) ^ (inputs_embeds is not None):
-            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
-
-        if inputs_embeds is None:
-            inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
-
-        self.follow_changes(cache, use_cache)
-        if use_cache and cache is None:
-            cache = DynamicCache(config=self.config)
-
-        self.fill_cache(cache)
-
-        if position_ids is None:
-            past_seen_tokens = cache.get_seq_length() if cache is not None else 0
-            position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
-            position_ids = position_ids.unsqueeze(0)
-
-        # `generate` prepares the masks of a compiled forward
-        if not isinstance(causal_masks := attention_mask, dict):
-            causal_masks = self.create_masks_for_generate(
-                inputs_embeds=inputs_embeds,
-                attention_mask=attention_mask,
-                cache=cache,
-                position_ids=position_ids,
-            )
-
-        hidden_states = inputs_embeds
-        position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
-
-        for decoder_layer in self.layers[: self.config.num_hidden_layers]:
-            mask_name = decoder_layer.mask_name
-            hidden_states = decoder_layer(
-                hidden_states,
-                attention_mask=None if mask_name is None else causal_masks[mask_name],
-                position_embeddings=position_embeddings,
-                position_ids=position_ids,
-                cache=cache,
-                use_cache=use_cache,
-                **kwargs,
-            )
-
-        hidden_states = self.norm(hidden_states)
-        return BaseModelOutputWithPast(
-            last_hidden_state=hidden_states,
-            cache=cache,
-        )
+        cache = self.prepare_cache(cache, use_cache)
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
+        if not isinstance(attention_mask, dict):
+            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+        return super().forward(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
 
 
 class HeterogeneousLlamaForCausalLM(LlamaForCausalLM, HeterogeneousGenerationMixin):

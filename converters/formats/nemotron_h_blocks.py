@@ -5,22 +5,20 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
-from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import (
+from .block_fields import Read, impossible_choices, impossible_sizes, inexpressible_fields, stated
+from .expression import without
+from .nemotron_h import (
     BLOCK_TYPES,
-    OLDER_NAMES,
+    DESCRIPTIONS,
+    REMOTE_CODE_KEYS,
     agreed_layers,
     described_layers,
     read_block_types,
+    with_own_names,
 )
-
-from .block_fields import Read, impossible_choices, impossible_sizes, inexpressible_fields, stated
-from .expression import without
 
 
 # What else describes the layers, and what only the checkpoint's own remote code reads
-DESCRIPTIONS = ("layers_block_type", "hybrid_override_pattern", "layer_types", "mixer_types", "mlp_types")
-REMOTE_CODE_KEYS = ("auto_map", "blockwise_members")
-
 PUBLISHED_BLOCK_TYPES = {layer: name for name, layer in reversed(BLOCK_TYPES.items())}  # the first name of each
 # What an entry of `block_configs` may say of its layer; what it leaves out is said for all, outside the blocks
 BLOCK_MEMBERS = {
@@ -57,8 +55,7 @@ def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
 
     What neither a block nor the config says is missing: the defaults are not those of the checkpoint.
     """
-    config_dict = {**dict.fromkeys(config_class.per_layer_sizes), **config_dict}
-    newer = {new: config_dict[old] for old, new in OLDER_NAMES.items() if old in config_dict}
+    config_dict = {**dict.fromkeys(config_class.per_layer_sizes), **with_own_names(config_dict)}
     descriptions = described_layers(
         config_dict.get("mixer_types"),
         config_dict.get("mlp_types"),
@@ -66,16 +63,14 @@ def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
         {"hybrid_override_pattern": config_dict.get("hybrid_override_pattern")},
     )
     others = agreed_layers(descriptions) if descriptions else []
-    block_types, sizes = read_block_configs(
-        config_dict["block_configs"], others, stated(config_class, {**config_dict, **newer})
-    )
+    block_types, sizes = read_block_configs(config_dict["block_configs"], others, stated(config_class, config_dict))
     blocks = {"block_configs": read_block_types("block_configs", block_types)}
     layers = agreed_layers({**blocks, **descriptions}, left_out=BLOCK_TYPES["none"])
     number = config_dict.get("num_hidden_layers")
     if number not in (None, len(layers)):
         raise HeterogeneousConfigError(f"num_hidden_layers is {number}, but there are {len(layers)} in block_configs")
     types = {"mixer_types": [mixer for mixer, _ in layers], "mlp_types": [mlp for _, mlp in layers]}
-    rest = without(config_dict, "block_configs", *DESCRIPTIONS, *REMOTE_CODE_KEYS)
+    rest = without(config_dict, "block_configs", "layer_types", *DESCRIPTIONS, *REMOTE_CODE_KEYS)
     return {**rest, **types, "num_hidden_layers": len(layers), **sizes}
 
 

@@ -31,7 +31,7 @@ from transformers_heterogeneous import (
     HeterogeneousGptOssForCausalLM,
     HeterogeneousGptOssForSequenceClassification,
     HeterogeneousGptOssForTokenClassification,
-    HeterogeneousGptOssMxfp4HfQuantizer,
+    HeterogeneousMxfp4HfQuantizer,
     register,
 )
 
@@ -673,7 +673,7 @@ def test_experts_are_replaced_by_packed_ones_with_the_sizes_of_their_layer(kerne
     config = mixed.config.to_dict() | {"quantization_config": {"quant_method": "mxfp4"}, "dtype": "float32"}
     folder = write(tmp_path / "packed", config, checkpoint)
     loaded, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, use_kernels=True)
-    assert type(loaded.hf_quantizer) is HeterogeneousGptOssMxfp4HfQuantizer
+    assert type(loaded.hf_quantizer) is HeterogeneousMxfp4HfQuantizer
     assert not any(report.values()) and "no linear modules were found" not in caplog.text
     for layer_idx, layer in enumerate(loaded.model.layers):
         if not layer.has_mlp:
@@ -692,7 +692,7 @@ def test_experts_are_replaced_by_packed_ones_with_the_sizes_of_their_layer(kerne
 
 
 def test_modules_to_not_convert_stay(kernels, mixed):
-    quantizer = HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4Config(modules_to_not_convert=["model.layers.2.mlp.experts"]))
+    quantizer = HeterogeneousMxfp4HfQuantizer(Mxfp4Config(modules_to_not_convert=["model.layers.2.mlp.experts"]))
     quantizer._process_model_before_weight_loading(mixed, use_kernels=True)
     replaced = [runs_packed(layer.mlp) for layer in mixed.model.layers if layer.has_mlp]
     assert replaced == [True, True, False, True, True, True]
@@ -716,7 +716,7 @@ def test_fused_experts_are_loaded_dequantised(mixed, tmp_path, tokens):
 
 def test_packed_experts_have_a_kernel_of_their_own(kernels):
     fused = build({**UNIFORM, "fused_blocks": "norm_mlp"})
-    quantizer = HeterogeneousGptOssMxfp4HfQuantizer(Mxfp4Config(modules_to_not_convert=["model.layers.2.mlp.experts"]))
+    quantizer = HeterogeneousMxfp4HfQuantizer(Mxfp4Config(modules_to_not_convert=["model.layers.2.mlp.experts"]))
     with pytest.raises(ValueError, match=r"fused_blocks is 'norm_mlp' in layers \[0, 1, 3\].*dequantize=True"):
         quantizer._process_model_before_weight_loading(fused, use_kernels=True)
     fused = build({**UNIFORM, "fused_blocks": ["add_norm", "none", "norm_mlp", "none"]})
@@ -736,7 +736,7 @@ def test_the_parent_is_quantised_as_before(kernels, tmp_path):
 
 
 def test_registering_again_changes_nothing():
-    assert AUTO_QUANTIZER_MAPPING["mxfp4"] is HeterogeneousGptOssMxfp4HfQuantizer
+    assert AUTO_QUANTIZER_MAPPING["mxfp4"] is HeterogeneousMxfp4HfQuantizer
     before = dict(AUTO_QUANTIZER_MAPPING)
     register()
     assert before == AUTO_QUANTIZER_MAPPING

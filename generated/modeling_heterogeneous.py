@@ -1,0 +1,301 @@
+# Generated from modular/modular_heterogeneous.py by `hetero generate`. Do not edit: change the shard and generate again.
+#
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+import copy
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, WeightTransform
+from transformers.generation import GenerationMixin
+from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
+from transformers.modeling_utils import PreTrainedModel
+from transformers.models.mixtral import modeling_mixtral
+from transformers.utils import logging
+
+from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
+
+
+logger = logging.get_logger(__name__)
+
+
+class LoadOnlyRenaming(WeightRenaming):
+    """Reads names that are not written again."""
+
+    __slots__ = ()
+
+    def reverse_transform(self) -> WeightRenaming:
+        return WeightRenaming("(?!)", "nothing")
+
+
+class FusionRenaming(WeightRenaming):
+    """Moves the norm into a fused block. It is saved under its own name, also when the file had it in the block."""
+
+    __slots__ = ()
+
+    def was_used(self) -> bool:
+        return True
+
+
+# Upstream's word for a layer -> what mixes tokens in it
+MIXERS_BY_LAYER_TYPE = {
+    "full_attention": "attention",
+    "sliding_attention": "attention",
+    "linear_attention": "mamba",
+}
+
+
+def has_state(mixer_type: str) -> bool:
+    """Whether a mixer keeps something in the cache."""
+    return mixer_type in MIXERS_BY_LAYER_TYPE.values()
+
+
+def names_on_disk(state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None) -> list[str]:
+    """The names of the tensors that are to be loaded."""
+    names = list(state_dict or ())
+    for file in [file for file in checkpoint_files or () if file.endswith(".safetensors")]:
+        with safe_open(file, framework="pt") as opened:
+            names += opened.keys()
+    return names
+
+
+def refuse_modelopt(config: HeterogeneousPreTrainedConfig, path: str, names: list[str]):
+    """Refuse weights that ModelOpt quantised. Transformers would read their bits as numbers, and leave their scales."""
+    scales = [name for name in names if name.endswith(("weight_scale", "weight_scale_2", "weight_scale_inv"))]
+    said = getattr(config, "quantization_config", None)
+    said = said if isinstance(said, dict) and said.get("quant_method") == "modelopt" else {}
+    if scales or said.get("quant_algo"):
+        found = f"{len(scales)} tensors with scales, as {scales[0]!r}" if scales else f"quantization_config = {said}"
+        raise ValueError(
+            f"{path}: the weights are quantised, in ModelOpt's FP8 or NVFP4 ({found}), and cannot be loaded so. "
+            f"`hetero convert --dequantise {path} DST` makes a checkpoint of them that can be loaded."
+        )
+
+
+class HeterogeneousPreTrainedModel(PreTrainedModel):
+    # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
+    ignored_tensors = {}
+    # Transformers' own model type whose checkpoints need their tensors renamed for this family too
+    renamed_like = None
+    # Where norm and MLP are fused: the norm, and the MLP into which it moves
+    fused_norm = "post_attention_layernorm"
+    fused_mlp = "mlp"
+
+    def __init__(self, config: HeterogeneousPreTrainedConfig, *inputs, **kwargs):
+        if not hasattr(config, "mixer_types"):  # remote code has a copy of the class
+            ours, theirs = self.config_class.__name__, type(config).__name__
+            raise TypeError(
+                f"{type(self).__name__} takes a {ours}, not a {theirs}: {ours}.from_dict(config.to_dict()) makes one"
+            )
+        config.freeze()
+        super().__init__(config, *inputs, **kwargs)
+        # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
+        renamings = self.renamings(config)
+        register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
+        self._weight_conversions = renamings
+
+    def __setstate__(self, state: dict[str, Any]):
+        super().__setstate__(state)
+        self.config.freeze()
+
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
+        names = names_on_disk(state_dict, checkpoint_files)
+        if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
+            refuse_modelopt(model.config, load_config.pretrained_model_name_or_path, names)
+        moved_norm = f".{model.fused_mlp}.norm.weight"
+        if any(name.endswith(moved_norm) for name in names):  # saved with `save_original_format=False`
+            plain = LoadOnlyRenaming(rf"layers.(\d+){moved_norm}", rf"layers.\1.{model.fused_norm}.weight")
+            load_config.weight_mapping = [plain, *(load_config.weight_mapping or ())]
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+
+    def _adjust_missing_and_unexpected_keys(self, loading_info):
+        for pattern, description in self.ignored_tensors.items():
+            if any(fnmatchcase(key, pattern) for key in loading_info.unexpected_keys):
+                logger.warning(f"The tensors `{pattern}` of the checkpoint are not loaded: {description}.")
+        super()._adjust_missing_and_unexpected_keys(loading_info)
+
+    def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
+        """What the loader renames or stacks, and `save_pretrained` names back. The norms of layers in which norm and MLP
+        are fused move into the MLP, so that what is on disk is the same for every choice of `fused_blocks`."""
+        renamings = get_checkpoint_conversion_mapping(self.renamed_like) or []
+        fused_blocks = enumerate(config.fused_blocks or ())
+        if fused := "|".join(str(layer_idx) for layer_idx, fused_block in fused_blocks if fused_block == "norm_mlp"):
+            moved_norm = rf"layers.\1.{self.fused_mlp}.norm.weight"
+            renamings.append(FusionRenaming(rf"layers.({fused}).{self.fused_norm}.weight", moved_norm))
+        return renamings
+
+    def prepare_cache(self, cache: Cache | None, use_cache: bool | None) -> Cache | None:
+        """The cache of a forward. One that was made without a config gets its layers from this model's: it would take a
+        layer that does not attend, and keeps nothing, for one that has seen nothing.
+
+        Raises:
+            ValueError: layers were taken out of `model.layers`, put there or moved by hand.
+        """
+        config, order = self.config, [getattr(layer, "layer_idx", idx) for idx, layer in enumerate(self.layers)]
+        if order != list(range(len(config.mixer_types))):
+            raise ValueError(
+                f"The layers of the model are {order} of the {len(config.mixer_types)} that its config describes: take "
+                "them out, or move them, with `transformers_heterogeneous.keep_layers(model, [0, 2, ...])`, which changes "
+                "model and config. A layer that is there twice has to be built: make a config with one more layer."
+            )
+        if cache is None:
+            return DynamicCache(config=config) if use_cache else None
+        if not isinstance(cache, DynamicCache):
+            return cache
+        if not cache.layers:
+            cache.layers, cache.layer_class_to_replicate = DynamicCache(config=config).layers, None
+        elif isinstance(cache.layers[0], DynamicLayer) and not has_state(config.mixer_types[0]):  # made from tensors
+            layers = zip(cache.layers, DynamicCache(config=config).layers, config.mixer_types)
+            cache.layers = [layer if has_state(mixer) else own_layer for layer, own_layer, mixer in layers]
+        return cache
+
+    def create_masks_for_generate(
+        self,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        cache: Cache | None = None,
+        position_ids: torch.LongTensor | None = None,
+        config: HeterogeneousPreTrainedConfig | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs,
+    ) -> dict[str, Any]:
+        """The masks of all layers by their entry of `layer_types`. Where windows differ, `"sliding_attention"` has one
+        mask a window, and a layer takes its own. Also what `generate` calls ahead of a compiled forward."""
+        config, cache = self.config, cache if cache is not None else past_key_values
+        masks = dict.fromkeys(config.layer_types)
+        windows_differ = isinstance(config.windows, list)
+        for (layer_type, window), layer_idx in config.per_layer_config.distinct_mixers.items():
+            if layer_idx >= config.num_hidden_layers:  # `assistant_early_exit` leaves the last ones out
+                continue
+            mask = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
+                config.per_layer_config[layer_idx] if windows_differ else config,
+                inputs_embeds,
+                attention_mask,
+                cache,
+                position_ids=position_ids,
+                layer_idx=layer_idx,
+                **kwargs,
+            )
+            masks[layer_type] = {**(masks[layer_type] or {}), window: mask} if windows_differ and window else mask
+        return masks
+
+
+class HeterogeneousGenerationMixin(GenerationMixin):
+    def init_continuous_batching(self, *args, **kwargs):
+        """Refuse what upstream's paged cache cannot hold, for which it would return empty outputs."""
+        instead = "Use `generate`, which takes a batch of padded prompts."
+        if layers := self.config.layers_made_of("mamba"):
+            raise ValueError(
+                f"Continuous batching has no cache for the state of mamba layers, here {layers}. {instead}"
+            )
+        geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
+        if varying := sorted(geometry.intersection(self.config.per_layer_attributes or ())):
+            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in varying)
+            raise ValueError(
+                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. {instead}"
+            )
+        return super().init_continuous_batching(*args, **kwargs)
+
+    def _prepare_cache_for_generation(self, generation_config, *args, **kwargs):
+        if generation_config.use_cache is not False and "attention" not in self.config.mixer_types:
+            raise ValueError(
+                "No layer attends, and only a layer that does counts the tokens in a cache: call `generate` with "
+                "`use_cache=False`."
+            )
+        return super()._prepare_cache_for_generation(generation_config, *args, **kwargs)
+
+    def _get_candidate_generator(self, generation_config, *args, **kwargs):
+        num_layers = generation_config.assistant_early_exit
+        if num_layers is not None and "attention" not in self.config.mixer_types[:num_layers]:
+            first = self.config.mixer_types.index("attention") + 1
+            raise ValueError(f"assistant_early_exit = {num_layers}: no layer before it attends, {first} is the least")
+        return super()._get_candidate_generator(generation_config, *args, **kwargs)
+
+
+def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> HeterogeneousPreTrainedModel:
+    """
+    Take layers out of a model, or reorder them: the model has these of its layers afterwards, in this order, and its
+    config describes them. What is saved loads as it is.
+
+    Args:
+        model: of one of the families, with a head or without. It is changed, and returned.
+        layers: indices of layers, none of them twice.
+
+    Raises:
+        ValueError: an index is none of a layer or is there twice, or what is left is no model.
+    """
+    base, config = model.base_model, model.config
+    layers, num_layers = list(layers), len(config.mixer_types)
+    if wrong := [idx for idx in layers if not 0 <= idx < num_layers or layers.count(idx) > 1]:
+        raise ValueError(f"layers {sorted(set(wrong))}: an index in 0..{num_layers - 1}, each once, is needed")
+    before = {name: value for name, value in vars(config).items() if isinstance(value, list)}
+    trial = copy.deepcopy(config)
+    trial.select_layers(layers)
+    trial.check()
+    config.select_layers(layers)
+    for module in {model, base}:  # heads keep numbers of experts for their loss
+        for name, value in vars(module).items():
+            held = [field for field, entries in before.items() if isinstance(value, list) and value == entries]
+            if held:
+                setattr(module, name, getattr(config, held[0]))
+        module._weight_conversions = module.renamings(config)
+    base.layers = torch.nn.ModuleList(base.layers[idx] for idx in layers)
+    for layer_idx, layer in enumerate(base.layers):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = layer_idx
+            if "_layer_idx" in vars(getattr(module, "config", None) or object):
+                module.config = config.per_layer_config[layer_idx]
+    return model
+
+
+def layered_load_balancing_loss(
+    gate_logits: tuple[torch.Tensor, ...] | None,
+    num_experts: int | list[int | None] | None = None,
+    top_k: int | list[int | None] = 2,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor | int:
+    """
+    The load-balancing loss: the parents', over the layers together, where these have the same number of experts and of
+    experts per token; else the mean of the layers' own.
+
+    Args:
+        gate_logits: of the layers with experts only, each of shape (batch_size * sequence_length, num_experts).
+        num_experts, top_k: one number for all layers, or a list with one entry a layer, `None` where it has no experts.
+        attention_mask: (batch_size, sequence_length); what is padding does not count.
+    """
+    if not gate_logits:
+        return torch.zeros(())
+    if isinstance(num_experts, int) and isinstance(top_k, int):
+        return modeling_mixtral.load_balancing_loss_func(gate_logits, num_experts, top_k, attention_mask)
+    num_layers = len(num_experts if isinstance(num_experts, list) else top_k)
+    sizes = zip(*(size if isinstance(size, list) else [size] * num_layers for size in (num_experts, top_k)))
+    layers = zip(gate_logits, [layer for layer in sizes if None not in layer])
+    losses = [modeling_mixtral.load_balancing_loss_func((logits,), *layer, attention_mask) for logits, layer in layers]
+    return torch.stack([loss.to(losses[0].device) for loss in losses]).mean()
+
+
+__all__ = [
+    "HeterogeneousGenerationMixin",
+    "HeterogeneousPreTrainedModel",
+    "keep_layers",
+    "layered_load_balancing_loss",
+]
