@@ -68,6 +68,10 @@ class PerLayerConfigView(Sequence):
         if isinstance(config.windows, int):
             names |= {"sliding_window"}  # `layer_types` says where it holds
         self.sizes = {name: config.layer_sizes(name) for name in sorted(names)}
+        # Where a layer has no such sub-block, the largest of the others: readers of geometry (cache allocators, servers)
+        # expect a number
+        sizes = {name: [size for size in self.sizes[name] if size is not None] for name in self.sizes}
+        self.absent = {name: max(sizes[name], default=None) for name in names - set(config.optional_per_layer_sizes)}
 
     def __len__(self) -> int:
         return self.config.__dict__["num_hidden_layers"]
@@ -82,12 +86,11 @@ class PerLayerConfigView(Sequence):
         return self.layer_config(index % len(self))
 
     def layer_config(self, layer_idx: int) -> PreTrainedConfig:
-        """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
-        of geometry (cache allocators, servers) expect a number."""
-        fields = {name: sizes[layer_idx] for name, sizes in self.sizes.items()}
-        for name in fields.keys() - set(self.config.optional_per_layer_sizes):
-            if fields[name] is None:
-                fields[name] = max((size for size in self.sizes[name] if size is not None), default=None)
+        """Every size a scalar, also of a sub-block that the layer does not have."""
+        fields = {
+            name: self.absent.get(name) if sizes[layer_idx] is None else sizes[layer_idx]
+            for name, sizes in self.sizes.items()
+        }
         layer_config = object.__new__(type(self.config))  # not validated, as what it is made of was
         layer_config.__dict__.update(
             {**self.config.__dict__, **fields},
@@ -502,6 +505,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
 
     def save_pretrained(self, *args, **kwargs):
         config = copy.deepcopy(self)
+        config._bring_into_step("num_hidden_layers")  # `assistant_early_exit` and others change it for a while
         config.check()
         PreTrainedConfig.save_pretrained(config, *args, **kwargs)
 

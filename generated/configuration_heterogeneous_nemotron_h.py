@@ -20,6 +20,7 @@
 # limitations under the License.
 from huggingface_hub.dataclasses import strict
 
+from transformers.configuration_utils import remap_legacy_layer_types
 from transformers.utils import logging
 
 from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
@@ -27,13 +28,13 @@ from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 logger = logging.get_logger(__name__)
 
-# (mixer, MLP) -> what transformers calls the block
+# What transformers calls a layer -> its mixer, its MLP
 BLOCK_TYPES = {
-    ("mamba", "none"): "linear_attention",
-    ("attention", "none"): "full_attention",
-    ("none", "moe"): "moe",
-    ("none", "dense"): "mlp",
-    ("none", "none"): "none",
+    "linear_attention": ("mamba", "none"),
+    "full_attention": ("attention", "none"),
+    "moe": ("none", "moe"),
+    "mlp": ("none", "dense"),
+    "none": ("none", "none"),
 }
 # Fields that ask for what these layers do not do -> the values that do not
 INEXPRESSIBLE_FIELDS = {
@@ -190,10 +191,11 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
 
     num_hidden_layers: int | None = None
 
-    def __post_init__(self, **kwargs):
-        if self.mixer_types is None and self.mlp_types is None:  # as Nemotron-H has it
-            self.mixer_types = ["mamba", "none", "attention", "none"]
-            self.mlp_types = ["none", "moe", "none", "dense"]
+    def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
+        if self.mixer_types is None and self.mlp_types is None:
+            self.layers_block_type = layers_block_type or ["linear_attention", "moe", "full_attention", "mlp"]
+        elif layers_block_type is not None:
+            self.refuse(["layers_block_type is given beside mixer_types and mlp_types: give one of them"])
         nothing = ["none"] * len(self.mixer_types or self.mlp_types)
         self.mixer_types, self.mlp_types = self.mixer_types or nothing, self.mlp_types or nothing
         if self.num_hidden_layers is None:
@@ -238,7 +240,20 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
     @property
     def layers_block_type(self) -> list[str]:
         """The layers in one list, as transformers names them; `"none"` is a layer without a sub-block."""
-        return [BLOCK_TYPES.get(layer, "none") for layer in zip(self.mixer_types, self.mlp_types)]
+        names = {layer: name for name, layer in BLOCK_TYPES.items()}
+        return [names.get(layer, "none") for layer in zip(self.mixer_types, self.mlp_types)]
+
+    @layers_block_type.setter
+    def layers_block_type(self, block_types: list[str]):
+        block_types = remap_legacy_layer_types(block_types)
+        errors = [
+            f"layers_block_type[{layer_idx}] is {name!r}, allowed are {list(BLOCK_TYPES)}"
+            for layer_idx, name in enumerate(block_types)
+            if name not in BLOCK_TYPES
+        ]
+        self.refuse(errors)
+        layers = [BLOCK_TYPES[name] for name in block_types]
+        self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         return ["mixer"] if self.mixer_types[layer_idx] == self.mlp_types[layer_idx] == "none" else []

@@ -99,6 +99,10 @@ class PerLayerConfigView(Sequence):
         if isinstance(config.windows, int):
             names |= {"sliding_window"}  # `layer_types` says where it holds
         self.sizes = {name: config.layer_sizes(name) for name in sorted(names)}
+        # Where a layer has no such sub-block, the largest of the others: readers of geometry (cache allocators, servers)
+        # expect a number
+        sizes = {name: [size for size in self.sizes[name] if size is not None] for name in self.sizes}
+        self.absent = {name: max(sizes[name], default=None) for name in names - set(config.optional_per_layer_sizes)}
 
     def __len__(self) -> int:
         return self.config.__dict__["num_hidden_layers"]
@@ -113,12 +117,11 @@ class PerLayerConfigView(Sequence):
         return self.layer_config(index % len(self))
 
     def layer_config(self, layer_idx: int) -> PreTrainedConfig:
-        """Every size a scalar. Where the layer has no such sub-block a size is the largest of the others, since readers
-        of geometry (cache allocators, servers) expect a number."""
-        fields = {name: sizes[layer_idx] for name, sizes in self.sizes.items()}
-        for name in fields.keys() - set(self.config.optional_per_layer_sizes):
-            if fields[name] is None:
-                fields[name] = max((size for size in self.sizes[name] if size is not None), default=None)
+        """Every size a scalar, also of a sub-block that the layer does not have."""
+        fields = {
+            name: self.absent.get(name) if sizes[layer_idx] is None else sizes[layer_idx]
+            for name, sizes in self.sizes.items()
+        }
         layer_config = object.__new__(type(self.config))  # not validated, as what it is made of was
         layer_config.__dict__.update(
             {**self.config.__dict__, **fields},
@@ -325,6 +328,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
 
     def save_pretrained(self, *args, **kwargs):
         config = copy.deepcopy(self)
+        config._bring_into_step("num_hidden_layers")  # `assistant_early_exit` and others change it for a while
         config.check()
         PreTrainedConfig.save_pretrained(config, *args, **kwargs)
 
@@ -789,20 +793,25 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(FusionRenaming(rf"layers.({fused}).{self.fused_norm}.weight", moved_norm))
         return renamings
 
+    def check_layers(self):
+        """Refuse, by a `ValueError`, layers that were taken out of `model.layers`, put there or moved by hand."""
+        order = [getattr(layer, "layer_idx", idx) for idx, layer in enumerate(self.layers)]
+        if order != list(range(len(self.config.mixer_types))):
+            raise ValueError(
+                f"model.layers has layers {order}, and config describes 0 to {len(self.config.mixer_types) - 1}: take layers "
+                "out, move or repeat them with `transformers_heterogeneous.keep_layers(model, [0, 2, ...])`, which changes "
+                "model and config"
+            )
+
+    def save_pretrained(self, *args, **kwargs):
+        self.base_model.check_layers()
+        super().save_pretrained(*args, **kwargs)
+
     def prepare_cache(self, cache: Cache | None, use_cache: bool | None) -> Cache | None:
         """The cache of a forward. One that was made without a config gets its layers from this model's: it would take a
-        layer that does not attend, and keeps nothing, for one that has seen nothing.
-
-        Raises:
-            ValueError: layers were taken out of `model.layers`, put there or moved by hand.
-        """
-        config, order = self.config, [getattr(layer, "layer_idx", idx) for idx, layer in enumerate(self.layers)]
-        if order != list(range(len(config.mixer_types))):
-            raise ValueError(
-                f"The layers of the model are {order} of the {len(config.mixer_types)} that its config describes: take "
-                "them out, or move them, with `transformers_heterogeneous.keep_layers(model, [0, 2, ...])`, which changes "
-                "model and config. A layer that is there twice has to be built: make a config with one more layer."
-            )
+        layer that does not attend, and keeps nothing, for one that has seen nothing."""
+        self.check_layers()
+        config = self.config
         if cache is None:
             return DynamicCache(config=config) if use_cache else None
         if not isinstance(cache, DynamicCache):
@@ -820,13 +829,14 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         attention_mask: torch.Tensor | None,
         cache: Cache | None = None,
         position_ids: torch.LongTensor | None = None,
-        config: HeterogeneousPreTrainedConfig | None = None,
         past_key_values: Cache | None = None,
         **kwargs,
     ) -> dict[str, Any]:
         """The masks of all layers by their entry of `layer_types`. Where windows differ, `"sliding_attention"` has one
         mask a window, and a layer takes its own. Also what `generate` calls ahead of a compiled forward."""
         config, cache = self.config, cache if cache is not None else past_key_values
+        names = ("or_mask_function", "and_mask_function", "block_sequence_ids")
+        overlays = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
         masks = dict.fromkeys(config.layer_types)
         windows_differ = isinstance(config.windows, list)
         for (layer_type, window), layer_idx in config.per_layer_config.distinct_mixers.items():
@@ -839,7 +849,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 cache,
                 position_ids=position_ids,
                 layer_idx=layer_idx,
-                **kwargs,
+                **overlays,
             )
             masks[layer_type] = {**(masks[layer_type] or {}), window: mask} if windows_differ and window else mask
         return masks
@@ -901,32 +911,39 @@ def refuse_modelopt(config: HeterogeneousPreTrainedConfig, path: str, names: lis
 
 def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> HeterogeneousPreTrainedModel:
     """
-    Take layers out of a model, or reorder them: the model has these of its layers afterwards, in this order, and its
-    config describes them. What is saved loads as it is.
+    Take layers out of a model, reorder or repeat them: the model has these of its layers afterwards, in this order, and
+    its config describes them. What is saved loads as it is.
 
     Args:
         model: of one of the families, with a head or without. It is changed, and returned.
-        layers: indices of layers, none of them twice.
+        layers: indices of layers. One that is there again is a copy, with weights of its own.
 
     Raises:
-        ValueError: an index is none of a layer or is there twice, or what is left is no model.
+        ValueError: an index is none of a layer, or what is left is no model. Nothing is changed.
     """
     base, config = model.base_model, model.config
     layers, num_layers = list(layers), len(config.mixer_types)
-    if wrong := [idx for idx in layers if not 0 <= idx < num_layers or layers.count(idx) > 1]:
-        raise ValueError(f"layers {sorted(set(wrong))}: an index in 0..{num_layers - 1}, each once, is needed")
-    before = {name: value for name, value in vars(config).items() if isinstance(value, list)}
-    trial = copy.deepcopy(config)
-    trial.select_layers(layers)
-    trial.check()
-    config.select_layers(layers)
+    if wrong := [idx for idx in layers if not 0 <= idx < num_layers] or [] if layers else [None]:
+        raise ValueError(f"layers {wrong}: indices in 0..{num_layers - 1} are needed")
+    described = copy.deepcopy(config)
+    described.select_layers(layers)
+    described.freeze()
+    held = {name: value for name, value in vars(config).items() if isinstance(value, list)}
+    vars(config).update({name: vars(described)[name] for name in (*held, "num_hidden_layers")})
+    vars(config)["_view"] = PerLayerConfigView(config)
     for module in {model, base}:  # heads keep numbers of experts for their loss
-        for name, value in vars(module).items():
-            held = [field for field, entries in before.items() if isinstance(value, list) and value == entries]
-            if held:
-                setattr(module, name, getattr(config, held[0]))
+        for name, value in list(vars(module).items()):
+            field = next(
+                (field for field, entries in held.items() if isinstance(value, list) and value == entries), None
+            )
+            if field is not None:
+                setattr(module, name, vars(config)[field])
         module._weight_conversions = module.renamings(config)
-    base.layers = torch.nn.ModuleList(base.layers[idx] for idx in layers)
+    modules = [
+        base.layers[idx] if idx not in layers[:at] else copy.deepcopy(base.layers[idx])
+        for at, idx in enumerate(layers)
+    ]
+    base.layers = torch.nn.ModuleList(modules)
     for layer_idx, layer in enumerate(base.layers):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):

@@ -17,6 +17,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache
+from transformers.configuration_utils import remap_legacy_layer_types
 from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightTransform
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.models.nemotron_h.configuration_nemotron_h import NemotronHConfig
@@ -41,13 +42,13 @@ from .modular_heterogeneous import (
 
 logger = logging.get_logger(__name__)
 
-# (mixer, MLP) -> what transformers calls the block
+# What transformers calls a layer -> its mixer, its MLP
 BLOCK_TYPES = {
-    ("mamba", "none"): "linear_attention",
-    ("attention", "none"): "full_attention",
-    ("none", "moe"): "moe",
-    ("none", "dense"): "mlp",
-    ("none", "none"): "none",
+    "linear_attention": ("mamba", "none"),
+    "full_attention": ("attention", "none"),
+    "moe": ("none", "moe"),
+    "mlp": ("none", "dense"),
+    "none": ("none", "none"),
 }
 # Fields that ask for what these layers do not do -> the values that do not
 INEXPRESSIBLE_FIELDS = {
@@ -147,10 +148,11 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     moe_latent_size: int | list[int | None] | None = None
     moe_shared_expert_intermediate_size: int | list[int | None] | None = 7688
 
-    def __post_init__(self, **kwargs):
-        if self.mixer_types is None and self.mlp_types is None:  # as Nemotron-H has it
-            self.mixer_types = ["mamba", "none", "attention", "none"]
-            self.mlp_types = ["none", "moe", "none", "dense"]
+    def __post_init__(self, layers_block_type: list[str] | None = None, **kwargs):
+        if self.mixer_types is None and self.mlp_types is None:
+            self.layers_block_type = layers_block_type or ["linear_attention", "moe", "full_attention", "mlp"]
+        elif layers_block_type is not None:
+            self.refuse(["layers_block_type is given beside mixer_types and mlp_types: give one of them"])
         nothing = ["none"] * len(self.mixer_types or self.mlp_types)
         self.mixer_types, self.mlp_types = self.mixer_types or nothing, self.mlp_types or nothing
         if self.num_hidden_layers is None:
@@ -168,7 +170,20 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     @property
     def layers_block_type(self) -> list[str]:
         """The layers in one list, as transformers names them; `"none"` is a layer without a sub-block."""
-        return [BLOCK_TYPES.get(layer, "none") for layer in zip(self.mixer_types, self.mlp_types)]
+        names = {layer: name for name, layer in BLOCK_TYPES.items()}
+        return [names.get(layer, "none") for layer in zip(self.mixer_types, self.mlp_types)]
+
+    @layers_block_type.setter
+    def layers_block_type(self, block_types: list[str]):
+        block_types = remap_legacy_layer_types(block_types)
+        errors = [
+            f"layers_block_type[{layer_idx}] is {name!r}, allowed are {list(BLOCK_TYPES)}"
+            for layer_idx, name in enumerate(block_types)
+            if name not in BLOCK_TYPES
+        ]
+        self.refuse(errors)
+        layers = [BLOCK_TYPES[name] for name in block_types]
+        self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
 
     def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
         return ["mixer"] if self.mixer_types[layer_idx] == self.mlp_types[layer_idx] == "none" else []

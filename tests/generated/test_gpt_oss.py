@@ -31,9 +31,9 @@ from transformers_heterogeneous import (
     HeterogeneousGptOssForCausalLM,
     HeterogeneousGptOssForSequenceClassification,
     HeterogeneousGptOssForTokenClassification,
-    HeterogeneousMxfp4HfQuantizer,
     register,
 )
+from transformers_heterogeneous.integrations.mxfp4 import HeterogeneousMxfp4HfQuantizer
 
 from .release import as_asked, has, runs_packed
 from .small_gpt_oss import BASE, CAUSAL, KINDS, MIXED, PARENT, PARENT_CONFIG, PUZZLE, THINNED, UNIFORM, WINDOWED, build
