@@ -232,6 +232,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         self.refuse([*self._unread_errors(kwargs), *layers, *self.early_errors(kwargs)])
         if self.mlp_types is None:
             self.mlp_types = [self.supported_mlp_types[0]] * self.num_hidden_layers
+        self.layer_types = self._derived_layer_types()
         kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
         self.normalise()  # ahead of `check`: parents keep a window beside `layer_types` that have none, and the reverse
@@ -244,7 +245,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
 
     def __setattr__(self, name: str, value: Any):
         name, fields = self.attribute_map.get(name, name), self.__dict__
-        if "_layer_idx" in fields and not name.startswith("_"):
+        if "_layer_idx" in fields and not name.startswith("_") and fields.get(name) is not value:
             raise AttributeError(
                 f"{name} cannot be set on the config of a layer, which is computed: set it on the model's"
             )
@@ -408,6 +409,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         else:
             slides = [windows is not None] * len(mixer_types)
         kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
+        kinds = {mixer: kinds[mixer] for mixer in kinds.keys() & set(self.supported_mixer_types)}
         layer_types = [kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(mixer_types, slides)]
         default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
         return [layer_type or default for layer_type in layer_types]

@@ -100,7 +100,7 @@ def test_upstreams_readers_need_not_know_us():
 
 def test_layers_without_attention_add_no_kind_of_mask():
     config = HeterogeneousLlamaConfig(**{**THINNED, "sliding_window": 6})
-    assert config.saved_layer_types() == ["sliding_attention"] * 5
+    assert config.layer_types == ["sliding_attention"] * 5
 
 
 @pytest.mark.parametrize("fields", [UNIFORM, MIXED, THINNED], ids=["uniform", "mixed", "thinned"])
@@ -282,7 +282,7 @@ def test_one_class_of_configs_and_of_their_errors(config_class, tmp_path):
         lambda: setattr(config, "per_layer_config", {0: {"mixer_types": "bogus"}}),
         lambda: setattr(config, "mixer_types", None),
         lambda: edited.save_pretrained(tmp_path),
-        edited.check_layers,
+        edited.freeze,
     )
     for number, call in enumerate(calls):
         with pytest.raises(HeterogeneousConfigError) as error:
@@ -355,7 +355,6 @@ def test_lists_are_the_configs_own():
     fields = {**MIXED, "fused_blocks": ["none"] * 7 + ["norm_mlp"]}
     given = copy.deepcopy(fields)
     config = HeterogeneousLlamaConfig(**fields)
-    HeterogeneousLlamaModel(config)
     for name in ("mixer_types", "mlp_types", "fused_blocks", "num_key_value_heads", "sliding_window"):
         getattr(config, name)[7] = "edited"
     assert fields == given
