@@ -10,13 +10,13 @@ import libcst as cst
 import pytest
 
 from tests.modular_converter.toybox import Toy
-from transformers_heterogeneous.scripts.build_backend import asked_release, project_for
 from transformers_heterogeneous.scripts.command import drift, releases
 from transformers_heterogeneous.scripts.command.generate import generate_command
 from transformers_heterogeneous.scripts.modular_converter import places, source
 from transformers_heterogeneous.scripts.modular_converter.diagnostics import ShardError
 from transformers_heterogeneous.scripts.modular_converter.lock import read_lock
 from transformers_heterogeneous.scripts.modular_converter.overlay import overlay
+from transformers_heterogeneous.scripts.packaging.build_backend import asked_release, project_for
 
 
 PARENT = """\

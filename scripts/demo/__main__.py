@@ -18,7 +18,7 @@ import transformers_heterogeneous  # noqa: F401  registers the families
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED_CONFIG = ROOT / "tests/data/nvidia--Llama-3_3-Nemotron-Super-49B-v1.json"
 FOLDER = ROOT / "demo"
 # Hidden size, vocabulary and token ids are divided by it. The table of layers is the published one, and MLP widths

@@ -1,7 +1,7 @@
 """`hetero rebase` against history: the shards of one release of transformers, rebased onto the parents of the next, and
 compared piece by piece with the shards that its people rebased by hand.
 
-    python -m transformers_heterogeneous.scripts.following.rebase_history 5.22.2 5.23.0
+    python -m transformers_heterogeneous.scripts.maintenance.rebase_history 5.22.2 5.23.0
 """
 
 import shutil

@@ -144,9 +144,8 @@ def extras(python: Path, folder: Path) -> Iterator[tuple[str, str]]:
     quick_start = re.findall(r"(?ms)^```python\n(.*?)^```\n+```text\n(.*?)^```", readme)[0]
     done = subprocess.run([python, "-c", quick_start[0]], cwd=folder, capture_output=True, text=True, check=False)
     yield "quick start", "" if done.stdout == quick_start[1] else done.stdout + done.stderr
-    (folder / "scripts").mkdir()
-    shutil.copy2(ROOT / "scripts/demo.py", folder / "scripts")  # beside the tests' data
-    command = [python, folder / "scripts/demo.py"]
+    shutil.copytree(ROOT / "scripts/demo", folder / "scripts/demo")  # beside the tests' data
+    command = [python, folder / "scripts/demo"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     yield "demo", "" if done.returncode == 0 else done.stdout + done.stderr
 

@@ -7,6 +7,7 @@ the build, the shards are expanded for it in a scratch copy, and version and dep
 """
 
 import contextlib
+import os
 import re
 import shutil
 import sys
@@ -33,7 +34,7 @@ __all__ = [
     "prepare_metadata_for_build_wheel",
 ]
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OPTION = "transformers"
 FILES = ("pyproject.toml", "README.md", "LICENSE", "hetero.py")
 EXPANDED = ("generated", "modular")  # which a wheel for another release has its own of
@@ -124,7 +125,7 @@ def _generator() -> list[str]:
 def _tree(release: str | None, expanded: bool) -> Iterator[None]:
     """Work in the folder that the wheel is built from: the repository, or a scratch copy that is for another release."""
     if release is None:
-        with contextlib.chdir(ROOT):
+        with contextlib.chdir(ROOT), _nothing_left_over():
             yield
         return
     with tempfile.TemporaryDirectory() as name:
@@ -143,6 +144,23 @@ def _tree(release: str | None, expanded: bool) -> Iterator[None]:
         (folder / "generated" / "modular").rename(folder / "modular")
         with contextlib.chdir(folder):
             yield
+
+
+@contextlib.contextmanager
+def _nothing_left_over() -> Iterator[None]:
+    """Let setuptools gather files in a folder of this build: what lies in `build/` from earlier ones would get into the wheel."""
+    variable = "DIST_EXTRA_CONFIG"
+    before = os.environ.get(variable)
+    with tempfile.TemporaryDirectory() as name:
+        settings = Path(name, "settings.cfg")
+        settings.write_text(f"[build]\nbuild_base = {name}\n", encoding="utf-8")
+        os.environ[variable] = str(settings)
+        try:
+            yield
+        finally:
+            os.environ.pop(variable)
+            if before is not None:
+                os.environ[variable] = before
 
 
 def project_for(text: str, release: str) -> str:
