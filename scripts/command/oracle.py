@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ..modular_converter.places import FILE_TYPES
-from ..modular_converter.shard import Shard, read_shard
+from ..modular_converter.reading import read_shard
+from ..modular_converter.shard import Shard
 from ..modular_converter.siblings import siblings_of
 
 

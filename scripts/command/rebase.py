@@ -34,7 +34,8 @@ from ..modular_converter.members import piece_name
 from ..modular_converter.outside import from_outside
 from ..modular_converter.overlay import used_names
 from ..modular_converter.overrides import overrides_of
-from ..modular_converter.shard import Parent, Shard, read_shard
+from ..modular_converter.reading import read_shard
+from ..modular_converter.shard import Parent, Shard
 from ..modular_converter.siblings import siblings_of
 from ..modular_converter.source import imports_in
 from ..modular_converter.three_way import MARK, Sides, merge

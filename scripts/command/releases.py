@@ -20,8 +20,8 @@ from ..modular_converter.lock import NAME, BrokenLock, Lock, Override, Recorded,
 from ..modular_converter.overlay import Overlaid, overlay, pieces_in
 from ..modular_converter.overrides import digest_of, overrides_of
 from ..modular_converter.places import installed_version
+from ..modular_converter.reading import read_shard
 from ..modular_converter.run import Run, expand
-from ..modular_converter.shard import read_shard
 from ..modular_converter.siblings import in_order, is_shard, siblings_of
 from ..modular_converter.source import SourceFile, read_source
 from .drift import HOUSE, NoRelease, launch, release_root

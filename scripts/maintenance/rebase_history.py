@@ -19,7 +19,7 @@ from ..command.rebase import find, rebase
 from ..modular_converter.diagnostics import ShardError
 from ..modular_converter.lock import Recorded, is_stale
 from ..modular_converter.overrides import overrides_of
-from ..modular_converter.shard import read_shard
+from ..modular_converter.reading import read_shard
 from ..modular_converter.tree import Edits, bare, code, rewrite, same_code
 
 

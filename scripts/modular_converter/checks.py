@@ -8,8 +8,9 @@ from libcst import matchers as m
 
 from .diagnostics import nearest
 from .parameters import parameter_list
+from .statements import super_call
 from .tree import code, walk
-from .unroll import Scope, super_call
+from .unroll import Scope
 
 
 _ON_SUPER = m.Call(func=m.Attribute(value=m.Call(func=m.Name("super"))))

@@ -10,6 +10,7 @@ from .decorators import half_of_property, merged_decorators
 from .deletions import deletes_attribute
 from .diagnostics import nearest
 from .docstrings import is_docstring
+from .endings import common_suffix, without_common_ending
 from .methods import body_of, merge_method, new_method
 from .names import ModelNames
 from .python_class import merge_bodies
@@ -94,33 +95,13 @@ def _fix_words(parent: cst.ClassDef, name: str, names: ModelNames) -> cst.ClassD
     """Where the child is not called like the renamed parent, its strings and comments are renamed once more."""
     if parent.name.value == name:
         return parent
-    old, new = _without_common_ending(parent.name.value, name)
+    old, new = without_common_ending(parent.name.value, name)
     renaming = Renaming(names.spelling(old), names.spelling(new))
     body = block(parent.body)
     return parent.with_changes(
         body=body.with_changes(body=[renaming.words(each) for each in body.body]),
         decorators=[renaming.words(each) for each in parent.decorators],
     )
-
-
-def _without_common_ending(first: str, second: str) -> tuple[str, str]:
-    ending = _common_ending(first, second)
-    return (
-        (first.removesuffix(ending), second.removesuffix(ending)) if ending not in (first, second) else (first, second)
-    )
-
-
-def common_suffix(first: str, second: str) -> str:
-    """The longest common ending, if it begins with a capital and is the whole of neither name; else nothing."""
-    suffix = _common_ending(first, second)
-    return suffix if suffix[:1].isupper() and suffix not in (first, second) else ""
-
-
-def _common_ending(first: str, second: str) -> str:
-    length = 0
-    while length < min(len(first), len(second)) and first[-length - 1] == second[-length - 1]:
-        length += 1
-    return first[len(first) - length :]
 
 
 def merged_bases(parent_bases: Iterable[str], extra: Sequence[str]) -> list[str]:

@@ -14,8 +14,8 @@ from .arguments import Binding, bind, is_literal
 from .decorators import inherited_decorator
 from .docstrings import outside_statements
 from .scopes import Names, names_of_body, names_of_expression, own_walk
+from .statements import Body, super_call
 from .tree import block, code, small
-from .unroll import Body, super_call
 
 
 _IDEMPOTENT = frozenset({"torch.no_grad()", "torch.inference_mode()", "classmethod"})

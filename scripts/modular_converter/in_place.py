@@ -14,8 +14,9 @@ from libcst import matchers as m
 from .diagnostics import nearest
 from .faithful import Paste
 from .scopes import names_of_body
+from .statements import Body, assigned_target, post_init_last
 from .tree import code, small, walk, without_comments
-from .unroll import Body, Report, assigned_target, post_init_last
+from .unroll import Report
 
 
 _PURE_PACKAGES = frozenset({"torch", "nn", "math"})

@@ -13,8 +13,9 @@ from libcst import matchers as m
 
 from .parameters import CATCH_ALL, parameter_list
 from .scopes import own_walk
+from .statements import Body
 from .tree import Edits, descend, rewrite, walk
-from .unroll import Body, Report
+from .unroll import Report
 
 
 _SUPER = m.Call(func=m.Name("super"))

@@ -6,8 +6,8 @@ import libcst as cst
 
 from .decorators import half_of_property
 from .source import read_source
+from .statements import assigned_target
 from .tree import block, small
-from .unroll import assigned_target
 
 
 Pieces = dict[str, cst.BaseStatement]

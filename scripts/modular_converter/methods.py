@@ -9,8 +9,9 @@ from .checks import warn_of_arguments
 from .decorators import merged_decorators
 from .docstrings import docstrings, statements
 from .parameters import merged_parameters
+from .statements import Body, super_position
 from .tree import block
-from .unroll import Body, Scope, super_position, unroll
+from .unroll import Scope, unroll
 
 
 def merge_method(child: cst.FunctionDef, parent: cst.FunctionDef, scope: Scope) -> cst.FunctionDef:

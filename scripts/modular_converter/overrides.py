@@ -12,8 +12,8 @@ from .parameters import parameter_list
 from .places import installed_version
 from .rename import Renaming
 from .shard import Parent, Shard
+from .statements import assigned_target, deletions, super_position
 from .tree import bare, block, code, same_code, without_comments
-from .unroll import assigned_target, deletions, super_position
 
 
 def digest_of(text: str) -> str:

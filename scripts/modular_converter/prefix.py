@@ -6,7 +6,7 @@ Usually the model's cased name; a shard whose classes are called `Emu3TextModel(
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from .classes import common_suffix
+from .endings import common_suffix
 
 
 def infer_prefix(

@@ -19,8 +19,9 @@ from .kept import Kept, on_kept
 from .methods import merge_parameters
 from .scopes import names_of_class_body
 from .source import LITERAL_STATEMENT
+from .statements import Body, super_position
 from .tree import block, comments, small, walk
-from .unroll import Body, Scope, super_position
+from .unroll import Scope
 
 
 _FIELDS = m.Decorator(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import overrides, reading, record, render
 from .cache import Record, Remembered, recall, remember
 from .diagnostics import Diagnostic, ShardError, compile_error
 from .formatting import FATAL_RULES, INSIDE, OUTSIDE, Finding, format_files
@@ -131,11 +132,9 @@ def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft
 
 def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) -> None:
     """Expand one shard; whatever is wrong with it, the others still have their turn."""
-    from . import overrides, record, render  # LibCST takes a while to load, and an unchanged run needs none of it
-    from . import shard as shards
 
     try:
-        shard = shards.read_shard(path, siblings)
+        shard = reading.read_shard(path, siblings)
         expansion = render.expand_shard(shard)
         run.overrides[path] = [] if shard.home.inside else overrides.overrides_of(shard)
         recorded = record.record_of(shard)

@@ -17,8 +17,8 @@ from merge3 import Merge3
 from .deletions import deletes_attribute, deletes_method
 from .docstrings import docstrings, statements
 from .parameters import CATCH_ALL, Parameter, as_parameters, parameter_list
+from .statements import assigned_target, super_position
 from .tree import Edits, bare, block, code, code_fields, essence, identifiers, rewrite, same_code, walk
-from .unroll import assigned_target, super_position
 
 
 Node = TypeVar("Node", bound=cst.CSTNode)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts.modular_converter import cache, places, run, source
-from transformers_heterogeneous.scripts.modular_converter import shard as shard_module
+from transformers_heterogeneous.scripts.modular_converter import cache, places, reading, run, source
 
 from .toybox import Toy
 
@@ -46,9 +45,9 @@ def expand(shard: Path) -> tuple[str, bool]:
     source.read_source.cache_clear()
     reads: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
-        read_shard = shard_module.read_shard
+        read_shard = reading.read_shard
         patch.setattr(
-            shard_module, "read_shard", lambda path, siblings: (reads.append(path), read_shard(path, siblings))[1]
+            reading, "read_shard", lambda path, siblings: (reads.append(path), read_shard(path, siblings))[1]
         )
         done = run.expand([shard], lambda path: path.parent)
     assert not done.failed, done.messages()
