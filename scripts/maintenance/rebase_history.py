@@ -16,11 +16,11 @@ import libcst as cst
 
 from ..command.drift import release_root
 from ..command.rebase import find, rebase
-from ..modular_converter.diagnostics import ShardError
-from ..modular_converter.lock import Recorded, is_stale
-from ..modular_converter.overrides import overrides_of
-from ..modular_converter.reading import read_shard
-from ..modular_converter.tree import Edits, bare, code, rewrite, same_code
+from ..modular_converter.releases.lock import Recorded, is_stale
+from ..modular_converter.releases.overrides import overrides_of
+from ..modular_converter.shards.reading import read_shard
+from ..modular_converter.sources.diagnostics import ShardError
+from ..modular_converter.syntax.tree import Edits, bare, code, rewrite, same_code
 
 
 KINDS = (

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import ModuleType
 
 from ..command.new import FILE_TYPES, CannotStart, new_shard, parents
-from ..modular_converter.diagnostics import Diagnostic
-from ..modular_converter.places import installed_version
 from ..modular_converter.run import Run, expand
+from ..modular_converter.sources.diagnostics import Diagnostic
+from ..modular_converter.sources.paths import installed_version
 
 
 PACKAGE = "surveyed"

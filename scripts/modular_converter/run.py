@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import overrides, reading, record, render
-from .cache import Record, Remembered, recall, remember
-from .diagnostics import Diagnostic, ShardError, compile_error
-from .formatting import FATAL_RULES, INSIDE, OUTSIDE, Finding, format_files
-from .lock import Override
-from .origin import Origin, Parents, origin_of, origin_of_line
-from .package import Family, render_package
-from .places import home_of
-from .siblings import Siblings, in_order, siblings_of
+from .cache import record
+from .cache.storage import Record, Remembered, recall, remember
+from .layout.origin import Origin, Parents, origin_of, origin_of_line
+from .output import render
+from .output.formatting import FATAL_RULES, INSIDE, OUTSIDE, Finding, format_files
+from .output.package import Family, render_package
+from .releases import overrides
+from .releases.lock import Override
+from .shards import reading
+from .sources.diagnostics import Diagnostic, ShardError, compile_error
+from .sources.paths import home_of
+from .sources.siblings import Siblings, in_order, siblings_of
 
 
 FATAL = (*FATAL_RULES, "syntax", "invalid-syntax")

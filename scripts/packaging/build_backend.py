@@ -179,7 +179,7 @@ def _expand(release: str, out: Path) -> None:
     package.__path__ = [str(ROOT)]
     sys.modules[PACKAGE] = package
     from transformers_heterogeneous.scripts.command.releases import expand_for_installed
-    from transformers_heterogeneous.scripts.modular_converter.places import installed_version
+    from transformers_heterogeneous.scripts.modular_converter.sources.paths import installed_version
 
     found = installed_version("transformers")
     if found.split(".")[:2] != release.split("."):

@@ -65,7 +65,7 @@ def test_missing_shard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_crash_is_reported_and_fails(
     shard: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from transformers_heterogeneous.scripts.modular_converter import reading
+    from transformers_heterogeneous.scripts.modular_converter.shards import reading
 
     def crash(path: Path, siblings: object) -> None:
         raise KeyError("inside")

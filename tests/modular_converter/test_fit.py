@@ -3,7 +3,7 @@
 import libcst as cst
 import pytest
 
-from transformers_heterogeneous.scripts.modular_converter.fit import misfits
+from transformers_heterogeneous.scripts.modular_converter.checks.call_checks import misfits
 
 from .toybox import Toy, clean
 
