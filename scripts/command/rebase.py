@@ -15,7 +15,7 @@ import libcst as cst
 from libcst.codemod import CodemodContext
 from libcst.codemod.visitors import AddImportsVisitor, RemoveImportsVisitor
 
-from ..modular_converter.layout.absolute_imports import from_outside
+from ..modular_converter.layout.absolute_imports import with_absolute_imports
 from ..modular_converter.output.formatting import format_like
 from ..modular_converter.releases.lock import (
     NAME,
@@ -201,7 +201,7 @@ def _bound(node: cst.CSTNode) -> Iterator[str]:
 
 
 def _add(context: CodemodContext, node: cst.ImportFrom, wanted: Set[str], shard: Shard, parent: Parent) -> None:
-    written = from_outside(shard, parent, node)
+    written = with_absolute_imports(shard, parent, node)
     for alias in aliases(written):
         if bound_name(alias) in wanted:
             names = (alias.evaluated_name, alias.evaluated_alias)

@@ -39,7 +39,7 @@ Found = tuple[cst.CSTNode, cst.FunctionDef | None, str]  # what does not fit, wh
 
 
 @dataclass(frozen=True, eq=False)
-class Misfit:
+class Mismatch:
     """A call (or decorator, or attribute), the names of what it does not fit to and of where it stands
     (`Class.method`), and why. It is `doubtful` where it goes by an annotation, which may name a base of what is there."""
 
@@ -95,7 +95,7 @@ class _File:
             name = next((code(base.value) for base in self.classes[name].bases), "")
 
 
-def misfits(nodes: Iterable[cst.CSTNode], fields: Fields) -> Iterator[Misfit]:
+def mismatches(nodes: Iterable[cst.CSTNode], fields: Fields) -> Iterator[Mismatch]:
     """
     What does not fit in a file.
 
@@ -120,11 +120,11 @@ def misfits(nodes: Iterable[cst.CSTNode], fields: Fields) -> Iterator[Misfit]:
             yield from _named(method, file, found)
 
 
-def _named(function: cst.FunctionDef, file: _File, found: Iterable[Found]) -> Iterator[Misfit]:
+def _named(function: cst.FunctionDef, file: _File, found: Iterable[Found]) -> Iterator[Mismatch]:
     for node, callee, message in found:
         both = (callee, function) if callee else (function,)
         names = tuple(dict.fromkeys(file.names[id(each)] for each in both))
-        yield Misfit(node, names, message, isinstance(node, cst.Attribute))
+        yield Mismatch(node, names, message, isinstance(node, cst.Attribute))
 
 
 def _methods(node: cst.ClassDef) -> Methods:

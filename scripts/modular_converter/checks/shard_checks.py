@@ -15,7 +15,7 @@ from ..shards.shard import Parent, Shard
 from ..sources.diagnostics import Diagnostic, nearest
 from ..sources.members import pieces_of
 from ..sources.source import SourceFile, Statement
-from .call_checks import Misfit, fields_in, misfits
+from .call_checks import Mismatch, fields_in, mismatches
 
 
 def check_shard(shard: Shard, outputs: Mapping[str, Output]) -> list[Diagnostic]:
@@ -122,21 +122,21 @@ def _module_bases(shard: Shard) -> Iterator[Diagnostic]:
                 yield Diagnostic(shard.path, line, 1, message)
 
 
-def check_fit(shard: Shard, output: Output, imports: Iterable[cst.CSTNode]) -> Iterator[Diagnostic]:
+def check_calls(shard: Shard, output: Output, imports: Iterable[cst.CSTNode]) -> Iterator[Diagnostic]:
     """Calls, decorators and outputs in an expanded file that do not fit to what they mean, once each."""
     nodes = [node for nodes in output.body.values() for node in nodes]
-    found = {each.message: each for each in misfits(nodes, fields_in(imports, shard.home))}
+    found = {each.message: each for each in mismatches(nodes, fields_in(imports, shard.home))}
     for each in found.values():
         where = f"in {' and '.join(each.names)}, as expanded into the {output.type} file: "
         remedy = "; has a parent changed what this overrides? `hetero rebase` merges that"
         yield Diagnostic(shard.path, *_place_of(shard, each), f"{where}{each.message}{remedy}", each.doubtful)
 
 
-def _place_of(shard: Shard, misfit: Misfit) -> tuple[int, int]:
-    """The place in the shard of a misfit, or of the override that has to do with it."""
+def _place_of(shard: Shard, mismatch: Mismatch) -> tuple[int, int]:
+    """The place in the shard of a mismatch, or of the override that has to do with it."""
     with suppress(LookupError):
-        return shard.source.position(misfit.node)
-    for name in misfit.names:
+        return shard.source.position(mismatch.node)
+    for name in mismatch.names:
         owner, _, member = name.partition(".")
         if owner in shard.source.definitions:
             node = shard.source.definitions[owner].node

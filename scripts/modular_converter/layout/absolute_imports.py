@@ -7,7 +7,7 @@ from ..syntax.import_statements import module_of
 from ..syntax.tree import Node, dotted, rewrite
 
 
-def from_outside(shard: Shard, parent: Parent, node: Node) -> Node:
+def with_absolute_imports(shard: Shard, parent: Parent, node: Node) -> Node:
     """The node with absolute imports; files that are renamed along stay siblings, called after the shard."""
     if shard.home.inside:
         return node

@@ -18,7 +18,7 @@ from ..sources.pieces import Line
 from ..syntax.import_statements import module_of, names_of, written_module
 from ..syntax.scopes import names_of_class_body
 from ..syntax.tree import bare, block, code, identifiers, small
-from .absolute_imports import from_outside
+from .absolute_imports import with_absolute_imports
 from .attached import attached_to, decorators_of, defined_below, names_left, renamed_owner
 from .dependencies import Dependencies
 from .origin import origin_of
@@ -137,7 +137,7 @@ class Layout:
     def _merge(self, entry: Entry, index: int, base: str) -> cst.ClassDef:
         shard = self.shard
         parent = self.dependencies.views[index][shard.parents[index].renaming.name(base)]
-        child, original = entry.statement.node, from_outside(shard, shard.parents[index], parent.nodes[0])
+        child, original = entry.statement.node, with_absolute_imports(shard, shard.parents[index], parent.nodes[0])
         assert isinstance(child, cst.ClassDef) and isinstance(original, cst.ClassDef)
         pairs = ((child, entry.statement.indent), (original, parent.statement.indent))
         if any(is_indented_otherwise(node, indent) for node, indent in pairs):
@@ -257,7 +257,9 @@ class Layout:
                     if not self.shard.home.inside:
                         self._check_constants(entry.file, entry.identifiers - {entry.name})
                         self._check_rebound(entry)
-                    nodes = tuple(from_outside(self.shard, self.shard.parents[entry.file], node) for node in nodes)
+                    nodes = tuple(
+                        with_absolute_imports(self.shard, self.shard.parents[entry.file], node) for node in nodes
+                    )
                 output.emit(entry.name, nodes)
 
 

@@ -17,7 +17,7 @@ from ..syntax.docstrings import is_docstring
 from ..syntax.tree import block, code, comments, small
 from .methods import body_of, merge_method, new_method
 from .python_class import merge_bodies
-from .python_header import check_hooks, outside_bases, outside_decorators, outside_keywords
+from .python_header import check_hooks, python_bases, python_decorators, python_keywords
 from .unroll import Scope
 
 
@@ -61,8 +61,8 @@ def _merge_outside(child: cst.ClassDef, parent: cst.ClassDef, base: str, scope: 
     if comments(child.leading_lines):
         parent = parent.with_changes(leading_lines=child.leading_lines)
     check_hooks(child, parent, scope)
-    bases = outside_bases(child, parent, base, scope)
-    keywords, decorators = outside_keywords(child, parent, scope), outside_decorators(child, parent, scope)
+    bases = python_bases(child, parent, base, scope)
+    keywords, decorators = python_keywords(child, parent, scope), python_decorators(child, parent, scope)
     body = merge_bodies(child, parent, base, replace(scope, bases=tuple(bases)))
     return _assembled(child, parent, bases, keywords, decorators, body)
 

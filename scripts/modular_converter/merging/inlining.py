@@ -1,7 +1,7 @@
 """When the parent's body may take the place of a call on `super()` without a change of meaning.
 
-A shard outside transformers means what it means as a Python module. Where pasting is not proven to mean the same, the
-parent's method stays a method of its own (`kept.py`).
+A shard outside transformers means what it means as a Python module. Where inlining is not proven to mean the same, the
+parent's method stays a method of its own (`super_calls.py`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from libcst import matchers as m
 
 from ..syntax.arguments import Binding, bind, is_literal
 from ..syntax.decorators import inherited_decorator
-from ..syntax.docstrings import outside_statements
+from ..syntax.docstrings import python_statements
 from ..syntax.scopes import Names, names_of_body, names_of_expression, own_walk
 from ..syntax.statements import Body, super_call
 from ..syntax.tree import block, code, small
@@ -22,17 +22,17 @@ _IDEMPOTENT = frozenset({"torch.no_grad()", "torch.inference_mode()", "classmeth
 
 
 @dataclass(frozen=True)
-class Paste:
+class Inlining:
     """A call on `super()` in the child's method, and what stands for it: assignments to parameters, then the body."""
 
     before: Body
     call: cst.BaseStatement
     after: Body
     bindings: Body
-    pasted: Body
+    inlined: Body
 
 
-def lines_of(body: Iterable[cst.BaseStatement]) -> Body:
+def one_a_line(body: Iterable[cst.BaseStatement]) -> Body:
     """The statements with one of them on a line."""
     found: Body = []
     for each in body:
@@ -46,21 +46,21 @@ def lines_of(body: Iterable[cst.BaseStatement]) -> Body:
     return found
 
 
-def paste(child: cst.FunctionDef, position: int, body: Body, parent: cst.FunctionDef) -> Paste | None:
+def inline(child: cst.FunctionDef, position: int, body: Body, parent: cst.FunctionDef) -> Inlining | None:
     """The call at `position` of the child's statements with the parent's in its place; None where that is not proven."""
     before, statement, after = body[:position], body[position], body[position + 1 :]
     call = super_call(statement)
     assert call
-    pasted = outside_statements(lines_of(block(parent.body).body))
+    inlined = python_statements(one_a_line(block(parent.body).body))
     binding = bind(call, parent.params, child.params)
-    if binding.problem or not (_same_kind(child, parent) and _returns_alike(statement, after, pasted)):
+    if binding.problem or not (_same_kind(child, parent) and _returns_alike(statement, after, inlined)):
         return None
-    theirs = names_of_body(pasted)
+    theirs = names_of_body(inlined)
     _drop_unused(binding, theirs)
     if not (_binds_in_order(binding) and _names_apart(child, before, after, parent, binding, theirs)):
         return None
     bindings = [_assignment(name, value) for name, value in binding.given.items() if name not in binding.same]
-    return Paste(before, statement, after, bindings, pasted)
+    return Inlining(before, statement, after, bindings, inlined)
 
 
 def _same_kind(child: cst.FunctionDef, parent: cst.FunctionDef) -> bool:
@@ -84,11 +84,11 @@ def _first_parameter(function: cst.FunctionDef) -> str | None:
     return names[0].name.value if names else None
 
 
-def _returns_alike(statement: cst.BaseStatement, after: Body, pasted: Body) -> bool:
+def _returns_alike(statement: cst.BaseStatement, after: Body, inlined: Body) -> bool:
     """Whether the parent's `return` leaves the child's method as it left the parent's."""
     if isinstance(small(statement), cst.Return):
         return not after
-    returns = [each for each in own_walk(pasted) if isinstance(each, cst.Return)]
+    returns = [each for each in own_walk(inlined) if isinstance(each, cst.Return)]
     return not any(each.value for each in returns) and not (returns and after)
 
 

@@ -15,7 +15,7 @@ from ..sources.diagnostics import nearest
 from ..syntax.scopes import names_of_body
 from ..syntax.statements import Body, assigned_target, post_init_last
 from ..syntax.tree import code, small, walk, without_comments
-from .inlining import Paste
+from .inlining import Inlining
 from .unroll import Report
 
 
@@ -61,40 +61,42 @@ class Effects:
     lent: frozenset[str]
 
 
-def merged_in_place(paste: Paste, first: str, bases: Sequence[str], report: Report) -> Body:
+def with_lines_replaced(inlining: Inlining, first: str, bases: Sequence[str], report: Report) -> Body:
     """The child's body with the parent's statements in the place of the call."""
-    slots: dict[int, cst.BaseStatement] = dict(enumerate(paste.pasted))
+    slots: dict[int, cst.BaseStatement] = dict(enumerate(inlining.inlined))
     rest: Body = []
-    for index, each in enumerate(paste.after):
-        earlier = paste.after[:index]
+    for index, each in enumerate(inlining.after):
+        earlier = inlining.after[:index]
         if isinstance(small(each), cst.Del):
-            rest += _deleted(each, earlier, slots, paste, first, report)
+            rest += _deleted(each, earlier, slots, inlining, first, report)
             continue
-        place = _place_of(each, earlier, paste.pasted, first, report)
+        place = _place_of(each, earlier, inlining.inlined, first, report)
         if place is None:
             rest.append(each)
         else:
             slots[place] = each
-    lead = _module_init(paste, first, bases)
-    pasted = [each for each in slots.values() if each not in lead]
-    return post_init_last([*lead, *paste.before, *paste.bindings, *pasted, *rest])
+    lead = _module_init(inlining, first, bases)
+    inlined = [each for each in slots.values() if each not in lead]
+    return post_init_last([*lead, *inlining.before, *inlining.bindings, *inlined, *rest])
 
 
-def _module_init(paste: Paste, first: str, bases: Sequence[str]) -> Body:
+def _module_init(inlining: Inlining, first: str, bases: Sequence[str]) -> Body:
     """`super().__init__()` of a module, which torch's authors write first, where nothing before it is about the object."""
-    lead = paste.pasted[:1] if paste.before and set(bases) <= {"nn.Module", "GradientCheckpointingLayer"} else []
+    lead = (
+        inlining.inlined[:1] if inlining.before and set(bases) <= {"nn.Module", "GradientCheckpointingLayer"} else []
+    )
     called = bool(lead) and without_comments(lead[0]) == "super().__init__()"
-    return lead if called and first not in effects([*paste.before, *paste.bindings], first).reads else []
+    return lead if called and first not in effects([*inlining.before, *inlining.bindings], first).reads else []
 
 
-def _place_of(statement: cst.BaseStatement, earlier: Body, pasted: Body, first: str, report: Report) -> int | None:
+def _place_of(statement: cst.BaseStatement, earlier: Body, inlined: Body, first: str, report: Report) -> int | None:
     """Where the only line of the parent stands that a statement can take the place of."""
     target = assigned_target(statement)
-    place = _only_line(target, pasted, first)
+    place = _only_line(target, inlined, first)
     if place is None or target is None or not _is_plain(statement):
         return None
     mine = effects(_values(statement), first)
-    later = [each for each in pasted[place + 1 :] if without_comments(each) != _POST_INIT]
+    later = [each for each in inlined[place + 1 :] if without_comments(each) != _POST_INIT]
     between = effects([*later, *earlier], first)
     name = target.removeprefix(f"{first}.")
     if _depends(mine, between, first) or name in mine.attributes | effects(earlier, first).attributes:
@@ -109,12 +111,12 @@ def _place_of(statement: cst.BaseStatement, earlier: Body, pasted: Body, first: 
     return None if between.whole else place
 
 
-def _only_line(target: str | None, pasted: Body, first: str) -> int | None:
+def _only_line(target: str | None, inlined: Body, first: str) -> int | None:
     """The place of the parent's only assignment to an attribute, if nothing is lost when it goes."""
-    places = [index for index, each in enumerate(pasted) if target is not None and assigned_target(each) == target]
+    places = [index for index, each in enumerate(inlined) if target is not None and assigned_target(each) == target]
     if target is None or not m.matches(cst.parse_expression(target), m.Attribute(value=m.Name(first))):
         return None
-    return places[0] if len(places) == 1 and _is_plain(pasted[places[0]]) else None
+    return places[0] if len(places) == 1 and _is_plain(inlined[places[0]]) else None
 
 
 def _is_plain(statement: cst.BaseStatement) -> bool:
@@ -183,32 +185,32 @@ def _deleted(
     statement: cst.BaseStatement,
     earlier: Body,
     slots: dict[int, cst.BaseStatement],
-    paste: Paste,
+    inlining: Inlining,
     first: str,
     report: Report,
 ) -> Iterator[cst.BaseStatement]:
     """What is left of a `del`: nothing of a target that only one line of the parent assigns, which goes instead."""
     for target in _del_targets(statement):
         text = code(target)
-        place = _only_line(text, paste.pasted, first)
+        place = _only_line(text, inlining.inlined, first)
         name = text.removeprefix(f"{first}.")
-        rest = effects([each for index, each in enumerate(paste.pasted) if index != place], first)
+        rest = effects([each for index, each in enumerate(inlining.inlined) if index != place], first)
         if place in slots and name not in rest.attributes | effects(earlier, first).attributes:
             del slots[place]
             continue
-        if _is_nowhere(text, paste, first):
-            hint = nearest(text, {assigned_target(each) or "" for each in paste.pasted})
+        if _is_nowhere(text, inlining, first):
+            hint = nearest(text, {assigned_target(each) or "" for each in inlining.inlined})
             report(target, f"`del {text}` deletes nothing: the parent's method never assigns it{hint}")
         yield cst.SimpleStatementLine([cst.Del(target)])  # type: ignore[arg-type]
 
 
-def _is_nowhere(text: str, paste: Paste, first: str) -> bool:
+def _is_nowhere(text: str, inlining: Inlining, first: str) -> bool:
     """Whether a `del` names what neither method assigns anywhere."""
     if ("." in text and not text.startswith(f"{first}.")) or "[" in text:
         return False
-    everything = [*paste.before, *paste.bindings, *paste.pasted, *paste.after]
+    everything = [*inlining.before, *inlining.bindings, *inlining.inlined, *inlining.after]
     assigned = {code(each.target) for each in _nodes(everything) if isinstance(each, cst.AssignTarget | cst.AnnAssign)}
-    return text not in assigned and text not in names_of_body([*paste.before, *paste.after[:-1]]).bound
+    return text not in assigned and text not in names_of_body([*inlining.before, *inlining.after[:-1]]).bound
 
 
 def _del_targets(statement: cst.BaseStatement) -> list[cst.BaseExpression]:

@@ -11,16 +11,16 @@ from ..sources.diagnostics import nearest
 from ..sources.source import LITERAL_STATEMENT
 from ..syntax.decorators import half_of_property, method_decorators
 from ..syntax.deletions import deletes_attribute, deletes_method
-from ..syntax.docstrings import outside_docstring, outside_statements
+from ..syntax.docstrings import python_docstring, python_statements
 from ..syntax.scopes import names_of_class_body
 from ..syntax.statements import Body, super_position
 from ..syntax.tree import block, comments, small, walk
 from .base_calls import only_base_calls
-from .inlining import lines_of, paste
-from .line_replacement import merged_in_place
+from .inlining import inline, one_a_line
+from .line_replacement import with_lines_replaced
 from .method_checks import check_unknown_methods
 from .methods import merge_parameters
-from .super_calls import Kept, on_kept
+from .super_calls import SuperCalls, with_own_calls
 from .unroll import Scope
 
 
@@ -47,7 +47,7 @@ class Item:
 
 def items_of(node: cst.ClassDef) -> list[Item]:
     """The statements of a class that do something."""
-    return [_item(each) for each in outside_statements(lines_of(block(node.body).body)) if not _is_idle(small(each))]
+    return [_item(each) for each in python_statements(one_a_line(block(node.body).body)) if not _is_idle(small(each))]
 
 
 def _is_idle(node: cst.CSTNode) -> bool:
@@ -79,8 +79,8 @@ def _kind(node: cst.CSTNode) -> tuple[str, str]:
 
 def merge_bodies(child: cst.ClassDef, parent: cst.ClassDef, base: str, scope: Scope) -> list[cst.BaseStatement]:
     """The merged class body."""
-    docstring = outside_docstring(lines_of(block(child.body).body)) or outside_docstring(
-        lines_of(block(parent.body).body)
+    docstring = python_docstring(one_a_line(block(child.body).body)) or python_docstring(
+        one_a_line(block(parent.body).body)
     )
     mine, theirs = items_of(child), items_of(parent)
     return [*docstring, *Merge(child, parent, mine, theirs, base, scope).body()]
@@ -116,7 +116,9 @@ class Merge:
             for name, each in methods.items()
             if [item.name for item in theirs].count(name) == 1 or _is_property(each)
         }
-        self.kept = Kept(child.name.value, base, once, bound | scope.below, bound | theirs_bound, theirs_bound)
+        self.super_calls = SuperCalls(
+            child.name.value, base, once, bound | scope.below, bound | theirs_bound, theirs_bound
+        )
         self.scope = replace(scope, parent_methods=frozenset(methods))
         self.tail: list[Item] = []
 
@@ -142,7 +144,7 @@ class Merge:
 
     def _with_kept(self, items: Iterable[Item]) -> Iterator[cst.BaseStatement]:
         """The statements, each method that keeps its parent's behind that one."""
-        copies = self.kept.copies()
+        copies = self.super_calls.copies()
         for item in items:
             if item.kind == "method" and not item.half and item.name in copies:
                 yield copies.pop(item.name)
@@ -233,7 +235,7 @@ class Merge:
         if item.kind != "method":
             return item.node
         parent = _function(old) if old else None
-        return merge_function(_function(item), parent, self.base, self.kept, self.scope)
+        return merge_function(_function(item), parent, self.base, self.super_calls, self.scope)
 
     def _attribute(self, item: Item, old: Item | None) -> cst.BaseStatement:
         """The child's value under the parent's annotation, or the other way round, where each says one of them."""
@@ -288,14 +290,14 @@ def _is_deletion(item: Item) -> bool:
 
 
 def merge_function(
-    child: cst.FunctionDef, parent: cst.FunctionDef | None, base: str, kept: Kept, scope: Scope
+    child: cst.FunctionDef, parent: cst.FunctionDef | None, base: str, super_calls: SuperCalls, scope: Scope
 ) -> cst.FunctionDef:
     """A method of the child, with the parent's of the same name merged into it where there is one."""
     decorators = [each.with_changes(decorator=_own_property(each.decorator, base)) for each in child.decorators]
     if parent is None:
         return child.with_changes(
             decorators=method_decorators(decorators, ()),
-            body=block(child.body).with_changes(body=_body(child, None, kept, scope)),
+            body=block(child.body).with_changes(body=_body(child, None, super_calls, scope)),
         )
     return parent.with_changes(
         leading_lines=child.leading_lines if comments(child.leading_lines) else parent.leading_lines,
@@ -305,7 +307,7 @@ def merge_function(
         whitespace_before_params=child.whitespace_before_params,
         params=merge_parameters(child, parent, scope),
         returns=child.returns or parent.returns,
-        body=block(child.body).with_changes(body=_body(child, parent, kept, scope)),
+        body=block(child.body).with_changes(body=_body(child, parent, super_calls, scope)),
     )
 
 
@@ -319,21 +321,21 @@ def _own_property(decorator: cst.BaseExpression, base: str) -> cst.BaseExpressio
     return decorator
 
 
-def _body(child: cst.FunctionDef, parent: cst.FunctionDef | None, kept: Kept, scope: Scope) -> Body:
-    lines = lines_of(block(child.body).body)
-    above = lines_of(block(parent.body).body) if parent else []
-    docstring, mine = outside_docstring(lines) or outside_docstring(above), outside_statements(lines)
+def _body(child: cst.FunctionDef, parent: cst.FunctionDef | None, super_calls: SuperCalls, scope: Scope) -> Body:
+    lines = one_a_line(block(child.body).body)
+    above = one_a_line(block(parent.body).body) if parent else []
+    docstring, mine = python_docstring(lines) or python_docstring(above), python_statements(lines)
     check_unknown_methods(mine, scope)
     position = super_position(mine, child.name.value)
-    pasted = paste(child, position, mine, parent) if parent and position is not None else None
-    if pasted is None:
-        return [*docstring, *_own(mine, child, kept, scope)] or [cst.SimpleStatementLine([cst.Pass()])]
+    inlining = inline(child, position, mine, parent) if parent and position is not None else None
+    if inlining is None:
+        return [*docstring, *_own(mine, child, super_calls, scope)] or [cst.SimpleStatementLine([cst.Pass()])]
     first = (*child.params.posonly_params, *child.params.params)[0].name.value
-    merged = merged_in_place(pasted, first, scope.bases, scope.report)
-    mine = [each for each in merged if not any(each is other for other in (*pasted.pasted, *pasted.bindings))]
-    own = dict(zip(map(id, mine), _own(mine, child, kept, scope), strict=True))
+    merged = with_lines_replaced(inlining, first, scope.bases, scope.report)
+    mine = [each for each in merged if not any(each is other for other in (*inlining.inlined, *inlining.bindings))]
+    own = dict(zip(map(id, mine), _own(mine, child, super_calls, scope), strict=True))
     return [*docstring, *(own.get(id(each), each) for each in merged)] or [cst.SimpleStatementLine([cst.Pass()])]
 
 
-def _own(body: Body, function: cst.FunctionDef, kept: Kept, scope: Scope) -> Body:
-    return [only_base_calls(each, scope.bases) for each in on_kept(body, function, kept, scope.report)]
+def _own(body: Body, function: cst.FunctionDef, super_calls: SuperCalls, scope: Scope) -> Body:
+    return [only_base_calls(each, scope.bases) for each in with_own_calls(body, function, super_calls, scope.report)]

@@ -15,7 +15,7 @@ _HARMLESS = ("total",)  # of a TypedDict: which keys are required
 _HOOKS = ("__init_subclass__", "__slots__")
 
 
-def outside_bases(child: cst.ClassDef, parent: cst.ClassDef, base: str, scope: Scope) -> list[str]:
+def python_bases(child: cst.ClassDef, parent: cst.ClassDef, base: str, scope: Scope) -> list[str]:
     """The parent's bases among the child's others, such that every name is looked up in the order it was."""
     written = [code(arg.value) for arg in child.bases]
     place = written.index(base)
@@ -61,7 +61,7 @@ def check_hooks(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> None
         scope.report(child.name, f"{message}; inherit from what is above it, and write out the rest")
 
 
-def outside_keywords(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> list[cst.Arg]:
+def python_keywords(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> list[cst.Arg]:
     """The keywords of both headers. A metaclass is inherited; others are arguments of one class only."""
     mine, theirs = ({arg.keyword.value: arg for arg in node.keywords if arg.keyword} for node in (child, parent))
     for name, arg in theirs.items():
@@ -74,7 +74,7 @@ def outside_keywords(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) ->
     return [arg.with_changes(comma=cst.MaybeSentinel.DEFAULT) for arg in (theirs | mine).values()]
 
 
-def outside_decorators(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> list[cst.Decorator]:
+def python_decorators(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> list[cst.Decorator]:
     """The child's decorators, and those of the parent that wire it into transformers and are not repeated.
 
     Others would see the merged class instead of the parent alone.

@@ -26,7 +26,7 @@ _NO_SPACE = cst.SimpleWhitespace("")
 
 
 @dataclass
-class Kept:
+class SuperCalls:
     """The parent's methods of one class, and which of them are kept beside those that override them."""
 
     child: str
@@ -58,13 +58,13 @@ class Kept:
         return found.with_changes(name=cst.Name(new), decorators=decorators, leading_lines=lines)
 
 
-def on_kept(body: Body, function: cst.FunctionDef, kept: Kept, report: Report) -> Body:
+def with_own_calls(body: Body, function: cst.FunctionDef, super_calls: SuperCalls, report: Report) -> Body:
     """The statements of a child's method with calls on the parent's methods in the place of those on `super()`."""
     first = _first(function)
-    problems = list(_problems(body, first, kept))
+    problems = list(_problems(body, first, super_calls))
     for node, message in problems:
         report(node, message)
-    return body if problems or not first else [rewrite(each, _edits(function, first, kept)) for each in body]
+    return body if problems or not first else [rewrite(each, _edits(function, first, super_calls)) for each in body]
 
 
 def _first(function: cst.FunctionDef) -> str:
@@ -73,15 +73,15 @@ def _first(function: cst.FunctionDef) -> str:
     return names[0].name.value if names and not static else ""
 
 
-def _problems(body: Body, first: str, kept: Kept) -> Iterator[tuple[cst.CSTNode, str]]:
+def _problems(body: Body, first: str, super_calls: SuperCalls) -> Iterator[tuple[cst.CSTNode, str]]:
     """What cannot be said without the parent."""
     found = [each for statement in body for each in walk(statement)]
     uses = [each for each in found if isinstance(each, cst.Attribute) and m.matches(each, _ON_SUPER)]
     own = {id(each) for each in own_walk(body)} - {id(each) for node in _comprehensions(found) for each in walk(node)}
     for use in uses:
-        if use.attr.value in kept.methods:
-            yield from _use_problems(use, id(use) in own, first, kept)
-        elif use.attr.value in kept.bound:
+        if use.attr.value in super_calls.methods:
+            yield from _use_problems(use, id(use) in own, first, super_calls)
+        elif use.attr.value in super_calls.bound:
             message = f"`super().{use.attr.value}` is no plain method of the parent, which is flattened away: write out what it is"
             yield use, message
     fine = {id(each.value) for each in uses}
@@ -91,7 +91,7 @@ def _problems(body: Body, first: str, kept: Kept) -> Iterator[tuple[cst.CSTNode,
                 call,
                 "`super()` is flattened away: call its methods where they are needed, as in `super().method(...)`",
             )
-        elif call.args and not _is_own(call, first, kept):
+        elif call.args and not _is_own(call, first, super_calls):
             yield (
                 call,
                 "`super(...)` with arguments of its own is not known here: write `super()`, or write out what it does",
@@ -103,7 +103,9 @@ def _comprehensions(found: Iterable[cst.CSTNode]) -> Iterator[cst.CSTNode]:
     return (each for each in found if isinstance(each, cst.ListComp | cst.SetComp | cst.DictComp | cst.GeneratorExp))
 
 
-def _use_problems(node: cst.Attribute, own: bool, first: str, kept: Kept) -> Iterator[tuple[cst.CSTNode, str]]:
+def _use_problems(
+    node: cst.Attribute, own: bool, first: str, super_calls: SuperCalls
+) -> Iterator[tuple[cst.CSTNode, str]]:
     name = node.attr.value
     if not own or not first:
         yield (
@@ -113,26 +115,29 @@ def _use_problems(node: cst.Attribute, own: bool, first: str, kept: Kept) -> Ite
     elif name in _IMPLICIT:
         yield node, f"`super().{name}` would not reach the parent, which is flattened away: write out what it does"
     elif any(
-        m.matches(each.decorator, m.Name("cached_property") | m.Attribute()) for each in kept.methods[name].decorators
-    ) and (name in kept.overridden):
+        m.matches(each.decorator, m.Name("cached_property") | m.Attribute())
+        for each in super_calls.methods[name].decorators
+    ) and (name in super_calls.overridden):
         yield node, f"`super().{name}` cannot be kept beside its override for its decorators: write out what it does"
 
 
-def _is_own(call: cst.Call, first: str, kept: Kept) -> bool:
+def _is_own(call: cst.Call, first: str, super_calls: SuperCalls) -> bool:
     values = [each.value for each in call.args]
-    return len(values) == 2 and m.matches(values[0], m.Name(kept.child)) and m.matches(values[1], m.Name(first))
+    return len(values) == 2 and m.matches(values[0], m.Name(super_calls.child)) and m.matches(values[1], m.Name(first))
 
 
-def _edits(function: cst.FunctionDef, first: str, kept: Kept) -> Edits:
+def _edits(function: cst.FunctionDef, first: str, super_calls: SuperCalls) -> Edits:
     def attribute(node: cst.Attribute) -> cst.Attribute:
         node = descend(node, edits)
-        if not m.matches(node, _ON_SUPER) or node.attr.value not in kept.methods:
+        if not m.matches(node, _ON_SUPER) or node.attr.value not in super_calls.methods:
             return node
-        return cst.Attribute(cst.Name(first), cst.Name(kept.name(node.attr.value)), lpar=node.lpar, rpar=node.rpar)
+        return cst.Attribute(
+            cst.Name(first), cst.Name(super_calls.name(node.attr.value)), lpar=node.lpar, rpar=node.rpar
+        )
 
     def call(node: cst.Call) -> cst.Call:
         called = node.func if isinstance(node.func, cst.Attribute) and m.matches(node.func, _ON_SUPER) else None
-        parent = kept.methods.get(called.attr.value) if called else None
+        parent = super_calls.methods.get(called.attr.value) if called else None
         changed = descend(node, edits)
         return changed.with_changes(args=_passed_on(changed, parent, function)) if parent else changed
 

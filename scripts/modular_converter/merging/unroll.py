@@ -44,7 +44,7 @@ def unroll(
     before: list[cst.BaseStatement],
     call: cst.BaseStatement,
     after: list[cst.BaseStatement],
-    pasted: list[cst.BaseStatement],
+    inlined: list[cst.BaseStatement],
     scope: Scope,
 ) -> list[cst.BaseStatement]:
     """Put the parent's statements in the place of the call, and merge the child's later statements into them.
@@ -52,40 +52,40 @@ def unroll(
     The parent's own `super().__init__(...)` goes to the top when it comes first there, as torch wants it before
     anything is assigned.
     """
-    first = pasted[:1] if pasted and super_method(pasted[0]) == "__init__" else []
+    first = inlined[:1] if inlined and super_method(inlined[0]) == "__init__" else []
     earlier = list(scope.remembered or ())
     if scope.remembered is not None:
         scope.remembered.extend(after)
-    pasted = _delete_targets(pasted[len(first) :], earlier)
-    _check_deletions(pasted, after, scope)
-    pasted = _delete_targets(pasted, after)
+    inlined = _delete_targets(inlined[len(first) :], earlier)
+    _check_deletions(inlined, after, scope)
+    inlined = _delete_targets(inlined, after)
     after = [each for each in after if not isinstance(small(each), cst.Del)]
-    merged = merge_statements(pasted, earlier, after)
+    merged = merge_statements(inlined, earlier, after)
     if not [*first, *before, *merged]:
         merged = [cst.SimpleStatementLine([cst.Pass()])]
     return post_init_last([*first, *before, *merged])
 
 
 def merge_statements(
-    pasted: list[cst.BaseStatement], earlier: Sequence[cst.BaseStatement], after: Sequence[cst.BaseStatement]
+    inlined: list[cst.BaseStatement], earlier: Sequence[cst.BaseStatement], after: Sequence[cst.BaseStatement]
 ) -> list[cst.BaseStatement]:
     """The parent's statements with the child's assignments in place, then what is left of the child's."""
     overrides = {target: each for each in [*earlier, *after] if (target := assigned_target(each)) is not None}
-    merged = [overrides.get(assigned_target(each) or "", each) for each in pasted]
+    merged = [overrides.get(assigned_target(each) or "", each) for each in inlined]
     present = {without_comments(each) for each in merged}
     return merged + [each for each in after if without_comments(each) not in present]
 
 
 def _delete_targets(
-    pasted: Iterable[cst.BaseStatement], after: Iterable[cst.BaseStatement]
+    inlined: Iterable[cst.BaseStatement], after: Iterable[cst.BaseStatement]
 ) -> list[cst.BaseStatement]:
     """Drop the parent's assignments to what the child deletes."""
     deleted = {name for _, name in deletions(after)}
-    return [each for each in pasted if assigned_target(each) not in deleted]
+    return [each for each in inlined if assigned_target(each) not in deleted]
 
 
-def _check_deletions(pasted: Iterable[cst.BaseStatement], after: Iterable[cst.BaseStatement], scope: Scope) -> None:
-    assigned = {assigned_target(each) or "" for each in pasted}
+def _check_deletions(inlined: Iterable[cst.BaseStatement], after: Iterable[cst.BaseStatement], scope: Scope) -> None:
+    assigned = {assigned_target(each) or "" for each in inlined}
     for target, name in deletions(after):
         if name not in assigned:
             hint = nearest(name, assigned)

@@ -25,7 +25,7 @@ OF_EVERY_CONFIG = "is_encoder_decoder"
 _MODEL_TYPE = re.compile(r"\bmodel_type\s*(?::\s*\w+\s*)?=\s*[\"']([\w-]+)[\"']\s*$", re.MULTILINE)
 
 
-def kept_names(
+def foreign_names(
     source: SourceFile, family: Iterable[str], renaming: Renaming, along: Set[str], model_types: Iterable[str]
 ) -> frozenset[str]:
     """The words of a file that must not be renamed: identifiers that neither it nor the other files of its `family` bind,

@@ -12,7 +12,7 @@ from .model_names import ModelNames, Spelling
 
 
 # Names of other projects' kernels, which contain a model's name without meaning the model.
-KEPT = frozenset(
+NEVER_RENAMED = frozenset(
     {
         "mamba_ssm",
         "mamba-ssm",
@@ -33,19 +33,19 @@ COPIED = "# Copied from"  # a comment with these words is about the parent, and 
 class Renaming:
     """From the name of a parent to the prefix of the new family; `None` for both means nothing changes.
 
-    `kept` are identifiers that stay as they are, and `along` the modules beside the parent that are renamed with it:
+    `foreign` are identifiers that stay as they are, and `along` the modules beside the parent that are renamed with it:
     all of them in transformers' own shards, where this is None.
     """
 
     old: Spelling | None = None
     new: Spelling | None = None
-    kept: frozenset[str] = frozenset()
+    foreign: frozenset[str] = frozenset()
     along: frozenset[str] | None = None
     _names: dict[str, str] = field(init=False, default_factory=dict)
 
     def touches(self, name: str) -> bool:
         """Whether an identifier holds the name of the parent."""
-        return self._pattern is not None and name not in KEPT and self._pattern.search(name) is not None
+        return self._pattern is not None and name not in NEVER_RENAMED and self._pattern.search(name) is not None
 
     def spells(self, name: str) -> bool:
         """Whether an identifier holds the name of the parent as classes usually do."""
@@ -56,7 +56,7 @@ class Renaming:
         if self._pattern is None:
             return name
         if name not in self._names:
-            self._names[name] = name if name in KEPT or name in self.kept else self._plain(name)
+            self._names[name] = name if name in NEVER_RENAMED or name in self.foreign else self._plain(name)
         return self._names[name]
 
     def node(self, node: Node) -> Node:
@@ -82,7 +82,7 @@ class Renaming:
 
     def _string(self, node: cst.SimpleString) -> cst.SimpleString:
         node = descend(node, self._edits) if node.lpar else node
-        if (word := node.value.strip("\"'")) in KEPT or (word in self.kept and not self._is_bare(word)):
+        if (word := node.value.strip("\"'")) in NEVER_RENAMED or (word in self.foreign and not self._is_bare(word)):
             return node
         new = '""' if COPIED in node.value else self._plain(node.value)
         return node if new == node.value else node.with_changes(value=new)
@@ -118,7 +118,7 @@ class Renaming:
     def _replacement(self, match: re.Match[str]) -> str:
         assert self.old is not None and self.new is not None
         found = match[0]
-        if self.kept and _word_around(match) in self.kept:
+        if self.foreign and _word_around(match) in self.foreign:
             return found
         if self.old.cased == self.old.upper and found == self.old.upper:
             following = match.string[match.end() : match.end() + 1]

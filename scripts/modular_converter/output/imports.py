@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import libcst as cst
 
-from ..layout.absolute_imports import from_outside
+from ..layout.absolute_imports import with_absolute_imports
 from ..layout.outputs import Output
 from ..shards.shard import Parent, Shard
 from ..sources.module_lookup import is_helper_import, is_parent_import
@@ -14,7 +14,7 @@ from ..sources.pieces import Line
 from ..sources.source import Import, Statement
 from ..syntax.import_statements import aliases, bound_name, module_of
 from ..syntax.tree import Edits, bare, block, code, identifiers, rewrite, small, walk
-from .optional_imports import SOFT_TYPES, soften
+from .optional_imports import GUARDED_TYPES, with_optional_imports_guarded
 
 
 _WORD = re.compile(r"[^\W\d]\w*")
@@ -34,8 +34,8 @@ def output_imports(shard: Shard, output: Output) -> list[Line]:
     kept = [*futures(shard, output), *kept]
     plain = [node for node in kept if not isinstance(node, cst.If)]
     guarded = [node for node in kept if isinstance(node, cst.If)]
-    if output.type in SOFT_TYPES:
-        return soften(plain, guarded, "..." if shard.home.inside else "transformers.")
+    if output.type in GUARDED_TYPES:
+        return with_optional_imports_guarded(plain, guarded, "..." if shard.home.inside else "transformers.")
     return [*plain, *guarded]
 
 
@@ -135,7 +135,7 @@ def _from_parent(shard: Shard, parent: Parent, statement: Statement) -> Line:
     """The import of a parent as this output has to write it; the comments above it keep the parent's words."""
     node = parent.renaming.node(statement.node)
     node = node.with_changes(leading_lines=statement.node.leading_lines)
-    return from_outside(shard, parent, _with_sibling_module(node, parent, shard.model))
+    return with_absolute_imports(shard, parent, _with_sibling_module(node, parent, shard.model))
 
 
 def _with_sibling_module(node: Line, parent: Parent, model: str) -> Line:

@@ -10,11 +10,11 @@ from ..syntax.import_statements import aliases, module_of, written_module
 from ..syntax.tree import block, code, dotted, identifiers, small
 
 
-SOFT_TYPES = ("image_processing_pil", "feature_extraction")
+GUARDED_TYPES = ("image_processing_pil", "feature_extraction")
 SOFT_LIBRARIES = ("torch", "torchvision")
 
 
-def soften(plain: list[Line], guarded: list[cst.If], package: str) -> list[Line]:
+def with_optional_imports_guarded(plain: list[Line], guarded: list[cst.If], package: str) -> list[Line]:
     """Gather the imports of torch and torchvision into one guarded block each, after everything else."""
     for library in SOFT_LIBRARIES:
         test = f"is_{library}_available"

@@ -20,7 +20,7 @@ _TEST = m.Call(func=m.Name("isinstance") | m.Name("issubclass"), args=[m.Arg(), 
 _ON_SELF = m.Call(func=m.Attribute(value=m.Name()), args=[m.Arg(value=m.Name("self")), m.ZeroOrMore()])
 
 
-def keep_classes(shard: Shard, outputs: Mapping[str, Output]) -> None:
+def import_referenced_parents(shard: Shard, outputs: Mapping[str, Output]) -> None:
     """Let tests of a parent's class hold for what stands for it, and refuse calls that an output cannot make."""
     classes = {name: parent for parent in shard.parents for name in parent.classes}
     if shard.home.inside or classes.keys().isdisjoint(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import libcst as cst
 
 from ..checks.import_checks import unknown_imports, unmet_imports
-from ..checks.shard_checks import check_fit, check_shard
+from ..checks.shard_checks import check_calls, check_shard
 from ..layout.outputs import FIRST, Output, lay_out
 from ..shards.shard import Shard
 from ..sources.file_types import file_type
@@ -19,7 +19,7 @@ from .family import family
 from .imports import futures, output_imports
 from .order import in_import_order
 from .package import Family
-from .parent_references import keep_classes
+from .parent_references import import_referenced_parents
 
 
 _SIREN_LINE = "#" + " " * 16 + "\N{POLICE CARS REVOLVING LIGHT}" * 48
@@ -40,7 +40,7 @@ def expand_shard(shard: Shard) -> Expansion | None:
     if exported is None:
         return None
     outputs = lay_out(shard)
-    keep_classes(shard, outputs)
+    import_referenced_parents(shard, outputs)
     shard.used.update(pair for output in outputs.values() for pair in output.used)
     shard.problems.extend(check_shard(shard, outputs))
     banner = _inside_banner(shard) if shard.home.inside else _outside_banner(shard, outputs)
@@ -53,7 +53,7 @@ def expand_shard(shard: Shard) -> Expansion | None:
     if not shard.home.inside:
         shard.problems.extend([*unknown_imports(shard), *unmet_imports(shard, outputs, imports)])
         if modeling := outputs.get("modeling"):
-            shard.problems.extend(check_fit(shard, modeling, imports["modeling"]))
+            shard.problems.extend(check_calls(shard, modeling, imports["modeling"]))
     texts = {}
     for kind, output in sorted(outputs.items()):
         names = [name for name in exported if shard.type_of(name) == kind]

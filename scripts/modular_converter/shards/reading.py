@@ -8,7 +8,7 @@ from pathlib import Path
 
 import libcst as cst
 
-from ..naming.foreign_names import kept_names
+from ..naming.foreign_names import foreign_names
 from ..naming.model_names import ModelNames, read_model_names
 from ..naming.prefix import front, infer_prefix
 from ..naming.renaming import Renaming, model_renaming
@@ -258,7 +258,7 @@ def _parent(source: SourceFile, node: cst.ImportFrom, wanted: list[str], family:
         along = frozenset(f"{each}_{kind[1]}" for each in family.types)
         beside = [family.beside(source, each) for each in sorted(along)]
         renaming = replace(
-            renaming, along=along, kept=kept_names(source, beside, renaming, along, names.config_of_type)
+            renaming, along=along, foreign=foreign_names(source, beside, renaming, along, names.config_of_type)
         )
     return Parent(source, module, kind[0], kind[1], tuple(wanted), renaming)
 

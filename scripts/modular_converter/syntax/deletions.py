@@ -3,7 +3,7 @@
 import libcst as cst
 from libcst import matchers as m
 
-from .docstrings import outside_statements
+from .docstrings import python_statements
 from .tree import block, small
 
 
@@ -17,7 +17,7 @@ def deletes_attribute(statement: cst.CSTNode) -> bool:
 
 def deletes_method(function: cst.FunctionDef) -> bool:
     """A method without decorators that begins with raising AttributeError; transformers' own shards have other marks."""
-    body = outside_statements(block(function.body).body)
+    body = python_statements(block(function.body).body)
     raised = m.Raise(exc=_ERROR | m.Name("AttributeError"))
     first = body[0].body if body and isinstance(body[0], cst.SimpleStatementLine) else []
     return not function.decorators and any(m.matches(each, raised) for each in first[:1])

@@ -26,13 +26,13 @@ def statements(body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
     return [each for each in body if not is_docstring(each)]
 
 
-def outside_docstring(body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
+def python_docstring(body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
     """The docstring of a block as Python sees it: its first statement, if that is a string in whatever quotes."""
     node = small(body[0]) if body else None
     value = node.value if isinstance(node, cst.Expr) else None
     return list(body[:1]) if isinstance(getattr(value, "evaluated_value", None), str) else []
 
 
-def outside_statements(body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
+def python_statements(body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
     """The statements of a block after its docstring, as Python sees it."""
-    return list(body[len(outside_docstring(body)) :])
+    return list(body[len(python_docstring(body)) :])

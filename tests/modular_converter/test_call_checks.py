@@ -3,7 +3,7 @@
 import libcst as cst
 import pytest
 
-from transformers_heterogeneous.scripts.modular_converter.checks.call_checks import misfits
+from transformers_heterogeneous.scripts.modular_converter.checks.call_checks import mismatches
 
 from .toybox import Toy, clean
 
@@ -109,13 +109,13 @@ MISFITS = {
 
 @pytest.mark.parametrize("name", FITS)
 def test_fits(name: str) -> None:
-    assert [each.message for each in misfits(cst.parse_module(clean(FITS[name])).body, FIELDS.get)] == []
+    assert [each.message for each in mismatches(cst.parse_module(clean(FITS[name])).body, FIELDS.get)] == []
 
 
 @pytest.mark.parametrize("name", MISFITS)
 def test_misfit(name: str) -> None:
     text, names, message = MISFITS[name]
-    found = list(misfits(cst.parse_module(text).body, FIELDS.get))
+    found = list(mismatches(cst.parse_module(text).body, FIELDS.get))
     assert [(each.names, each.message) for each in found] == [(names, message)]
     assert found[0].doubtful == ("read" in name)
 
