@@ -133,9 +133,7 @@ def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(t
     clone = shutil.copytree(
         ROOT, tmp_path / "clone", ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
     )
-    left_over = (
-        clone / "build/lib/transformers_heterogeneous/scripts/older/__init__.py"
-    )  # by a build of another commit
+    left_over = clone / "build/lib/transformers_heterogeneous/scripts/older/__init__.py"  # of another commit
     left_over.parent.mkdir(parents=True)
     left_over.touch()
     command = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, clone]
@@ -176,3 +174,28 @@ def test_a_source_distribution_builds_the_wheel_of_the_clone(tmp_path):
         subprocess.run([sys.executable, "-m", *command, tmp_path / name, source], check=True)
         contents.append(sorted(zipfile.ZipFile(next((tmp_path / name).glob("*.whl"))).namelist()))
     assert contents[0] == contents[1]
+
+
+def test_links_in_src_are_what_an_installation_maps():
+    """mypy and editors follow the links; pip follows the mapping."""
+    mapping = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+    linked = {name: (ROOT / "src" / name.replace(".", "/")).resolve() for name in mapping}
+    assert linked == {name: ROOT / folder for name, folder in mapping.items()}
+    rooms = {f"transformers_heterogeneous.{path.name}" for path in (ROOT / "generated").iterdir() if path.is_symlink()}
+    assert rooms == mapping.keys() - {"transformers_heterogeneous"}
+
+
+def test_modules_across_rooms_are_no_unknown_to_mypy(tmp_path):
+    (tmp_path / "probe.py").write_text(
+        "from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig\n"
+        "from transformers_heterogeneous.converters import summarise\n"
+        "from transformers_heterogeneous.scripts.command.versions import parents_version\n"
+        "reveal_type(HeterogeneousLlamaConfig.model_type)\n"
+        "reveal_type(summarise)\n"
+        "reveal_type(parents_version)\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", tmp_path / "probe.py"]
+    done = subprocess.run([*command, "--cache-dir", ROOT / ".mypy_cache"], cwd=ROOT, capture_output=True, text=True)
+    found = re.findall(r'Revealed type is "(.*)"', done.stdout)
+    assert done.returncode == 0 and len(found) == 3, done.stdout + done.stderr
+    assert not [each for each in found if each == "Any"]

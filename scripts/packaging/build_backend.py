@@ -139,11 +139,16 @@ def _tree(release: str | None, expanded: bool) -> Iterator[None]:
         if expanded:
             _expand(release, folder / "generated")
         else:
-            shutil.copytree(ROOT / "generated", folder / "generated")
+            shutil.copytree(ROOT / "generated", folder / "generated", ignore=_links)
             shutil.copytree(ROOT / "modular", folder / "generated" / "modular")
         (folder / "generated" / "modular").rename(folder / "modular")
         with contextlib.chdir(folder):
             yield
+
+
+def _links(folder: str, names: list[str]) -> list[str]:
+    """The links to the other rooms, which mypy and editors follow, and a build has a mapping for."""
+    return [each for each in names if Path(folder, each).is_symlink()]
 
 
 @contextlib.contextmanager
