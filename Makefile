@@ -28,22 +28,22 @@ style: $(READY)  ## Lint, format check, types
 	$(BIN)/mypy
 
 newest: $(READY)  ## What the newest transformers would change, tried in an environment of its own
-	$(BIN)/python -m transformers_heterogeneous.scripts.following.newest
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.newest
 
 wheel: $(READY)  ## The wheel for one release of transformers: make wheel TRANSFORMERS=5.19
-	$(BIN)/python -m transformers_heterogeneous.scripts.following.wheels wheels $(TRANSFORMERS)
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.wheels wheels $(TRANSFORMERS)
 
 wheels: $(READY)  ## A wheel for each release of transformers in the window
-	$(BIN)/python -m transformers_heterogeneous.scripts.following.wheels wheels
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.wheels wheels
 
 test-releases: $(READY)  ## Each wheel tested beside its release: make test-releases RELEASES="5.19 5.24"
-	$(BIN)/python -m transformers_heterogeneous.scripts.following.wheels test $(RELEASES)
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.wheels test $(RELEASES)
 
 tools: .tools/.ready  ## lm-eval, transformers serve, TRL and PEFT on models of every family (ten minutes)
-	.tools/bin/python -m transformers_heterogeneous.scripts.following.tools
+	.tools/bin/python -m transformers_heterogeneous.scripts.maintenance.tools
 
 readers: .readers/.ready  ## llama.cpp and MLX on what `hetero convert --for` writes, beside what we compute (five minutes)
-	.readers/bin/python -m transformers_heterogeneous.scripts.following.readers
+	.readers/bin/python -m transformers_heterogeneous.scripts.maintenance.readers
 
 .tools/.ready: NEEDS := lm-eval==0.4.13 trl==1.16.0 peft==0.21.2 fastapi uvicorn
 .readers/.ready: NEEDS := mlx-lm==0.32.2 mlx[cpu]==0.32.4 xllamacpp==2026.10.11549 gguf==0.19.0 sentencepiece
@@ -54,14 +54,14 @@ readers: .readers/.ready  ## llama.cpp and MLX on what `hetero convert --for` wr
 	@touch $@
 
 vllm: $(READY)  ## Small models in vLLM on a CPU beside ours, in an environment of its own (half an hour)
-	$(BIN)/python -m transformers_heterogeneous.scripts.following.vllm_proof
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.vllm_proof
 
 survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)
-	$(BIN)/python -m transformers_heterogeneous.scripts.following.survey > docs/survey.md
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.survey > docs/survey.md
 
 rebase-history: $(READY)  ## `hetero rebase` over transformers' own shards, 5.22.2 to 5.23.0 to 5.24.0 (twenty minutes)
-	$(BIN)/python -m transformers_heterogeneous.scripts.following.rebase_history 5.22.2 5.23.0
-	$(BIN)/python -m transformers_heterogeneous.scripts.following.rebase_history 5.23.0 5.24.0
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.rebase_history 5.22.2 5.23.0
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.rebase_history 5.23.0 5.24.0
 
 bench: $(READY)  ## Measure against the parents, as ratios in one run
 	$(BIN)/python -m transformers_heterogeneous.scripts.bench

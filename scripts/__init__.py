@@ -1,1 +1,1 @@
-"""The `hetero` command, the generator behind it, and what checks and measures."""
+"""The `hetero` command, the generator behind it, and beside them what only a clone has: demo, benches, maintenance."""

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -128,8 +129,14 @@ assert not {"torch", "transformers", "transformers.models"} & set(sys.modules)
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_one_package_and_the_launcher(tmp_path):
-    command = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT]
+def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(tmp_path):
+    clone = shutil.copytree(
+        ROOT, tmp_path / "clone", ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
+    )
+    left_over = clone / "build/lib/transformers_heterogeneous/scripts/older/__init__.py"  # of another commit
+    left_over.parent.mkdir(parents=True)
+    left_over.touch()
+    command = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, clone]
     subprocess.run([sys.executable, "-m", *command], check=True)
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     top_level = {name.split("/")[0] for name in names if ".dist-info" not in name}
@@ -145,3 +152,50 @@ def test_the_wheel_holds_one_package_and_the_launcher(tmp_path):
         "vllm_plugin/llama.py",
     )
     assert {f"transformers_heterogeneous/{name}" for name in expected} <= set(names)
+    for room in ("command", "modular_converter"):
+        inside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts" / room).rglob("*.py")}
+        assert {f"transformers_heterogeneous/{name}" for name in inside} <= set(names), room
+    assert {name.split("/")[2] for name in names if name.startswith("transformers_heterogeneous/scripts/")} == {
+        "__init__.py",
+        "command",
+        "modular_converter",
+    }
+
+
+@pytest.mark.slow
+def test_a_source_distribution_builds_the_wheel_of_the_clone(tmp_path):
+    code = "import os, build_backend; os.chdir(build_backend.ROOT); print(build_backend.build_sdist({!r}))"
+    backend = [sys.executable, "-c", code.format(str(tmp_path))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts/packaging")}
+    done = subprocess.run(backend, env=environment, capture_output=True, text=True, check=True)
+    command = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+    contents = []
+    for name, source in (("sdist", tmp_path / done.stdout.split()[-1]), ("clone", ROOT)):
+        subprocess.run([sys.executable, "-m", *command, tmp_path / name, source], check=True)
+        contents.append(sorted(zipfile.ZipFile(next((tmp_path / name).glob("*.whl"))).namelist()))
+    assert contents[0] == contents[1]
+
+
+def test_links_in_src_are_what_an_installation_maps():
+    """mypy and editors follow the links; pip follows the mapping."""
+    mapping = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+    linked = {name: (ROOT / "src" / name.replace(".", "/")).resolve() for name in mapping}
+    assert linked == {name: ROOT / folder for name, folder in mapping.items()}
+    rooms = {f"transformers_heterogeneous.{path.name}" for path in (ROOT / "generated").iterdir() if path.is_symlink()}
+    assert rooms == mapping.keys() - {"transformers_heterogeneous"}
+
+
+def test_modules_across_rooms_are_no_unknown_to_mypy(tmp_path):
+    (tmp_path / "probe.py").write_text(
+        "from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig\n"
+        "from transformers_heterogeneous.converters import summarise\n"
+        "from transformers_heterogeneous.scripts.command.versions import parents_version\n"
+        "reveal_type(HeterogeneousLlamaConfig.model_type)\n"
+        "reveal_type(summarise)\n"
+        "reveal_type(parents_version)\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", tmp_path / "probe.py"]
+    done = subprocess.run([*command, "--cache-dir", ROOT / ".mypy_cache"], cwd=ROOT, capture_output=True, text=True)
+    found = re.findall(r'Revealed type is "(.*)"', done.stdout)
+    assert done.returncode == 0 and len(found) == 3, done.stdout + done.stderr
+    assert not [each for each in found if each == "Any"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..modular_converter.places import installed_folder
+from ..modular_converter.sources.paths import installed_folder
 
 
 Row = tuple[str, str, str, str]

@@ -13,7 +13,7 @@ from .families import LLAMA
 from .measure import TASKS, Row, compare, model
 
 
-KERNELS = Path(__file__).parents[2] / "tests" / "data" / "local_kernels"
+KERNELS = Path(__file__).resolve().parents[2] / "tests" / "data" / "local_kernels"
 # Fused block -> where it sits in a layer, what a row calls it unfused, its name for kernels, the kernel
 BLOCKS = {
     "norm_mlp": ("mlp", "MLP", "NormMLP", "CompiledNormMLP"),

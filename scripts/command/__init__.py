@@ -1,0 +1,1 @@
+"""The `hetero` command: `cli` has the options, a module beside it does the work."""

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import libcst as cst
 
-from ..modular_converter.shard import exports
-from ..modular_converter.siblings import with_needed
-from ..modular_converter.source import read_source
-from ..modular_converter.tree import bare, block, code, small
+from ..modular_converter.shards.shard import exports
+from ..modular_converter.sources.siblings import with_needed
+from ..modular_converter.sources.source import read_source
+from ..modular_converter.syntax.tree import bare, block, code, small
 
 
 HOUSE = Path(__file__).resolve().parents[2]

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import libcst as cst
 
-from ..modular_converter.diagnostics import ShardError, nearest
 from ..modular_converter.run import expand
-from ..modular_converter.shard import Shard, read_shard
-from ..modular_converter.source import SourceFile
-from ..modular_converter.tree import bare, block, code, same_code
+from ..modular_converter.shards.reading import read_shard
+from ..modular_converter.shards.shard import Shard
+from ..modular_converter.sources.diagnostics import ShardError, nearest
+from ..modular_converter.sources.source import SourceFile
+from ..modular_converter.syntax.tree import bare, block, code, same_code
 
 
 HOUSE = Path(__file__).resolve().parents[2]

@@ -10,10 +10,10 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 
-from ..modular_converter.diagnostics import Diagnostic
-from ..modular_converter.formatting import format_files
-from ..modular_converter.lock import NAME, BrokenLock, gone, read_lock, render_lock, stale, updated
+from ..modular_converter.output.formatting import format_files
+from ..modular_converter.releases.lock import NAME, BrokenLock, gone, read_lock, render_lock, stale, updated
 from ..modular_converter.run import Run, expand
+from ..modular_converter.sources.diagnostics import Diagnostic
 from .problems import Format, Telling, make_strict, structured, tell
 
 

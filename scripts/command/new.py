@@ -4,12 +4,12 @@ import re
 import sys
 from pathlib import Path
 
-from ..modular_converter.diagnostics import nearest
-from ..modular_converter.names import read_model_names
-from ..modular_converter.places import installed_folder
-from ..modular_converter.rename import model_renaming
-from ..modular_converter.shard import exports
-from ..modular_converter.source import read_source
+from ..modular_converter.naming.model_names import read_model_names
+from ..modular_converter.naming.renaming import model_renaming
+from ..modular_converter.shards.shard import exports
+from ..modular_converter.sources.diagnostics import nearest
+from ..modular_converter.sources.paths import installed_folder
+from ..modular_converter.sources.source import read_source
 
 
 FILE_TYPES = ("configuration", "modeling")

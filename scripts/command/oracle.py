@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..modular_converter.places import FILE_TYPES
-from ..modular_converter.shard import Shard, read_shard
-from ..modular_converter.siblings import siblings_of
+from ..modular_converter.shards.reading import read_shard
+from ..modular_converter.shards.shard import Shard
+from ..modular_converter.sources.paths import FILE_TYPES
+from ..modular_converter.sources.siblings import siblings_of
 
 
 _NUMBERS = itertools.count()

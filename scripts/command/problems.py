@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ..modular_converter.diagnostics import Diagnostic
-from ..modular_converter.places import home_of
 from ..modular_converter.run import Run
+from ..modular_converter.sources.diagnostics import Diagnostic
+from ..modular_converter.sources.paths import home_of
 
 
 Format = Literal["text", "github"]

@@ -15,10 +15,9 @@ import libcst as cst
 from libcst.codemod import CodemodContext
 from libcst.codemod.visitors import AddImportsVisitor, RemoveImportsVisitor
 
-from ..modular_converter.diagnostics import Diagnostic, ShardError
-from ..modular_converter.formatting import format_like
-from ..modular_converter.imported import aliases, bound_name, module_of, written_module
-from ..modular_converter.lock import (
+from ..modular_converter.layout.absolute_imports import with_absolute_imports
+from ..modular_converter.output.formatting import format_like
+from ..modular_converter.releases.lock import (
     NAME,
     BrokenLock,
     Lock,
@@ -30,15 +29,17 @@ from ..modular_converter.lock import (
     render_lock,
     updated,
 )
-from ..modular_converter.members import piece_name
-from ..modular_converter.outside import from_outside
-from ..modular_converter.overlay import used_names
-from ..modular_converter.overrides import overrides_of
-from ..modular_converter.shard import Parent, Shard, read_shard
-from ..modular_converter.siblings import siblings_of
-from ..modular_converter.source import imports_in
-from ..modular_converter.three_way import MARK, Sides, merge
-from ..modular_converter.tree import block
+from ..modular_converter.releases.overlay import used_names
+from ..modular_converter.releases.overrides import overrides_of
+from ..modular_converter.releases.three_way import MARK, Sides, merge
+from ..modular_converter.shards.reading import read_shard
+from ..modular_converter.shards.shard import Parent, Shard
+from ..modular_converter.sources.diagnostics import Diagnostic, ShardError
+from ..modular_converter.sources.members import piece_name
+from ..modular_converter.sources.siblings import siblings_of
+from ..modular_converter.sources.source import imports_in
+from ..modular_converter.syntax.import_statements import aliases, bound_name, module_of, written_module
+from ..modular_converter.syntax.tree import block
 from .drift import HOUSE, NoRelease, has_outputs, launch, release_root
 from .generate import write_files
 
@@ -200,7 +201,7 @@ def _bound(node: cst.CSTNode) -> Iterator[str]:
 
 
 def _add(context: CodemodContext, node: cst.ImportFrom, wanted: Set[str], shard: Shard, parent: Parent) -> None:
-    written = from_outside(shard, parent, node)
+    written = with_absolute_imports(shard, parent, node)
     for alias in aliases(written):
         if bound_name(alias) in wanted:
             names = (alias.evaluated_name, alias.evaluated_alias)

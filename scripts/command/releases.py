@@ -15,15 +15,24 @@ from pathlib import Path
 
 import libcst as cst
 
-from ..modular_converter.diagnostics import Diagnostic, ShardError
-from ..modular_converter.lock import NAME, BrokenLock, Lock, Override, Recorded, diff_of, read_lock, render_lock
-from ..modular_converter.overlay import Overlaid, overlay, pieces_in
-from ..modular_converter.overrides import digest_of, overrides_of
-from ..modular_converter.places import installed_version
+from ..modular_converter.releases.lock import (
+    NAME,
+    BrokenLock,
+    Lock,
+    Override,
+    Recorded,
+    diff_of,
+    read_lock,
+    render_lock,
+)
+from ..modular_converter.releases.overlay import Overlaid, overlay, pieces_in
+from ..modular_converter.releases.overrides import digest_of, overrides_of
 from ..modular_converter.run import Run, expand
-from ..modular_converter.shard import read_shard
-from ..modular_converter.siblings import in_order, is_shard, siblings_of
-from ..modular_converter.source import SourceFile, read_source
+from ..modular_converter.shards.reading import read_shard
+from ..modular_converter.sources.diagnostics import Diagnostic, ShardError
+from ..modular_converter.sources.paths import installed_version
+from ..modular_converter.sources.siblings import in_order, is_shard, siblings_of
+from ..modular_converter.sources.source import SourceFile, read_source
 from .drift import HOUSE, NoRelease, launch, release_root
 from .generate import locks_of, write_files
 from .problems import make_strict

@@ -8,14 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .cache import Record, Remembered, recall, remember
-from .diagnostics import Diagnostic, ShardError, compile_error
-from .formatting import FATAL_RULES, INSIDE, OUTSIDE, Finding, format_files
-from .lock import Override
-from .origin import Origin, Parents, origin_of, origin_of_line
-from .package import Family, render_package
-from .places import home_of
-from .siblings import Siblings, in_order, siblings_of
+from .cache import record
+from .cache.storage import Record, Remembered, recall, remember
+from .layout.origin import Origin, Parents, origin_of, origin_of_line
+from .output import render
+from .output.formatting import FATAL_RULES, INSIDE, OUTSIDE, Finding, format_files
+from .output.package import Family, render_package
+from .releases import overrides
+from .releases.lock import Override
+from .shards import reading
+from .sources.diagnostics import Diagnostic, ShardError, compile_error
+from .sources.paths import home_of
+from .sources.siblings import Siblings, in_order, siblings_of
 
 
 FATAL = (*FATAL_RULES, "syntax", "invalid-syntax")
@@ -131,11 +135,9 @@ def _add_remembered(path: Path, known: Remembered, folder: Path, run: Run, draft
 
 def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) -> None:
     """Expand one shard; whatever is wrong with it, the others still have their turn."""
-    from . import overrides, record, render  # LibCST takes a while to load, and an unchanged run needs none of it
-    from . import shard as shards
 
     try:
-        shard = shards.read_shard(path, siblings)
+        shard = reading.read_shard(path, siblings)
         expansion = render.expand_shard(shard)
         run.overrides[path] = [] if shard.home.inside else overrides.overrides_of(shard)
         recorded = record.record_of(shard)

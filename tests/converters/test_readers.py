@@ -9,7 +9,7 @@ import pytest
 
 from transformers_heterogeneous.converters import CheckpointError, convert
 from transformers_heterogeneous.converters.readers import reader_named
-from transformers_heterogeneous.scripts.following.readers import (
+from transformers_heterogeneous.scripts.maintenance.readers import (
     GPT_OSS,
     GRANITE,
     LLAMA,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts.modular_converter import places, source
+from transformers_heterogeneous.scripts.modular_converter.sources import paths, source
 
 from .toybox import Toy
 
@@ -21,7 +21,7 @@ def no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     """An empty toy workplace whose package can be found."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    places.installed_folder.cache_clear()
+    paths.installed_folder.cache_clear()
     for name in [each for each in sys.modules if each.partition(".")[0] == "toy"]:
         monkeypatch.delitem(sys.modules, name)
     return Toy(tmp_path)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts.modular_converter import cache, places, run, source
-from transformers_heterogeneous.scripts.modular_converter import shard as shard_module
+from transformers_heterogeneous.scripts.modular_converter import run
+from transformers_heterogeneous.scripts.modular_converter.cache import storage
+from transformers_heterogeneous.scripts.modular_converter.shards import reading
+from transformers_heterogeneous.scripts.modular_converter.sources import paths, source
 
 from .toybox import Toy
 
@@ -46,9 +48,9 @@ def expand(shard: Path) -> tuple[str, bool]:
     source.read_source.cache_clear()
     reads: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
-        read_shard = shard_module.read_shard
+        read_shard = reading.read_shard
         patch.setattr(
-            shard_module, "read_shard", lambda path, siblings: (reads.append(path), read_shard(path, siblings))[1]
+            reading, "read_shard", lambda path, siblings: (reads.append(path), read_shard(path, siblings))[1]
         )
         done = run.expand([shard], lambda path: path.parent)
     assert not done.failed, done.messages()
@@ -98,7 +100,7 @@ def test_a_parent_from_another_place_is_seen(shard, toy, tmp_path, monkeypatch):
     shutil.copytree(toy.root / "toy", tmp_path / "first" / "toy")
     edit(tmp_path / "first/toy/modeling_zz.py", "size = 1", "size = 100")
     monkeypatch.syspath_prepend(str(tmp_path / "first"))
-    places.installed_folder.cache_clear()
+    paths.installed_folder.cache_clear()
     text, expanded = expand(shard)
     assert expanded and "size = 100" in text
 
@@ -113,14 +115,14 @@ def test_a_parent_that_no_longer_parses_is_an_error_not_a_crash(shard, toy):
 
 def test_another_generator_does_not_trust_it(shard, monkeypatch):
     expand(shard)
-    monkeypatch.setattr(cache, "generator_digest", lambda: "another")
+    monkeypatch.setattr(storage, "generator_digest", lambda: "another")
     assert expand(shard)[1]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"generator": 1}'])
 def test_a_damaged_record_counts_as_none(shard, content):
     first, _ = expand(shard)
-    record = cache.record_path(shard)
+    record = storage.record_path(shard)
     record.write_text(content)
     assert expand(shard) == (first, True)
     assert expand(shard) == (first, False)
@@ -141,7 +143,7 @@ def test_a_shard_with_an_error_is_not_remembered(shard):
 
 def test_a_memory_edited_by_hand_is_noticed(shard: Path) -> None:
     before = expand(shard)[0]
-    record = cache.record_path(shard)
+    record = storage.record_path(shard)
     record.write_text(record.read_text().replace("NewModel", "OldModel"))
     assert expand(shard) == (before, True)
     assert expand(shard) == (before, False)

@@ -65,12 +65,12 @@ def test_missing_shard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_a_crash_is_reported_and_fails(
     shard: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from transformers_heterogeneous.scripts.modular_converter import shard as shard_module
+    from transformers_heterogeneous.scripts.modular_converter.shards import reading
 
     def crash(path: Path, siblings: object) -> None:
         raise KeyError("inside")
 
-    monkeypatch.setattr(shard_module, "read_shard", crash)
+    monkeypatch.setattr(reading, "read_shard", crash)
     assert check_command([shard], None, as_json=False) == 2
     assert "modular_new.py:1:1: the generator crashed here" in capsys.readouterr().err
 

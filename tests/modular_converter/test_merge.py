@@ -7,11 +7,11 @@ from pathlib import Path
 import libcst as cst
 import pytest
 
-from transformers_heterogeneous.scripts.modular_converter.classes import merge_class
-from transformers_heterogeneous.scripts.modular_converter.names import ModelNames
-from transformers_heterogeneous.scripts.modular_converter.source import parse_source
-from transformers_heterogeneous.scripts.modular_converter.tree import code
-from transformers_heterogeneous.scripts.modular_converter.unroll import Scope
+from transformers_heterogeneous.scripts.modular_converter.merging.classes import merge_class
+from transformers_heterogeneous.scripts.modular_converter.merging.unroll import Scope
+from transformers_heterogeneous.scripts.modular_converter.naming.model_names import ModelNames
+from transformers_heterogeneous.scripts.modular_converter.sources.source import parse_source
+from transformers_heterogeneous.scripts.modular_converter.syntax.tree import code
 
 from .toybox import clean
 

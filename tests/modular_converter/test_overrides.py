@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from transformers_heterogeneous.scripts.command.generate import check_command, generate_command
-from transformers_heterogeneous.scripts.modular_converter import source
-from transformers_heterogeneous.scripts.modular_converter.lock import NAME, Recorded, read_lock, render_lock
+from transformers_heterogeneous.scripts.modular_converter.releases.lock import NAME, Recorded, read_lock, render_lock
+from transformers_heterogeneous.scripts.modular_converter.sources import source
 
 from .toybox import Toy
 

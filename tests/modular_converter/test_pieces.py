@@ -5,11 +5,11 @@ from pathlib import Path
 import libcst as cst
 import pytest
 
-from transformers_heterogeneous.scripts.modular_converter.diagnostics import ShardError
-from transformers_heterogeneous.scripts.modular_converter.pieces import cut
-from transformers_heterogeneous.scripts.modular_converter.places import installed_folder
-from transformers_heterogeneous.scripts.modular_converter.source import parse_source
-from transformers_heterogeneous.scripts.modular_converter.tree import code
+from transformers_heterogeneous.scripts.modular_converter.sources.diagnostics import ShardError
+from transformers_heterogeneous.scripts.modular_converter.sources.paths import installed_folder
+from transformers_heterogeneous.scripts.modular_converter.sources.pieces import cut
+from transformers_heterogeneous.scripts.modular_converter.sources.source import parse_source
+from transformers_heterogeneous.scripts.modular_converter.syntax.tree import code
 
 
 MODELS = sorted((installed_folder("transformers") / "models").glob("*/*.py"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transformers_heterogeneous.scripts.modular_converter.source import read_source
+from transformers_heterogeneous.scripts.modular_converter.sources.source import read_source
 
 from .toybox import Toy, clean
 

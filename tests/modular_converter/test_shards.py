@@ -135,7 +135,7 @@ def test_the_banner_hashes_the_code_that_was_used(zz: Toy) -> None:
         text = zz.run(zz.shard("new", SHARD)).files[zz.shards / "modeling_new.py"]
         return text.split("\n")[1]
 
-    from transformers_heterogeneous.scripts.modular_converter.source import read_source
+    from transformers_heterogeneous.scripts.modular_converter.sources.source import read_source
 
     first = banner()
     zz.parent("modeling_zz", PARENT.replace("def unused(x):\n        return x", "def unused(x):\n        return 2"))
@@ -323,7 +323,7 @@ def test_torch_is_optional_in_feature_extractors(toy: Toy) -> None:
 
 
 def test_quantizers_of_a_family_are_registered_for_their_method() -> None:
-    from transformers_heterogeneous.scripts.modular_converter.package import Family, render_package
+    from transformers_heterogeneous.scripts.modular_converter.output.package import Family, render_package
 
     modules = {"configuration_new": ("NewConfig",), "modeling_new": ("NewModel", "NewFp3HfQuantizer")}
     text = render_package([Family(modules, "NewConfig")], "shards")

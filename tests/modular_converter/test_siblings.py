@@ -122,7 +122,7 @@ def test_a_change_of_the_sibling_is_seen(zz: Toy, alone: bool) -> None:
 
 def forget_sources() -> None:
     """What a new process would not know."""
-    from transformers_heterogeneous.scripts.modular_converter.source import read_source
+    from transformers_heterogeneous.scripts.modular_converter.sources.source import read_source
 
     read_source.cache_clear()
 

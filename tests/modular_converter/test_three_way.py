@@ -3,8 +3,8 @@
 import libcst as cst
 import pytest
 
-from transformers_heterogeneous.scripts.modular_converter.three_way import merge
-from transformers_heterogeneous.scripts.modular_converter.tree import code
+from transformers_heterogeneous.scripts.modular_converter.releases.three_way import merge
+from transformers_heterogeneous.scripts.modular_converter.syntax.tree import code
 
 from .toybox import clean
 

@@ -3,13 +3,13 @@
 import libcst as cst
 import pytest
 
-from transformers_heterogeneous.scripts.modular_converter.classes import merged_bases
-from transformers_heterogeneous.scripts.modular_converter.filetypes import file_type
-from transformers_heterogeneous.scripts.modular_converter.names import ModelNames, Spelling
-from transformers_heterogeneous.scripts.modular_converter.parameters import merged_parameters
-from transformers_heterogeneous.scripts.modular_converter.prefix import infer_prefix
-from transformers_heterogeneous.scripts.modular_converter.rename import Renaming
-from transformers_heterogeneous.scripts.modular_converter.tree import code, identifiers, without_comments
+from transformers_heterogeneous.scripts.modular_converter.merging.classes import merged_bases
+from transformers_heterogeneous.scripts.modular_converter.naming.model_names import ModelNames, Spelling
+from transformers_heterogeneous.scripts.modular_converter.naming.prefix import infer_prefix
+from transformers_heterogeneous.scripts.modular_converter.naming.renaming import Renaming
+from transformers_heterogeneous.scripts.modular_converter.sources.file_types import file_type
+from transformers_heterogeneous.scripts.modular_converter.syntax.parameters import merged_parameters
+from transformers_heterogeneous.scripts.modular_converter.syntax.tree import code, identifiers, without_comments
 
 
 NAMES = ModelNames({"gpt_neox": "GPTNeoXConfig", "gpt-sw3": "GPT2Config", "gpt2": "GPT2Config", "clip": "CLIPConfig"})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from transformers_heterogeneous.scripts.command.versions import parents_version
-from transformers_heterogeneous.scripts.following import newest
+from transformers_heterogeneous.scripts.maintenance import newest
 
 
 REPORT = """<testsuites><testsuite>

@@ -7,8 +7,8 @@ import pytest
 
 from transformers_heterogeneous.scripts.command.generate import generate_command
 from transformers_heterogeneous.scripts.command.rebase import rebase_command
-from transformers_heterogeneous.scripts.modular_converter import source
-from transformers_heterogeneous.scripts.modular_converter.lock import NAME, read_lock
+from transformers_heterogeneous.scripts.modular_converter.releases.lock import NAME, read_lock
+from transformers_heterogeneous.scripts.modular_converter.sources import paths, source
 
 from ..modular_converter.toybox import Toy
 
@@ -66,10 +66,8 @@ def shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget() -> None:
-    from transformers_heterogeneous.scripts.modular_converter import places
-
     source.read_source.cache_clear()
-    places.installed_folder.cache_clear()
+    paths.installed_folder.cache_clear()
 
 
 def release(shard: Path, *edits: tuple[str, str], folder: str = "") -> Path:

@@ -10,13 +10,13 @@ import libcst as cst
 import pytest
 
 from tests.modular_converter.toybox import Toy
-from transformers_heterogeneous.scripts.build_backend import asked_release, project_for
 from transformers_heterogeneous.scripts.command import drift, releases
 from transformers_heterogeneous.scripts.command.generate import generate_command
-from transformers_heterogeneous.scripts.modular_converter import places, source
-from transformers_heterogeneous.scripts.modular_converter.diagnostics import ShardError
-from transformers_heterogeneous.scripts.modular_converter.lock import read_lock
-from transformers_heterogeneous.scripts.modular_converter.overlay import overlay
+from transformers_heterogeneous.scripts.modular_converter.releases.lock import read_lock
+from transformers_heterogeneous.scripts.modular_converter.releases.overlay import overlay
+from transformers_heterogeneous.scripts.modular_converter.sources import paths, source
+from transformers_heterogeneous.scripts.modular_converter.sources.diagnostics import ShardError
+from transformers_heterogeneous.scripts.packaging.build_backend import asked_release, project_for
 
 
 PARENT = """\
@@ -101,7 +101,7 @@ class House:
 
 def forget() -> None:
     source.read_source.cache_clear()
-    places.installed_folder.cache_clear()
+    paths.installed_folder.cache_clear()
 
 
 @pytest.fixture

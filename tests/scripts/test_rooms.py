@@ -1,5 +1,7 @@
-"""The rooms of scripts/: the command, the generator, the benches, and what follows the world outside."""
+"""The rooms of scripts/: the command, the generator, and what only a clone has: demo, benches, maintenance, packaging."""
 
+import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -16,8 +18,12 @@ MAY_USE = {
     "modular_converter": set(),
     "command": {"modular_converter"},
     "bench": {"modular_converter"},
-    "following": {"modular_converter", "command"},
+    "demo": set(),
+    "maintenance": {"modular_converter", "command"},
+    "packaging": set(),
 }
+# Of the generator, from the ground up: a floor may use those below it
+FLOORS = ("syntax", "sources", "naming", "shards", "merging", "layout", "checks", "output", "releases", "cache", "run")
 
 
 def test_rooms_run_one_way():
@@ -28,7 +34,27 @@ def test_rooms_run_one_way():
         if (room := module.partition(".")[0]) in MAY_USE and other.partition(".")[0] not in MAY_USE[room] | {room}
     ]
     assert not wrong
-    assert {module.partition(".")[0] for module in MODULES} == {*MAY_USE, "", "demo", "build_backend"}
+    assert {module.partition(".")[0] for module in MODULES} == {*MAY_USE, ""}
+
+
+def test_floors_of_the_generator_import_from_those_below():
+    floor = {
+        module: FLOORS.index(module.split(".")[1]) for module in MODULES if module.startswith("modular_converter.")
+    }
+    wrong = [
+        f"{module} imports {other}"
+        for module in floor
+        for other in IMPORTS[module].ours
+        if floor[other] > floor[module]
+    ]
+    assert not wrong
+    assert set(floor.values()) == set(range(len(FLOORS)))
+
+
+def test_modules_of_the_generator_have_names_of_their_own_and_say_what_they_do():
+    names = Counter(module.rpartition(".")[2] for module in MODULES if module.startswith("modular_converter."))
+    assert not [name for name, times in names.items() if times > 1]
+    assert not [module for module, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))]
 
 
 def test_no_module_imports_itself_by_way_of_others():

@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from transformers_heterogeneous.scripts.command.new import parents
-from transformers_heterogeneous.scripts.following.survey import (
+from transformers_heterogeneous.scripts.maintenance.survey import (
     BROKEN,
     IMPORTS,
     PACKAGE,

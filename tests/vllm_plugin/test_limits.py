@@ -8,7 +8,7 @@ import pytest
 
 import transformers_heterogeneous
 from transformers import AutoConfig
-from transformers_heterogeneous.scripts.following.vllm_proof import CASES, Case, what_was_said
+from transformers_heterogeneous.scripts.maintenance.vllm_proof import CASES, Case, what_was_said
 from transformers_heterogeneous.vllm_plugin import UnservedError, register
 from transformers_heterogeneous.vllm_plugin.limits import (
     ARCHITECTURES,

@@ -1,0 +1,1 @@
+"""A small checkpoint from end to end: what `make demo` shows."""

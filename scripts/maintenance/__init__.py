@@ -1,0 +1,1 @@
+"""What follows the world outside: the newest transformers, older releases, other programs. Only in a clone."""

@@ -1,0 +1,1 @@
+"""What would be lost or would not fit in an output, told at its place in the shard."""

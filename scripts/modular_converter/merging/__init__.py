@@ -1,0 +1,1 @@
+"""A class of a shard and its parent's as one: headers, attributes, methods, and calls on `super()`."""

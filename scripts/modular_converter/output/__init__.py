@@ -1,0 +1,1 @@
+"""The text of the outputs: imports, order, banner, package, format."""

@@ -1,0 +1,126 @@
+"""The `__init__.py` of a folder of generated families: what it exports, and their registration with transformers."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..sources.paths import installed_folder, installed_version
+
+
+_AUTO_CLASS = "class AutoModel"
+_QUANTIZER_MAPPING = "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING\n"
+_TEMPLATE = '''\
+# Generated from the shards in {folder}/ by `hetero generate`. Do not edit.
+"""Model families for transformers whose layers differ. Importing the package registers them with the Auto classes."""
+
+import sys
+from importlib.metadata import version
+
+import transformers
+
+
+__version__ = version("transformers-heterogeneous")
+PARENTS_VERSION = "{parents_version}"
+
+minor_release = ".".join(transformers.__version__.split(".")[:2])
+if minor_release != ".".join(PARENTS_VERSION.split(".")[:2]):
+    raise ImportError(
+        f"transformers_heterogeneous {{__version__}} was expanded from transformers {{PARENTS_VERSION}}, and installed is "
+        f"transformers {{transformers.__version__}}, with which its models may compute something else. The wheel that fits "
+        f"this one is `pip install 'transformers-heterogeneous=={{minor_release}}.*'`, in a clone of the repository "
+        f"`pip install . --config-settings transformers={{minor_release}}`; and "
+        "`pip install --upgrade transformers-heterogeneous` brings the newest with the transformers that it needs"
+    )
+
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import {autos}
+{quantizer_mapping}
+{imports}
+from .converters.formats.recognition import CONFIG_CLASSES
+from .integrations import follow_imports
+
+
+globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside what is known of the published form
+
+
+def register() -> None:
+    """Tell the Auto classes about every family, and let `transformers` have the classes by name; calling it again changes
+    nothing."""
+    configs = ({configs})
+    for config in configs:
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+{models}{quantizers}    classes = {{name: globals()[name] for name in __all__ if name != "register"}}
+    for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
+        vars(module).update(classes)
+    follow_imports(configs)
+
+
+__all__ = [{exported}, *CONFIG_CLASSES]
+
+register()
+'''
+
+
+@dataclass(frozen=True)
+class Family:
+    """What one shard adds to the package: public names by module, the config of its models, configs with a model type."""
+
+    modules: Mapping[str, tuple[str, ...]]
+    config: str
+    configs: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for names in self.modules.values() for name in names)
+
+
+def render_package(families: Iterable[Family], folder: str) -> str:
+    """The unformatted `__init__.py`."""
+    families = list(families)
+    known = auto_classes()
+    lines, autos = [], {"AutoModel"}
+    for each in families:
+        for name in each.names:
+            auto = auto_class(name)
+            if auto in known:
+                autos.add(auto)
+                lines.append(f"    {auto}.register({each.config}, {name}, exist_ok=True)\n")
+    imports = [
+        f"from .{module} import {', '.join(names)}" for each in families for module, names in each.modules.items()
+    ]
+    names = sorted(name for each in families for name in each.names)
+    quantizers = [name for name in names if name.endswith("HfQuantizer")]
+    return _TEMPLATE.format(
+        folder=folder,
+        parents_version=installed_version("transformers"),
+        autos=", ".join(sorted(autos)),
+        imports="\n".join(imports),
+        configs=_elements([*sorted(name for each in families for name in each.configs), "*CONFIG_CLASSES.values()"]),
+        models="".join(lines),
+        quantizer_mapping=_QUANTIZER_MAPPING if quantizers else "",
+        quantizers="".join(f"    AUTO_QUANTIZER_MAPPING[{name}.quant_method] = {name}\n" for name in quantizers),
+        exported=", ".join(f'"{name}"' for name in [*names, "register"]),
+    )
+
+
+def _elements(names: Sequence[str]) -> str:
+    """The inside of a tuple."""
+    return f"{names[0]}," if len(names) == 1 else ", ".join(names)
+
+
+def auto_class(name: str) -> str:
+    """The Auto class that builds a model class, by its suffix; empty for classes that none builds."""
+    task = re.search(r"For[A-Z]\w*$", name)
+    if task:
+        return f"AutoModel{task[0]}"
+    return "AutoModel" if name.endswith("Model") and not name.endswith("PreTrainedModel") else ""
+
+
+def auto_classes() -> frozenset[str]:
+    """The Auto classes for models that the installed transformers has: looked for line by line, as an unchanged run
+    parses nothing."""
+    folder = installed_folder("transformers")
+    path = folder / "models" / "auto" / "modeling_auto.py" if folder else None
+    lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    found = (line.removeprefix("class ").partition("(") for line in lines if line.startswith(_AUTO_CLASS))
+    return frozenset(name for name, bracket, _ in found if bracket)

@@ -1,0 +1,1 @@
+"""What shards replace of their parents, and how it follows from one release of these to another."""

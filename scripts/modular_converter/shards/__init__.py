@@ -1,0 +1,1 @@
+"""A shard with its parents, siblings and helpers, as its files say it."""
