@@ -36,7 +36,7 @@ def at_import(name: str, follow: "Callable[[], None]") -> None:
         sys.meta_path.insert(0, AtImport(name, follow))
 
 
-def register() -> "ModuleType | None":
+def register() -> "Any":
     """Import the package, which registers; where it cannot be, the program goes on without it, and says so once."""
     try:
         import transformers_heterogeneous
