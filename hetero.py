@@ -8,14 +8,7 @@ its `__init__`, and imports from its sub-packages what each command asks for.
 import sys
 
 
-TYPE_CHECKING = False  # that of `typing`, whose import would cost every Python that starts a millisecond
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
-
 STOPPED = 130  # what shells say of a command that Ctrl-C ended
-asked: set[str] = set()  # modules whose import is followed by something
 
 
 def main() -> None:
@@ -45,61 +38,6 @@ def run() -> None:
     from transformers_heterogeneous.scripts.command.cli import app
 
     app()
-
-
-def autoload() -> None:
-    """Register the families as soon as transformers is imported: what `hetero autoload` and `hetero run` start Python with."""
-    at_import("transformers", register)
-
-
-def at_import(name: str, follow: "Callable[[], None]") -> None:
-    """Call `follow` as soon as module `name` has been executed, now where it is there already; asked again, nothing changes."""
-    if name in asked:
-        return
-    asked.add(name)
-    if name in sys.modules:
-        follow()
-    else:
-        sys.meta_path.insert(0, AtImport(name, follow))
-
-
-def register() -> None:
-    """Import the package, which registers; where it cannot be, the program goes on without it, and says so."""
-    try:
-        import transformers_heterogeneous  # noqa: F401
-    except ImportError as error:
-        print(f"hetero: the families are not registered: {error}", file=sys.stderr)
-
-
-class AtImport:
-    """A finder that finds nothing itself: it lets the execution of one module be followed by a call. That module may be looked
-    for any number of times before it is imported."""
-
-    def __init__(self, name: str, follow: "Callable[[], None]") -> None:
-        self.name, self.follow, self.looking = name, follow, False
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
-        if name != self.name or self.looking:
-            return None
-        from importlib.util import find_spec
-
-        self.looking = True
-        try:
-            spec = find_spec(name)
-        finally:
-            self.looking = False
-        if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = self.followed(spec.loader.exec_module)  # type: ignore[method-assign, assignment]
-        return spec
-
-    def followed(self, execute: "Callable[[ModuleType], None]") -> "Callable[[ModuleType], None]":
-        def exec_module(module: "ModuleType") -> None:
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-            execute(module)
-            self.follow()
-
-        return exec_module
 
 
 if __name__ == "__main__":

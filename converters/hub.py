@@ -126,10 +126,10 @@ def outlined(source: str | Path, revision: str | None = None) -> Iterator[Remote
     if missing is None:
         yield RemoteOutline(found, found, 0, [*IGNORED, WEIGHTS])
         return
-    # Beside the snapshots, so that blocks can be shared from here just where they can from there
-    with TemporaryDirectory(prefix="outline-", dir=found.parent.parent) as temporary, named(source, temporary):
-        folder = Path(temporary) / Path(source).name
-        shutil.copytree(found, folder, ignore=shutil.ignore_patterns(*IGNORED, WEIGHTS))
+    # Among the snapshots, so that blocks can be shared from here just where they can from there, and links to blobs are own
+    with TemporaryDirectory(prefix="outline-", dir=found.parent) as temporary, named(source, temporary):
+        folder = Path(temporary)
+        shutil.copytree(found, folder, ignore=shutil.ignore_patterns(*IGNORED, WEIGHTS), dirs_exist_ok=True)
         for path in found.rglob(WEIGHTS):
             (folder / path.relative_to(found)).symlink_to(path)
         asked(source, partial(write_headers, folder=folder, revision=found.name, sizes=missing))
@@ -146,7 +146,7 @@ def named(source: str | Path, folder: str) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(str(error).replace(f"{folder}/{Path(source).name}", Path(source).as_posix())) from error
+        raise CheckpointError(str(error).replace(folder, Path(source).as_posix())) from error
 
 
 def missing_weights(source: str | Path, revision: str | None) -> dict[str, int] | None:

@@ -6,10 +6,10 @@ are. A pattern follows as it is, or with its beginning renamed, where it means t
 does not, the names of these modules take its place.
 """
 
+import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from .engine.errors import CheckpointError
 from .engine.json_objects import read_object
 from .engine.pieces import TensorPlan
 from .engine.quantised import Names, module_in, module_of
+from .matching import Limit
 
 
 HF_QUANT_CONFIG = "hf_quant_config.json"
@@ -67,6 +68,11 @@ class Modules:
 
     names: Mapping[str, Meaning]
     own: Mapping[str, Meaning]
+
+    @cached_property
+    def limit(self) -> Limit:
+        """What patterns may take that are looked for among them."""
+        return Limit()
 
     @cached_property
     def everything(self) -> Meaning:
@@ -130,29 +136,19 @@ def ancestors(name: str) -> Iterator[str]:
         name = name.rpartition(".")[0]
 
 
-def compiled(expression: str) -> re.Pattern[str] | None:
-    """A regular expression; `None` where it is none, and so matches nothing."""
-    try:
-        return re.compile(expression)
-    except (re.error, RecursionError, OverflowError):
-        return None
-
-
 def by_name(pattern: str, modules: Modules) -> Iterable[str]:
     """As compressed-tensors does: a name, or a regular expression that a name begins with. Classes of modules are no names."""
     if not pattern.startswith(REGEX):
         return [pattern] if pattern in modules.names else []
-    expression = compiled(pattern.removeprefix(REGEX))
-    return [name for name in modules.names if expression and expression.match(name)]
+    return modules.limit.matching(pattern, pattern.removeprefix(REGEX), modules.names, "match")
 
 
 def by_glob(pattern: str, modules: Modules) -> Iterable[str]:
     """As ModelOpt and its servers do: a glob, or a regular expression, of a module or of one that it lies in."""
     if pattern.startswith(REGEX):
-        expression = compiled(pattern.removeprefix(REGEX))
-        matching = [name for name in modules.inside if expression and expression.fullmatch(name)]
+        matching = modules.limit.matching(pattern, pattern.removeprefix(REGEX), modules.inside, "fullmatch")
     elif SPECIAL.search(pattern):
-        matching = [name for name in modules.inside if fnmatchcase(name, pattern)]
+        matching = modules.limit.matching(pattern, fnmatch.translate(pattern), modules.inside, "match")
     else:
         matching = [pattern]
     return [name for outer in matching for name in modules.inside.get(outer, ())]
@@ -160,15 +156,14 @@ def by_glob(pattern: str, modules: Modules) -> Iterable[str]:
 
 def by_boundary(pattern: str, modules: Modules) -> Iterable[str]:
     """As transformers does: a regular expression of the beginning of a name, up to a dot, or the end of a name."""
-    expression = compiled(f"(?:{pattern}){BOUNDARY}")
-    return [name for name in modules.names if (expression and expression.match(name)) or name.endswith(pattern)]
+    matching = modules.limit.matching(pattern, f"(?:{pattern}){BOUNDARY}", modules.names, "match")
+    return [*matching, *(name for name in modules.names if name.endswith(pattern))]
 
 
 def by_rule(pattern: str, modules: Modules) -> Iterable[str]:
     """As GPTQ does: a regular expression that a name begins with, behind a sign."""
     sign = SIGNED.match(pattern)
-    expression = compiled(pattern[sign.end() :] if sign else pattern)
-    return [name for name in modules.names if expression and expression.match(name)]
+    return modules.limit.matching(pattern, pattern[sign.end() :] if sign else pattern, modules.names, "match")
 
 
 def by_any(pattern: str, modules: Modules) -> Iterable[str]:
@@ -214,9 +209,12 @@ class Translation:
         reader = READERS.get(self.method, by_any)
         names = self.names(dict.fromkeys(entry for entry in entries if isinstance(entry, str)), place, reader)
         changed: list[Any] = []
+        there: set[str] = set()
         for entry in entries:
             if isinstance(entry, str):
-                changed += [name for name in names[entry] if name not in changed]
+                new = [name for name in dict.fromkeys(names[entry]) if name not in there]
+                there.update(new)
+                changed += new
             else:
                 changed.append(self.config(entry, place))
         return changed

@@ -11,7 +11,7 @@ import torch
 
 from .engine.errors import reading
 from .engine.headers import Shape
-from .families.family import Family, LayerFacts
+from .families.family import ByLayer, Family, LayerFacts
 from .formats.recognition import config_file, family_config, read_config
 from .hub import local_config
 from .loading import loading_of
@@ -144,9 +144,10 @@ def layer_summaries(family: Family, config: Any, itemsize: int) -> Iterator[Laye
     Args:
         itemsize: Bytes of one element of the cache.
     """
+    layers = ByLayer(config)
     fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
     for layer_idx in range(config.num_hidden_layers):
-        facts, shapes = family.layer_facts(config, layer_idx), family.layer_shapes(config, layer_idx)
+        facts, shapes = family.layer_facts(layers, layer_idx), family.layer_shapes(layers, layer_idx)
         num_parameters = family.count(shapes)
         yield LayerSummary(
             mixer=config.mixer_types[layer_idx],

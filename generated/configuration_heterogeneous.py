@@ -16,6 +16,7 @@
 import copy
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
@@ -319,7 +320,7 @@ RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
     "is at most": (lambda size, other: size <= other, "is more than"),
 }
-MAX_LAYERS = 2**16  # more than anybody lists
+MAX_LAYERS = 4096  # eight times what any model has
 
 
 def read_from_the_model(name: str) -> property:
@@ -691,8 +692,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     def _override_errors(self, overrides: dict[int | str, dict[str, Any]], known: dict[str, list]) -> list[str]:
         if not isinstance(overrides, dict):
             return [f"a dict of layer -> attributes is needed, not {type(overrides).__name__}"]
-        layers = [int(layer) for layer in overrides if str(layer).isdecimal()]
-        errors = [f"layer {layer} is there twice" for layer in sorted(set(layers)) if layers.count(layer) > 1]
+        times = Counter(int(layer) for layer in overrides if str(layer).isdecimal())
+        errors = [f"layer {layer} is there twice" for layer in sorted(times) if times[layer] > 1]
         for layer, attributes in overrides.items():
             if not str(layer).isdecimal() or int(layer) >= self.num_hidden_layers:
                 errors.append(f"layer {layer!r}: not an index in 0..{self.num_hidden_layers - 1}")
@@ -758,9 +759,11 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
 
     def _depth_errors(self) -> list[str]:
         """Also where a family's parent makes a list of so many layers before anybody looks."""
-        if 0 < self.num_hidden_layers < MAX_LAYERS:
+        if 0 < self.num_hidden_layers <= MAX_LAYERS:
             return []
-        return [f"num_hidden_layers is {self.num_hidden_layers}: a positive integer below {MAX_LAYERS} is needed"]
+        return [
+            f"num_hidden_layers is {self.num_hidden_layers}: a positive integer of at most {MAX_LAYERS:,} is needed"
+        ]
 
     def _list_errors(self) -> list[str]:
         return [

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from hetero import at_import
-
+from .at_import import at_import
 from .peft import enter_targets, refuse_prefixes
 from .trl import balance_by_layer
 

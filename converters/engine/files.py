@@ -79,6 +79,14 @@ def read_file(path: Path, max_bytes: int, folder: Path | None = None) -> bytes:
 
 
 def is_own(link: Path, root: Path) -> bool:
-    """Whether a link leads to a file of the checkpoint, or, in a hub cache, to the `blobs` of the same repository."""
+    """
+    Whether a link leads to a file of the checkpoint, or, in the hub's cache, to one of the same repository: below
+    REPOSITORY/snapshots/REVISION there are links to REPOSITORY/blobs.
+    """
     target = link.resolve()
-    return any(target.is_relative_to(own) for own in (root, *(parent / "blobs" for parent in root.parents)))
+    if target.is_relative_to(root):
+        return True
+    repository = next(
+        (folder.parent.parent for folder in (root, *root.parents) if folder.parent.name == "snapshots"), None
+    )
+    return repository is not None and target.parent == repository / "blobs"

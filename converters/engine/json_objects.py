@@ -1,6 +1,7 @@
 """JSON objects from files that somebody else wrote."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any] | float:
     if members.keys() == {SPECIAL_FLOAT}:
         return float(members[SPECIAL_FLOAT])
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"twice in one object: {sorted({repr(name) for name in names if names.count(name) > 1})}")
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"twice in one object: {sorted(repr(name) for name, count in counts.items() if count > 1)}")
     return members
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import CheckpointError
+from .planted import check_own_link, check_own_tree
 
 
 LOCK, FILES = "lock", "files"
@@ -17,10 +18,12 @@ MAX_NAME_BYTES = 255  # of a file, on the usual filesystems
 
 
 def check_target(source: Path, target: Path) -> None:
-    """Raise a `CheckpointError` where the output must not go: something is there, or it would lie inside the source."""
+    """Raise a `CheckpointError` where the output must not go: something is there, it would lie inside the source, or
+    somebody else has been at the folder in which it is put together."""
     if target.resolve().is_relative_to(source.resolve()):
         raise CheckpointError(f"{target}: lies inside the checkpoint {source}; choose a folder outside it")
     check_free(target)
+    check_own_tree(staging_of(target), target)
     if not os.access(parent_of(target), os.W_OK | os.X_OK):
         raise CheckpointError(f"{target}: cannot be made in {parent_of(target)}: it cannot be written to")
 
@@ -31,9 +34,10 @@ def check_free(target: Path) -> None:
     or with too long a name, the system's own error.
     """
     try:
-        target.lstat()
+        status = target.lstat()
     except FileNotFoundError:
         return
+    check_own_link(target, status)
     if not target.is_dir() or any(target.iterdir()):
         raise CheckpointError(f"{target}: exists; nothing is overwritten: choose another name or remove it first")
 
@@ -60,7 +64,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
     it for the next run, and so does a target that something else has taken in the meantime.
 
     Raises:
-        CheckpointError: where another run writes to the same target, or the folder cannot be made.
+        CheckpointError: where another run writes to the same target, the folder cannot be made, or is not ours alone.
     """
     target, staging = target.resolve(), staging_of(target)
     with made(target.parent), locked(staging, target):
@@ -109,9 +113,12 @@ def made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(staging: Path, target: Path) -> Iterator[None]:
-    """Make the folder and hold its lock; a `CheckpointError` where another run does."""
+    """
+    Make the folder, which nobody else may enter, and hold its lock; a `CheckpointError` where another run does, or where
+    it was there and has something in it that is not ours.
+    """
     try:
-        staging.mkdir(exist_ok=True)
+        made_or_own(staging, target)
         lock = os.open(staging / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise CheckpointError(f"{target}: cannot be made in {staging.parent}: {error.strerror}") from error
@@ -121,6 +128,14 @@ def locked(staging: Path, target: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def made_or_own(staging: Path, target: Path) -> None:
+    """Make the folder; where there is something of its name, a `CheckpointError` unless it is ours throughout."""
+    try:
+        staging.mkdir(mode=0o700)
+    except FileExistsError:
+        check_own_tree(staging, target)
 
 
 def take(lock: int) -> bool:

@@ -12,6 +12,7 @@ from .errors import CheckpointError
 from .headers import read_header
 from .pieces import COMPUTED, TensorPlan
 from .plan import UNCHANGED, FilePlan
+from .planted import is_ours
 from .rendering import Compute, file_chunks, render
 from .sources import Source
 from .transfer import Advance, Link, Move, carry_moves, hardlink, joined, whole_blocks, write_at
@@ -152,6 +153,8 @@ def is_written(file: FilePlan, source: Source, target: Path, link: Link, compute
     """Whether the target is a file of its own that holds, byte for byte, what the plan says."""
     if target.is_symlink() or not target.is_file() or target.stat().st_size != file.num_bytes:
         return False
+    if target.stat().st_nlink == 1 and not is_ours(target.stat()):
+        return False  # whose it is may change it later
     if target.stat().st_nlink > 1:
         return link == "hardlink" and file.source is not None and target.samefile(source.folder / file.source)
     with target.open("rb") as written:

@@ -14,6 +14,26 @@ def nothing(config: Any) -> dict[str, Any]:
     return {}
 
 
+class ByLayer:
+    """
+    A config for what reads one layer after another. The sizes of all layers are listed once, not again for each of them:
+    reading is linear in the number of layers.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.sizes: dict[str, list[int | None]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.config, name)
+
+    def layer_sizes(self, name: str) -> list[int | None]:
+        """The config's own list."""
+        if name not in self.sizes:
+            self.sizes[name] = self.config.layer_sizes(name)
+        return self.sizes[name]
+
+
 @dataclass(frozen=True)
 class LayerFacts:
     """
@@ -89,7 +109,7 @@ class Family:
 
     def tensor_shapes(self, config: Any) -> dict[str, Shape]:
         """Names and shapes of all tensors that the model described by `config` has."""
-        shapes = dict(self.model_shapes(config))
+        shapes, layers = dict(self.model_shapes(config)), ByLayer(config)
         for layer_idx in range(config.num_hidden_layers):
-            shapes |= self.layer_shapes(config, layer_idx)
+            shapes |= self.layer_shapes(layers, layer_idx)
         return shapes

@@ -7,7 +7,7 @@ from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import Heter
 from ..engine.headers import Shape
 from .family import Family, LayerFacts
 from .heterogeneous_llama import model_shapes, tied_shapes
-from .parts import attention_shapes, under
+from .parts import attention_shapes, sizes_of, under
 
 
 # Beside the weights of gpt-oss-puzzle
@@ -19,17 +19,21 @@ SERVERS_SCALES = {
 
 def layer_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
     """Names and shapes of one layer's tensors; a sub-block that is not there has none, not even a norm."""
-    hidden_size, layer = config.hidden_size, config.per_layer_config[layer_idx]
+    hidden_size, layer = config.hidden_size, sizes_of(config, layer_idx)
     shapes: dict[str, Shape] = {}
     if config.mixer_types[layer_idx] == "attention":
         projections = attention_shapes(
-            hidden_size, config.head_dim, config.num_attention_heads, layer.num_key_value_heads, config.attention_bias
+            hidden_size,
+            config.head_dim,
+            config.num_attention_heads,
+            layer["num_key_value_heads"],
+            config.attention_bias,
         )
         shapes |= {"input_layernorm.weight": (hidden_size,)}
         shapes |= under("self_attn", {**projections, "sinks": (config.num_attention_heads,)})
     if config.mlp_types[layer_idx] == "moe":
         shapes |= {"post_attention_layernorm.weight": (hidden_size,)}
-        shapes |= under("mlp", moe_shapes(hidden_size, layer.num_local_experts, layer.intermediate_size))
+        shapes |= under("mlp", moe_shapes(hidden_size, layer["num_local_experts"], layer["intermediate_size"]))
     return under(f"model.layers.{layer_idx}", shapes)
 
 
@@ -47,7 +51,7 @@ def moe_shapes(hidden_size: int, num_experts: int, width: int) -> dict[str, Shap
 
 def layer_facts(config: Any, layer_idx: int) -> LayerFacts:
     """One layer in the words that all families share."""
-    sizes = {name: config.layer_sizes(name)[layer_idx] for name in config.per_layer_sizes}
+    sizes = sizes_of(config, layer_idx)
     attends = config.mixer_types[layer_idx] == "attention"
     return LayerFacts(
         num_attention_heads=config.num_attention_heads if attends else None,

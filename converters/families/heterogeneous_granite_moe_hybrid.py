@@ -9,7 +9,7 @@ from transformers_heterogeneous.configuration_heterogeneous_granite_moe_hybrid i
 from ..engine.headers import Shape
 from .family import Family, LayerFacts
 from .heterogeneous_llama import model_shapes, tied_shapes
-from .parts import attention_shapes, mamba_shapes, mamba_state, under
+from .parts import attention_shapes, mamba_shapes, mamba_state, sizes_of, under
 
 
 def layer_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
@@ -32,7 +32,7 @@ def mixer_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
             **mamba_sizes(config),
         )
         return under("mamba", mixer)
-    num_key_value_heads = config.per_layer_config[layer_idx].num_key_value_heads
+    num_key_value_heads = sizes_of(config, layer_idx)["num_key_value_heads"]
     head_dim = config.hidden_size // config.num_attention_heads
     projections = attention_shapes(
         config.hidden_size, head_dim, config.num_attention_heads, num_key_value_heads, config.attention_bias
@@ -53,8 +53,8 @@ def mamba_sizes(config: Any) -> dict[str, int]:
 
 def mlp_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
     """Names, inside the layer, and shapes of the shared MLP and, in a layer of type `moe`, of router and experts."""
-    hidden_size, layer = config.hidden_size, config.per_layer_config[layer_idx]
-    width, num_experts = layer.shared_intermediate_size, layer.num_local_experts
+    hidden_size, layer = config.hidden_size, sizes_of(config, layer_idx)
+    width, num_experts = layer["shared_intermediate_size"], layer["num_local_experts"]
     shared: dict[str, Shape] = {
         "shared_mlp.input_linear.weight": (2 * width, hidden_size),
         "shared_mlp.output_linear.weight": (hidden_size, width),
@@ -63,15 +63,15 @@ def mlp_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
         return shared
     routed: dict[str, Shape] = {
         "router.layer.weight": (num_experts, hidden_size),
-        "input_linear.weight": (num_experts, 2 * layer.intermediate_size, hidden_size),
-        "output_linear.weight": (num_experts, hidden_size, layer.intermediate_size),
+        "input_linear.weight": (num_experts, 2 * layer["intermediate_size"], hidden_size),
+        "output_linear.weight": (num_experts, hidden_size, layer["intermediate_size"]),
     }
     return shared | under("block_sparse_moe", routed)
 
 
 def layer_facts(config: Any, layer_idx: int) -> LayerFacts:
     """One layer in the words that all families share. A dense MLP is the shared one, without experts beside it."""
-    sizes = {name: config.layer_sizes(name)[layer_idx] for name in config.per_layer_sizes}
+    sizes = sizes_of(config, layer_idx)
     mixer, mlp = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
     conv_state, recurrent_state = mamba_state(**mamba_sizes(config)) if mixer == "mamba" else (0, 0)
     head_dim = config.hidden_size // config.num_attention_heads

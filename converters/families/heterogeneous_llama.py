@@ -6,7 +6,7 @@ from transformers_heterogeneous.configuration_heterogeneous_llama import Heterog
 
 from ..engine.headers import Shape
 from .family import Family, LayerFacts
-from .parts import attention_shapes, linear_shapes, under
+from .parts import attention_shapes, linear_shapes, sizes_of, under
 
 
 def layer_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
@@ -27,12 +27,12 @@ def mixer_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
     """Names, inside the mixer, and shapes."""
     if config.mixer_types[layer_idx] == "linear":
         return linear_shapes("linear_attn", config.hidden_size, config.hidden_size)
-    layer = config.per_layer_config[layer_idx]
+    layer = sizes_of(config, layer_idx)
     return attention_shapes(
         config.hidden_size,
         config.head_dim,
-        layer.num_attention_heads,
-        layer.num_key_value_heads,
+        layer["num_attention_heads"],
+        layer["num_key_value_heads"],
         config.attention_bias,
     )
 
@@ -42,7 +42,7 @@ def mlp_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
     hidden_size = config.hidden_size
     if config.mlp_types[layer_idx] == "linear":
         return linear_shapes("linear_mlp", hidden_size, hidden_size)
-    width = config.per_layer_config[layer_idx].intermediate_size
+    width = sizes_of(config, layer_idx)["intermediate_size"]
     return {
         **linear_shapes("gate_proj", width, hidden_size, config.mlp_bias),
         **linear_shapes("up_proj", width, hidden_size, config.mlp_bias),
@@ -52,7 +52,7 @@ def mlp_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
 
 def layer_facts(config: Any, layer_idx: int) -> LayerFacts:
     """One layer in the words that all families share."""
-    sizes = {name: config.layer_sizes(name)[layer_idx] for name in config.per_layer_sizes}
+    sizes = sizes_of(config, layer_idx)
     return LayerFacts(**sizes, cached_elements_per_token=2 * (sizes["num_key_value_heads"] or 0) * config.head_dim)
 
 

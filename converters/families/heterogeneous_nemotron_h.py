@@ -6,7 +6,7 @@ from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import He
 
 from ..engine.headers import Shape
 from .family import Family, LayerFacts
-from .parts import attention_shapes, linear_shapes, mamba_shapes, mamba_state, under
+from .parts import attention_shapes, linear_shapes, mamba_shapes, mamba_state, sizes_of, under
 
 
 # Heads that predict further tokens, which no family builds
@@ -40,7 +40,7 @@ def mamba_sizes(config: Any, layer_idx: int) -> dict[str, int]:
     return {
         "num_heads": config.mamba_num_heads,
         "head_dim": config.mamba_head_dim,
-        "state_size": config.per_layer_config[layer_idx].ssm_state_size,
+        "state_size": sizes_of(config, layer_idx)["ssm_state_size"],
         "num_groups": config.n_groups,
         "conv_kernel": config.conv_kernel,
     }
@@ -48,13 +48,13 @@ def mamba_sizes(config: Any, layer_idx: int) -> dict[str, int]:
 
 def layer_attention_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
     """Attention, whose projections never have a bias."""
-    num_key_value_heads = config.per_layer_config[layer_idx].num_key_value_heads
+    num_key_value_heads = sizes_of(config, layer_idx)["num_key_value_heads"]
     return attention_shapes(config.hidden_size, config.head_dim, config.num_attention_heads, num_key_value_heads)
 
 
 def mlp_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
     """An MLP without a gate."""
-    return ungated_shapes(config.hidden_size, config.per_layer_config[layer_idx].intermediate_size, config.mlp_bias)
+    return ungated_shapes(config.hidden_size, sizes_of(config, layer_idx)["intermediate_size"], config.mlp_bias)
 
 
 def ungated_shapes(size: int, width: int, bias: bool = False) -> dict[str, Shape]:
@@ -64,21 +64,21 @@ def ungated_shapes(size: int, width: int, bias: bool = False) -> dict[str, Shape
 
 def moe_shapes(config: Any, layer_idx: int) -> dict[str, Shape]:
     """Router, experts, shared expert, and the projections to the experts' latent space and back where there are some."""
-    hidden_size, layer = config.hidden_size, config.per_layer_config[layer_idx]
-    latent_size = layer.moe_latent_size
-    expert = ungated_shapes(latent_size or hidden_size, layer.moe_intermediate_size)
+    hidden_size, layer = config.hidden_size, sizes_of(config, layer_idx)
+    latent_size = layer["moe_latent_size"]
+    expert = ungated_shapes(latent_size or hidden_size, layer["moe_intermediate_size"])
     shapes: dict[str, Shape] = {
-        "gate.weight": (layer.n_routed_experts, hidden_size),
-        "gate.e_score_correction_bias": (layer.n_routed_experts,),
+        "gate.weight": (layer["n_routed_experts"], hidden_size),
+        "gate.e_score_correction_bias": (layer["n_routed_experts"],),
         **under(
             "shared_experts",
-            ungated_shapes(hidden_size, layer.moe_shared_expert_intermediate_size, config.mlp_bias),
+            ungated_shapes(hidden_size, layer["moe_shared_expert_intermediate_size"], config.mlp_bias),
         ),
     }
     if latent_size is not None:
         shapes |= linear_shapes("fc1_latent_proj", latent_size, hidden_size, config.mlp_bias)
         shapes |= linear_shapes("fc2_latent_proj", hidden_size, latent_size, config.mlp_bias)
-    for expert_idx in range(layer.n_routed_experts):
+    for expert_idx in range(layer["n_routed_experts"]):
         shapes |= under(f"experts.{expert_idx}", expert)
     return shapes
 
@@ -110,7 +110,7 @@ def stacked(config: Any) -> dict[str, tuple[str, ...]]:
 
 def layer_facts(config: Any, layer_idx: int) -> LayerFacts:
     """One layer in the words that all families share."""
-    sizes = {name: config.layer_sizes(name)[layer_idx] for name in config.per_layer_sizes}
+    sizes = sizes_of(config, layer_idx)
     mixer, mlp = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
     conv_state, recurrent_state = mamba_state(**mamba_sizes(config, layer_idx)) if mixer == "mamba" else (0, 0)
     return LayerFacts(

@@ -1,8 +1,14 @@
 """What the families' tables of tensors have in common."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..engine.headers import Shape
+
+
+def sizes_of(config: Any, layer_idx: int) -> dict[str, Any]:
+    """What may differ from layer to layer, of one of them; `None` where it has no such sub-block."""
+    return {name: config.layer_sizes(name)[layer_idx] for name in config.per_layer_sizes}
 
 
 def under(prefix: str, shapes: Mapping[str, Shape]) -> dict[str, Shape]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from ..families.family import ByLayer
 from . import gpt_oss, gpt_oss_blocks, llama, llama_blocks, nemotron_h, nemotron_h_blocks
 from .expression import most_common, refuse_inexpressible, varying_sizes
 from .published_format import PublishedFormat, Reader
@@ -61,7 +62,8 @@ def write_config(
     fields = parent_fields(config)
     sizes = [name for name in config.per_layer_sizes if name in fields]
     fields |= {name: most_common(config.layer_sizes(name), fields[name]) for name in sizes}
-    blocks = [block_config(config, layer_idx, names) for layer_idx in range(config.num_hidden_layers)]
+    layers = ByLayer(config)
+    blocks = [block_config(layers, layer_idx, names) for layer_idx in range(config.num_hidden_layers)]
     return {**fields, "block_configs": blocks}
 
 

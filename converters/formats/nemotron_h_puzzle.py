@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 
+from ..families.family import ByLayer
 from ..families.heterogeneous_nemotron_h import FAMILY
 from . import nemotron_h_blocks
 from .block_fields import require_blocks
@@ -53,7 +54,8 @@ def write_config(config: Any) -> dict[str, Any]:
     refuse_inexpressible("nemotron_h_puzzle", problems(config))
     varying = [name for name in BLOCKWISE if isinstance(getattr(config, name), list)]
     fields = without(shared_fields(config, "nemotron_h_puzzle", "NemotronHPuzzleForCausalLM"), *varying)
-    blocks = [block_config(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
+    layers = ByLayer(config)
+    blocks = [block_config(layers, layer_idx) for layer_idx in range(config.num_hidden_layers)]
     return {**fields, "block_configs": blocks, "num_hidden_layers": None}
 
 

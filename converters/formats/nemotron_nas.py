@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
+from ..families.family import ByLayer
 from ..families.heterogeneous_llama import FAMILY
 from . import llama_blocks
 from .block_fields import require_blocks
@@ -75,7 +76,8 @@ def write_config(config: Any) -> dict[str, Any]:
     """NVIDIA's config.json, for the servers that read it."""
     refuse_inexpressible("nemotron-nas", problems(config))
     fields = without(shared_fields(config, "nemotron-nas", "DeciLMForCausalLM"), "sliding_window")
-    blocks = [block_config(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
+    layers = ByLayer(config)
+    blocks = [block_config(layers, layer_idx) for layer_idx in range(config.num_hidden_layers)]
     return {**fields, "block_configs": blocks, "intermediate_size": None, "num_key_value_heads": None}
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
+from transformers_heterogeneous.configuration_heterogeneous import MAX_LAYERS
+
 from .. import formats
 from ..engine.errors import CheckpointError, refuse
 from ..engine.json_objects import read_object
@@ -17,9 +19,8 @@ from .published_format import PublishedFormat
 
 # Names that weights may have as their dtype
 DTYPES = ("bfloat16", "float16", "float32", "float64")
-# Numbers of which a config may have lists, and a family shapes for each
+# Numbers of which a config may have lists, and a family shapes for each. No more experts are read than layers
 COUNTS = ("num_hidden_layers", "num_local_experts", "n_routed_experts", "num_experts")
-MAX_COUNT = 4096  # eight times what any model has
 # Sizes that every model has, or that are left out
 POSITIVE = (
     *("hidden_size", "vocab_size", "num_hidden_layers", "num_attention_heads", "head_dim", "attention_head_dim"),
@@ -138,8 +139,8 @@ def count_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
             members += value.items()
         elif isinstance(value, list):
             members += [(name, member) for member in value]
-        elif name in COUNTS and type(value) is int and value > MAX_COUNT:
-            yield f"{name} = {value:,}: at most {MAX_COUNT:,} are read"
+        elif name in COUNTS and type(value) is int and value > MAX_LAYERS:
+            yield f"{name} = {value:,}: at most {MAX_LAYERS:,} are read"
 
 
 def found_formats() -> Iterator[PublishedFormat]:

@@ -211,6 +211,8 @@ def _stage(path: Path, text: str, staged: dict[Path, Path]) -> Diagnostic | None
     try:
         if path.is_dir():
             return Diagnostic(path, 1, 1, "cannot be written: there is a folder of this name")
+        if path.is_symlink():
+            return Diagnostic(path, 1, 1, f"is a link, to {os.readlink(path)}, and is not replaced: remove it")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         staged[path] = Path(temporary)

@@ -1,5 +1,6 @@
 """`hetero new`: a shard that expands to a working copy of a parent, ready to be edited."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def new_shard(model: str, parent: str, out: Path, year: int) -> Path:
     path = out / f"modular_{model}.py"
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", model):
         raise CannotStart(f"{model!r} is not a model name: lower case, digits and single underscores are allowed")
-    if path.exists():
+    if os.path.lexists(path):
         raise CannotStart(f"{path} exists; nothing is overwritten")
     models = models_folder()
     if not (models / parent / f"modeling_{parent}.py").is_file():

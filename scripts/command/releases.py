@@ -4,6 +4,7 @@ Overrides are merged onto that release's pieces, as `hetero rebase` does. What t
 the release needs otherwise, stands in partial shards in `modular/releases/5.N/`, which hold for 5.N and what is older.
 """
 
+import os
 import re
 import sys
 import tempfile
@@ -241,6 +242,10 @@ def _expanded(assembly: Assembly, out: Path) -> Run:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise ShardError(
+            [Diagnostic(path, 1, 1, f"is a link, to {os.readlink(path)}, and is not followed: remove it")]
+        )
     path.write_text(text, encoding="utf-8")
 
 

@@ -10,9 +10,20 @@ from typing import Literal
 
 
 STARTER = Path(__file__).resolve().parent / "autoload"
-# Read by every Python of the environment as it starts; silent where the package was uninstalled since
+# Read by every Python of the environment as it starts; silent where the package was uninstalled since. It runs a file of ours by
+# its path: whatever else is called `hetero` on the way of a program is the program's
 PTH = "transformers_heterogeneous_autoload.pth"
-LINE = "import importlib.util; importlib.util.find_spec('hetero') and __import__('hetero').autoload()\n"
+FOLLOWER = Path(__file__).resolve().parents[2] / "integrations" / "at_import.py"
+LINE = (
+    "import os, importlib.util as u; p = {path}; "
+    "s = os.path.isfile(p) and u.spec_from_file_location('transformers_heterogeneous_at_import', p); "
+    "m = s and u.module_from_spec(s); s and (s.loader.exec_module(m), m.autoload())\n"
+)
+
+
+def line_for(path: Path) -> str:
+    """The line of the `.pth` file, in ASCII: Python reads it in the encoding of the system."""
+    return LINE.format(path=ascii(str(path)))
 
 
 def run_command(command: Sequence[str]) -> int:
@@ -42,8 +53,14 @@ def autoload_command(state: Literal["on", "off", "status"]) -> int:
     """
     path = Path(sysconfig.get_path("purelib")) / PTH
     try:
+        if state == "on" and path.is_symlink():
+            print(
+                f"hetero autoload: {path}: is a link, to {os.readlink(path)}, and is not followed: remove it",
+                file=sys.stderr,
+            )
+            return 2
         if state == "on":
-            path.write_text(LINE, encoding="utf-8")
+            path.write_text(line_for(FOLLOWER), encoding="ascii")
         elif state == "off":
             path.unlink(missing_ok=True)
     except OSError as error:

@@ -176,19 +176,22 @@ def test_rotary_buffers_are_dropped_and_named(source, target):
         assert file.metadata() == {"format": "pt"}
 
 
-def in_hub_cache(folder: Path) -> None:
-    """Replace the files by links into a folder of blobs, as the hub's cache has them."""
-    blobs = folder.parent / "blobs"
+def in_hub_cache(folder: Path) -> Path:
+    """Move the files into a folder of blobs, as the hub's cache has them; the snapshot that links to them."""
+    repository = folder.parent / "models--a--b"
+    snapshot, blobs = repository / "snapshots/abc", repository / "blobs"
+    snapshot.mkdir(parents=True)
     blobs.mkdir()
     for number, path in enumerate(sorted(folder.iterdir())):
         path.rename(blobs / str(number))
-        path.symlink_to(Path("..") / "blobs" / str(number))
+        (snapshot / path.name).symlink_to(Path("../../blobs") / str(number))
+    return snapshot
 
 
 @pytest.mark.parametrize("link", ["auto", "copy", "hardlink"])
 def test_links_of_a_hub_cache_are_resolved(source, target, link):
     tensors = write_checkpoint(source)
-    in_hub_cache(source)
+    source = in_hub_cache(source)
     convert(source, target, link=link)
     assert not [path for path in target.iterdir() if path.is_symlink()]
     published.assert_same_tensors(published.read_tensors(target), tensors)

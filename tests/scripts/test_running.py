@@ -81,17 +81,89 @@ def test_autoload_is_for_an_environment_until_it_is_off(environment: Path) -> No
 
 
 def test_autoload_of_what_was_uninstalled_is_silent(tmp_path: Path) -> None:
-    line = running.LINE.replace("'hetero'", "'hetero_that_is_gone'")
-    done = run(sys.executable, "-c", f"{line}")
+    done = run(sys.executable, "-c", running.line_for(tmp_path / "gone.py"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("shadow", ["hetero.py", "hetero/nothing.txt"])
+def test_autoload_beside_another_module_of_that_name(environment: Path, tmp_path: Path, shadow: str) -> None:
+    """It is the program's, and the families are found all the same."""
+    assert run(str(environment), "-m", "hetero", "autoload", "on").returncode == 0
+    other = tmp_path / "other" / shadow
+    other.parent.mkdir(parents=True)
+    other.write_text("NAME = 'the program's'\n")
+    done = run(str(environment), "-c", LOADS, PYTHONPATH=str(tmp_path / "other"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == [*EXPECTED, []]
+    start = run(
+        str(environment), "-c", "import sys; print('hetero' in sys.modules)", PYTHONPATH=str(tmp_path / "other")
+    )
+    assert (start.returncode, start.stdout.strip(), start.stderr) == (0, "False", "")
+
+
+COUNTED = """
+import json, sys
+steps = []
+def step():
+    steps.append([name in sys.modules for name in ("torch", "transformers_heterogeneous")])
+import transformers
+step()
+from transformers import AutoTokenizer, AutoConfig
+AutoConfig.for_model("llama", num_hidden_layers=2)
+hasattr(transformers, "LlamaConfig"), hasattr(transformers, "no_such_name")
+steps.append([steps[0][0], "transformers_heterogeneous" in sys.modules])  # torch is what AutoTokenizer imports itself
+assert "heterogeneous_llama" in transformers.CONFIG_MAPPING
+step()
+print(json.dumps(steps))
+"""
+
+
+def test_nothing_is_imported_until_a_family_is_asked_for() -> None:
+    done = run(*HETERO, "run", "python", "-c", COUNTED)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == [[False, False], [False, False], [True, True]]
+
+
+ASKING = {
+    "a model class": "from transformers import HeterogeneousLlamaForCausalLM as found",
+    "a config class": "from transformers import HeterogeneousLlamaConfig as found",
+    "a published config class": "from transformers import NemotronNasConfig as found",
+    "a model type": "from transformers import AutoConfig\nfound = type(AutoConfig.for_model('nemotron-nas'))",
+    "by hand": "from transformers_heterogeneous import HeterogeneousLlamaConfig as found",
+}
+
+
+@pytest.mark.parametrize("asking", ASKING.values(), ids=ASKING)
+def test_whatever_is_asked_for_first(asking: str) -> None:
+    code = f"{asking}\nimport transformers_heterogeneous as ours\nprint(getattr(ours, found.__name__) is found)"
+    done = run(*HETERO, "run", "python", "-c", code)
+    assert (done.stdout.strip(), done.stderr) == ("True", "")
+
+
 def test_beside_another_transformers_programs_run_on_without_the_families(tmp_path: Path) -> None:
-    """What does not fit is told, and the program is none the worse."""
-    code = "import hetero; hetero.autoload(); import transformers; print(transformers.__name__)"
+    """What does not fit is told once, when a family is asked for, and the program is none the worse."""
+    code = (
+        "import transformers; print(transformers.__name__, hasattr(transformers, 'HeterogeneousX'), "
+        "'heterogeneous_llama' in transformers.CONFIG_MAPPING)"
+    )
     broken = tmp_path / "transformers_heterogeneous"
     broken.mkdir()
     (broken / "__init__.py").write_text("raise ImportError('another minor')\n")
-    done = run(sys.executable, "-c", code, PYTHONPATH=str(tmp_path))
-    assert (done.returncode, done.stdout.strip()) == (0, "transformers")
-    assert "hetero: the families are not registered: another minor" in done.stderr
+    done = run(*HETERO, "run", "python", "-c", code, PYTHONPATH="")
+    assert done.stdout.split() == ["transformers", "False", "True"]
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{code}"
+    done = run(*HETERO, "run", "python", "-c", code)
+    assert (done.returncode, done.stdout.split()) == (0, ["transformers", "False", "False"])
+    assert done.stderr == "hetero: the families are not registered: another minor\n"
+
+
+def test_autoload_writes_through_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    (tmp_path / running.PTH).symlink_to(victim)
+    monkeypatch.setattr(running.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert running.autoload_command("on") == 2
+    assert f"{tmp_path / running.PTH}: is a link, to {victim}" in capsys.readouterr().err
+    assert victim.read_text() == "mine"
+    assert running.autoload_command("off") == 0
+    assert victim.exists() and not (tmp_path / running.PTH).is_symlink()

@@ -3,6 +3,7 @@
 This folder stands first on PYTHONPATH; the `sitecustomize` that it stands before is imported as it would have been.
 """
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -21,12 +22,12 @@ def main() -> None:
         if module is not None:
             sys.modules["sitecustomize"] = module
     sys.path[:0] = there  # for children that are started with this path
-    try:
-        import hetero
-    except ImportError:
-        print(f"hetero run: transformers-heterogeneous is not installed in {sys.prefix}", file=sys.stderr)
-    else:
-        hetero.autoload()
+    follower = own.parents[2] / "integrations" / "at_import.py"
+    spec = importlib.util.spec_from_file_location("transformers_heterogeneous_at_import", follower)
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    found.autoload()
 
 
 main()

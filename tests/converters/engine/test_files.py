@@ -150,6 +150,58 @@ def test_links_of_a_hub_cache(source, tmp_path):
     convert(snapshot, tmp_path / "ours")
 
 
+def test_blobs_are_those_of_the_repository(source, tmp_path):
+    """`models/ours/notes.txt -> ../../blobs/key` was taken for a file of the hub's cache."""
+    (tmp_path / "blobs").mkdir()
+    key = tmp_path / "blobs/key"
+    key.write_text("secret")
+    folder = tmp_path / "models/ours"
+    shutil.copytree(source, folder)
+    (folder / "notes.txt").symlink_to("../../blobs/key")
+    report = convert(folder, tmp_path / "converted")
+    reasons = {left.name: left.reason for left in report.not_carried}
+    assert reasons["notes.txt"] == f"a link to a file outside the checkpoint: {key}"
+    assert not (tmp_path / "converted/notes.txt").exists()
+
+
+# Where a checkpoint lies, below a folder -> which of its links to other folders are to its own blobs
+OWN = {
+    "snapshots/abc": {"blobs/key"},
+    "snapshots/abc/inside": {"blobs/key"},
+    "models/abc": set(),
+    "abc": set(),
+    "snapshots": set(),
+}
+
+
+@pytest.mark.parametrize("where", OWN)
+def test_links_that_lead_to_own_blobs(where, tmp_path):
+    repository = tmp_path / "a/models--org--name"
+    folder = repository / where
+    folder.mkdir(parents=True)
+    places = ["blobs/key", "blobs/deep/key", "blobs2/key", "snapshots/other/key", "../blobs/key", "../../blobs/key"]
+    found = set()
+    for number, place in enumerate(places):
+        target = (repository / place).resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("")
+        link = folder / f"link{number}"
+        link.symlink_to(target)
+        if opened.is_own(link, folder.resolve()):
+            found.add(place)
+    assert found == (OWN[where] if where != "snapshots" else {"snapshots/other/key"})
+
+
+def test_blobs_that_are_themselves_a_link(tmp_path):
+    folder, elsewhere = tmp_path / "repository/snapshots/abc", tmp_path / "elsewhere"
+    folder.mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "key").write_text("secret")
+    (tmp_path / "repository/blobs").symlink_to(elsewhere)
+    (folder / "notes.txt").symlink_to("../../blobs/key")
+    assert not opened.is_own(folder / "notes.txt", folder.resolve())
+
+
 def test_what_becomes_a_pipe_is_not_waited_for(source, monkeypatch):
     """Between the look at it and its opening."""
     check = opened.check_regular

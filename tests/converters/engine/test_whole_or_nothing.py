@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from transformers_heterogeneous.converters import CheckpointError, convert
+from transformers_heterogeneous.converters import CheckpointError, conversion, convert
 from transformers_heterogeneous.converters.engine import staging, writing
 from transformers_heterogeneous.converters.engine.headers import TensorEntry, make_header
 from transformers_heterogeneous.scripts.bench.convert import START
+from transformers_heterogeneous.scripts.command.cli import app
 
 from ..published import assert_same_tensors, read_tensors, write_checkpoint
 from ..toy_family import ours, random_tensors, stacked_experts, write_toy
@@ -152,12 +154,113 @@ class TestResume:
         report = convert(tmp_path / "llama", target, link="hardlink")
         assert [file.how for file in report.files] == ["resumed", "hardlink"]
 
-    def test_link_in_the_place_of_a_file_is_replaced(self, source, target, tmp_path):
+    def test_file_of_another_user_is_not_used(self, source, target):
+        """Whose it is may change it later."""
+        needs_root()
         file = stop(source, target) / FIRST
-        file.rename(tmp_path / "elsewhere")
-        file.symlink_to(tmp_path / "elsewhere")
+        os.chown(file, 12345, -1)
+        assert [entry.how for entry in convert(source, target).files] == ["new header", "new header"]
+        assert (target / FIRST).stat().st_uid == os.geteuid()
+
+
+def needs_root() -> None:
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+
+
+# What may be planted -> (how, given the hidden folder and a folder with somebody's files)
+def link_to_victim(place: str):
+    def plant(partial: Path, victim: Path) -> Path:
+        path = partial / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(victim, target_is_directory=True)
+        return path
+
+    return plant
+
+
+def given_away(place: str):
+    def plant(partial: Path, victim: Path) -> Path:
+        needs_root()
+        path = partial / place
+        path.mkdir(parents=True)
+        os.chown(path, 12345, -1)
+        return path
+
+    return plant
+
+
+PLANTED = {
+    "the folder is a link": (link_to_victim(""), "is a link, to"),
+    "its files are a link": (link_to_victim("files"), "is a link, to"),
+    "a folder in it is a link": (link_to_victim("files/inside"), "is a link, to"),
+    "a file in it is a link": (
+        lambda partial, victim: link_to_victim("files/README.md")(partial, victim / "precious.txt"),
+        "is a link, to",
+    ),
+    "its lock is a link": (
+        lambda partial, victim: link_to_victim("lock")(partial, victim / "precious.txt"),
+        "is a link, to",
+    ),
+    "the folder is another user's": (given_away(""), "is a folder of another user, number 12345"),
+    "a folder in it is another user's": (given_away("files/inside"), "is a folder of another user, number 12345"),
+}
+
+
+class TestPlanted:
+    """Beside the target, where it is put together: nothing is followed, written or removed."""
+
+    @pytest.mark.parametrize("dry_run", [False, True])
+    @pytest.mark.parametrize(("plant", "words"), PLANTED.values(), ids=PLANTED)
+    def test_is_refused(self, plant, words, dry_run, source, target, tmp_path):
+        victim = tmp_path / "victim"
+        (victim / "inside").mkdir(parents=True)
+        (victim / "precious.txt").write_text("mine")
+        path = plant(staging.staging_of(target), victim)
+        found = CliRunner().invoke(app, ["convert", str(source), str(target), *["--dry-run"] * dry_run])
+        assert found.exit_code == 2
+        message = found.output
+        assert f"{path} {words}" in message and f"remove it if it is nobody's: {path}" in message
+        assert sorted(os.listdir(victim)) == ["inside", "precious.txt"] and not os.listdir(victim / "inside")
+        assert (victim / "precious.txt").read_text() == "mine"
+        assert not os.path.lexists(target) and os.path.lexists(path)
+        if path.is_symlink():
+            path.unlink()
+        else:
+            path.rmdir()
         convert(source, target)
-        assert not (target / FIRST).is_symlink()
+
+    def test_between_the_look_and_the_lock(self, source, target, tmp_path, monkeypatch):
+        victim, check = tmp_path / "victim", staging.check_target
+        victim.mkdir()
+
+        def late(*paths: Path) -> None:
+            check(*paths)
+            staging.staging_of(target).symlink_to(victim)
+
+        monkeypatch.setattr(conversion, "check_target", late)
+        with pytest.raises(CheckpointError, match="is a link, to"):
+            convert(source, target)
+        assert not os.listdir(victim) and not target.exists()
+
+    def test_nobody_else_enters_the_folder(self, source, target):
+        files = stop(source, target)
+        assert files.parent.stat().st_mode & 0o077 == 0
+        convert(source, target)
+        assert target.stat().st_mode & 0o777 == source.stat().st_mode & 0o777
+
+    def test_target_that_is_a_link_of_another_user(self, source, target, tmp_path):
+        needs_root()
+        (tmp_path / "elsewhere").mkdir()
+        target.symlink_to(tmp_path / "elsewhere")
+        convert(source, target)  # an empty folder is nothing, and the link is one's own
+        again = tmp_path / "again"
+        (tmp_path / "third").mkdir()
+        again.symlink_to(tmp_path / "third")
+        os.lchown(again, 12345, -1)
+        with pytest.raises(CheckpointError, match="is a link of another user, number 12345"):
+            convert(source, again)
+        assert not os.listdir(tmp_path / "third")
 
 
 class TestRefusals:
