@@ -37,13 +37,13 @@ from transformers.integrations import (
     use_kernelized_func,
 )
 from transformers.integrations.accelerate import force_accelerate_hooks
-from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
+from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING, find_packed_sequence_indices
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, logging
+from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, is_tracing, logging
 from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
@@ -1090,6 +1090,14 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
             self._weight_conversions = renamings
 
+    def post_init(self):
+        """Make float32 what stays so when a checkpoint is loaded, before it gets its first values."""
+        if torch.get_default_dtype() in (torch.float16, torch.bfloat16):
+            for name, tensor in self.state_dict(keep_vars=True).items():
+                if any(fnmatchcase(name, f"*{pattern}*") for pattern in self._keep_in_fp32_modules_strict or ()):
+                    tensor.data = tensor.data.float()
+        super().post_init()
+
     @staticmethod
     def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
         if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
@@ -1130,6 +1138,25 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         or copied, and windows that were set."""
         if self.layer_plan.follow(self.config, self.layers, cache, use_cache):
             self.plan_masks(self.config)
+
+    def refuse_packed_rows(
+        self,
+        position_ids: torch.LongTensor | None,
+        attention_mask: torch.Tensor | dict | None,
+        seq_idx: torch.Tensor | None,
+    ):
+        """Refuse rows of several sequences, each of whose positions begin again, where mamba layers are not told of them."""
+        layers = self.config.layers_made_of("mamba")
+        told = seq_idx is not None or attention_mask is not None or position_ids is None
+        if told or not layers or is_tracing(position_ids):
+            return
+        if (sequences := find_packed_sequence_indices(position_ids)) is not None:
+            raise ValueError(
+                f"position_ids begin again: {int(sequences.max()) + 1} sequences in a row, and the mamba layers {layers} would "
+                "carry the state of one into the next. Pass `seq_idx`, which says of each token its sequence (int32, shaped "
+                "as position_ids; DataCollatorWithFlattening(return_seq_idx=True) makes it) and needs mamba_ssm and "
+                "causal_conv1d, or one sequence a row, padded, with its attention_mask."
+            )
 
     def plan_masks(self, config: HeterogeneousPreTrainedConfig):
         """Plan one mask for each distinct (kind, window) of the layers' mixers. Each layer is told its `mask_name`, `None`
@@ -1294,6 +1321,7 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
             cache = DynamicCache(config=self.config)
 
         self.fill_cache(cache)
+        self.refuse_packed_rows(position_ids, attention_mask, kwargs.get("seq_idx"))
 
         # `generate` prepares the masks of a compiled forward
         if not isinstance(causal_masks := attention_mask, dict):
@@ -1301,6 +1329,7 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 cache=cache,
+                position_ids=position_ids,  # diff with Granite: they may begin again, where another sequence does
             )
 
         hidden_states = inputs_embeds

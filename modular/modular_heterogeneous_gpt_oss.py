@@ -282,6 +282,7 @@ class HeterogeneousGptOssModel(GptOssModel):
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 cache=cache,
+                position_ids=position_ids,  # diff with gpt-oss: they may begin again, where another sequence does
             )
 
         hidden_states = inputs_embeds

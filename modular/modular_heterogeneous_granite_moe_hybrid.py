@@ -329,6 +329,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
             cache = DynamicCache(config=self.config)
 
         self.fill_cache(cache)
+        self.refuse_packed_rows(position_ids, attention_mask, kwargs.get("seq_idx"))
 
         # `generate` prepares the masks of a compiled forward
         if not isinstance(causal_masks := attention_mask, dict):
@@ -336,6 +337,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
                 inputs_embeds=inputs_embeds,
                 attention_mask=attention_mask,
                 cache=cache,
+                position_ids=position_ids,  # diff with Granite: they may begin again, where another sequence does
             )
 
         hidden_states = inputs_embeds

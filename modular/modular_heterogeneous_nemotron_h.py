@@ -466,6 +466,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
             cache = DynamicCache(config=self.config)
 
         self.fill_cache(cache)
+        self.refuse_packed_rows(position_ids, attention_mask, kwargs.get("seq_idx"))
 
         hidden_states = inputs_embeds
 
