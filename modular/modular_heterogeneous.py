@@ -329,6 +329,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
             )
         if value is None and name in ("mixer_types", "mlp_types") and self._is_finished:
             self.refuse([f"{name} cannot be None: a list with one entry a layer is needed"])
+        if isinstance(value, list):
+            value = list(value)  # not the one of who sets it
         if name == "sliding_window" and self._is_finished:
             slides = isinstance(value, int) and "sliding_attention" in self.layer_types
             self._layer_types = self._derived_layer_types() if slides else None  # of those that had a window
@@ -504,8 +506,9 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
 
     @property
     def windows_as_set(self) -> tuple:
-        """What a model compares with to know whether a window was set."""
-        return self.windows, self._layer_types
+        """What a model compares with to know whether a window was set, also an entry of the list."""
+        windows, layer_types = self.windows, self._layer_types
+        return tuple(windows) if isinstance(windows, list) else windows, layer_types and tuple(layer_types)
 
     def _derived_layer_types(self) -> list[str]:
         """Each layer in upstream's vocabulary, for its caches and masks. A layer without a mixer counts as the first one

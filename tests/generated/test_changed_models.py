@@ -58,6 +58,82 @@ def test_a_window_that_is_set_on_a_built_model(family, kind, ask_first, tokens):
         assert windows == [layer.self_attn.sliding_window for layer in expected.model.layers if layer.mask_name]
 
 
+def entry_set_back(config):
+    windows = config.sliding_window
+    windows[2] = 2
+    config.sliding_window = windows
+
+
+CHANGES = {
+    "entry": lambda config: config.sliding_window.__setitem__(2, 2),
+    "entry_set_back": entry_set_back,
+    "slice": lambda config: config.sliding_window.__setitem__(slice(2, 3), [2]),
+}
+
+
+@pytest.mark.parametrize("ask_first", ["forward", "cache", "generate", "save"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize("kind", ["thinned", "mixed"])
+@every_windowed_family
+def test_an_entry_of_the_windows_that_is_set(family, kind, change, ask_first, tokens, tmp_path):
+    fields = dict(family.small.KINDS[kind])
+    fields["sliding_window"] = fields.get("sliding_window") or [6, None, 9, None, None]
+    windows = list(fields["sliding_window"])
+    windows[2] = 2
+    expected = family.build({**fields, "sliding_window": windows}, "eager")
+    model = family.build(fields, "eager")
+    before = model(tokens, use_cache=False).logits
+    change(model.config)
+    if ask_first == "cache":
+        model(tokens, **{CACHE: DynamicCache(config=model.config)})
+    if ask_first == "generate":
+        assert torch.equal(greedy(model, tokens), greedy(expected, tokens, use_cache=False))
+    if ask_first == "save":
+        model.save_pretrained(tmp_path)
+    equal_to(model, expected, tokens)
+    assert not torch.equal(model(tokens, use_cache=False).logits, before)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    assert loaded.config.sliding_window == windows
+    equal_to(loaded, expected, tokens)
+
+
+@every_windowed_family
+def test_an_entry_of_the_windows_that_cannot_be(family, tokens, tmp_path):
+    model = family.build(family.small.KINDS["mixed"], "eager")
+    model.config.sliding_window[2] = -3
+    for call in (lambda: model(tokens), lambda: greedy(model, tokens), lambda: model.save_pretrained(tmp_path)):
+        with pytest.raises(ValueError, match=r"sliding_window\[2\] is -3"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+@every_family
+def test_a_list_that_was_given_to_a_config_is_not_its_own(family):
+    fields = copy.deepcopy(family.small.KINDS["mixed"])
+    config = family.small.CONFIG(**fields)
+    expected = config.to_dict()
+    lists = {name: value for name, value in fields.items() if isinstance(value, list)}
+    assert {"mixer_types", "mlp_types"} < lists.keys()
+    for name, entries in lists.items():
+        setattr(config, name, entries)
+        assert getattr(config, name) is not entries
+        entries[-1] = "mine"
+    assert config.to_dict() == expected
+
+
+@every_windowed_family
+def test_layer_types_that_were_given_are_not_the_configs_own(family, tokens):
+    fields = {**family.small.UNIFORM, "sliding_window": 3, "layer_types": ["full_attention", "sliding_attention"] * 2}
+    model, layer_types = family.build(fields, "eager"), ["sliding_attention", "full_attention"] * 2
+    expected = family.build({**fields, "layer_types": list(layer_types)}, "eager")
+    model.config.layer_types = layer_types
+    layer_types[0] = "mine"
+    equal_to(model, expected, tokens)
+    layer_types[0] = "full_attention"
+    equal_to(model, expected, tokens)
+
+
 def test_a_cache_that_was_filled_before_a_window_was_set(tokens):
     model = FAMILIES["llama"].build(FAMILIES["llama"].small.UNIFORM)
     cache = DynamicCache(config=model.config)
