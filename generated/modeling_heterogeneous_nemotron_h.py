@@ -19,9 +19,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+import copy
 import math
+import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +34,15 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightRenaming, WeightTransform
+from transformers.core_model_loading import (
+    MergeModulelist,
+    WeightConverter,
+    WeightRenaming,
+    WeightTransform,
+    dot_natural_key,
+    rename_source_key,
+    revert_weight_conversion,
+)
 from transformers.generation import GenerationMixin
 from transformers.integrations import (
     use_experts_implementation,
@@ -1053,6 +1064,72 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     def renamings(self, config: HeterogeneousPreTrainedConfig) -> list[WeightTransform]:
         """What the loader renames or stacks, and `save_pretrained` names back."""
         return get_checkpoint_conversion_mapping(self.renamed_like) or []
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, *args):
+        missing_keys += [prefix + name for name in self.take_names_on_disk(state_dict, prefix)]
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *args)
+
+    def take_names_on_disk(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> list[str]:
+        """Rename and stack in place what is under names on disk, as `from_pretrained` does, for loaders that do not. Parts of
+        a stack that are not there, as in a shard, stay what they are in the model; their names are returned."""
+        own = dict(chain(*(named(remove_duplicate=False) for named in (self.named_parameters, self.named_buffers))))
+        foreign = [name for name in state_dict if name.startswith(prefix) and name.removeprefix(prefix) not in own]
+        conversions = copy.deepcopy(getattr(self, "_weight_conversions", None) or [])  # they note that they were used
+        renamings = [each for each in conversions if isinstance(each, WeightRenaming)]
+        converters = {
+            name: each for each in conversions if isinstance(each, WeightConverter) for name in each.source_patterns
+        }
+        stacks: dict[str, dict[str, torch.Tensor]] = {}
+        for name in foreign if conversions else ():
+            renamed = rename_source_key(
+                name.removeprefix(prefix), renamings, list(converters.values()), self.base_model_prefix, own
+            )
+            target, pattern = renamed
+            if target not in own:
+                continue  # torch tells of it
+            twin = state_dict.get(prefix + target)
+            if (
+                twin is not None and twin.data_ptr() != own[target].data_ptr()
+            ):  # torch.distributed adds what the model has
+                into = f"{prefix + target}, which it becomes in {type(self).__name__}"
+                raise RuntimeError(f"{name}: {into}, is there too")
+            tensor = state_dict.pop(name)
+            if pattern is None:
+                state_dict[prefix + target] = tensor
+            else:
+                stacks.setdefault(target, {})[name.removeprefix(prefix)] = tensor
+        missing = []
+        for target, parts in stacks.items():
+            try:
+                stacked, left = self.stacked(target, own[target].detach(), parts, converters)
+            except Exception as error:
+                into = f"{prefix + target} of {type(self).__name__}, {tuple(own[target].shape)}"
+                raise RuntimeError(f"{sorted(parts)} cannot be stacked into {into}: {error}") from error
+            state_dict.update({prefix + name: tensor for name, tensor in stacked.items()})
+            missing += left
+        return missing
+
+    def stacked(
+        self, target: str, held: torch.Tensor, parts: dict[str, torch.Tensor], converters
+    ) -> tuple[dict, list]:
+        """Parts by their names on disk as one tensor, completed from the one that is held, and the names of what it had to
+        give."""
+
+        def place(name: str) -> tuple[str, str]:
+            found = ((pattern, re.search(pattern.replace("*", r"\d+"), name)) for pattern in converters)
+            return next((match.group(), pattern) for pattern, match in found if match)
+
+        given = {place(name): (name, tensor) for name, tensor in parts.items()}
+        if len(given) < len(parts):
+            raise ValueError("a part is there under two names")
+        kept = {place(name): (name, part) for name, part in revert_weight_conversion(self, {target: held}).items()}
+        mapping = copy.deepcopy(converters[next(iter(given))[1]])
+        every = kept | given
+        for part, pattern in sorted(every, key=lambda place: dot_natural_key(place[0])):
+            mapping.add_tensor(target, every[part, pattern][0], pattern, every[part, pattern][1])
+        converted = mapping.convert(target, model=self, config=self.config)
+        stacked = {name: tensor[0] if isinstance(tensor, list) else tensor for name, tensor in converted.items()}
+        return stacked, [kept[place][0] for place in kept.keys() - given.keys()]
 
     def save_pretrained(self, *args, **kwargs):
         self.base_model.follow_changes()
