@@ -434,7 +434,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             )
         if value is None and name in ("mixer_types", "mlp_types") and self._is_finished:
             self.refuse([f"{name} cannot be None: a list with one entry a layer is needed"])
-        super().__setattr__(name, value)
+        super().__setattr__(name, list(value) if type(value) is list else value)  # not the one of who sets it
         if self._is_finished and "_view" not in fields:
             self._bring_into_step(name)
 

@@ -1143,6 +1143,7 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
         **kwargs: Unpack[GraniteFlashAttentionKwargs],
     ) -> tuple | BaseModelOutputWithPast:
         cache = self.prepare_cache(cache, use_cache)
+        self.refuse_packed_rows(position_ids, attention_mask, kwargs.get("seq_idx"))
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
         if not isinstance(attention_mask, dict):

@@ -12,10 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
+import re
 from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -25,12 +27,19 @@ from safetensors import safe_open
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, WeightTransform
+from transformers.core_model_loading import (
+    WeightConverter,
+    WeightRenaming,
+    WeightTransform,
+    dot_natural_key,
+    rename_source_key,
+    revert_weight_conversion,
+)
 from transformers.generation import GenerationMixin
-from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING
+from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING, find_packed_sequence_indices
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.mixtral import modeling_mixtral
-from transformers.utils import logging
+from transformers.utils import is_tracing, logging
 
 from .modular_heterogeneous_values import MAX_SIZE, HeterogeneousValuesConfig, is_list_of_names
 
@@ -257,7 +266,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             )
         if value is None and name in ("mixer_types", "mlp_types") and self._is_finished:
             self.refuse([f"{name} cannot be None: a list with one entry a layer is needed"])
-        super().__setattr__(name, value)
+        super().__setattr__(name, list(value) if type(value) is list else value)  # not the one of who sets it
         if self._is_finished and "_view" not in fields:
             self._bring_into_step(name)
 
@@ -767,6 +776,14 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
         self._weight_conversions = renamings
 
+    def post_init(self):
+        """Make float32 what stays so when a checkpoint is loaded, before it gets its first values."""
+        if torch.get_default_dtype() in (torch.float16, torch.bfloat16):
+            for name, tensor in self.state_dict(keep_vars=True).items():
+                if any(fnmatchcase(name, f"*{pattern}*") for pattern in self._keep_in_fp32_modules_strict or ()):
+                    tensor.data = tensor.data.float()
+        super().post_init()
+
     def __setstate__(self, state: dict[str, Any]):
         super().__setstate__(state)
         self.config.freeze()
@@ -798,6 +815,72 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             renamings.append(FusionRenaming(rf"layers.({fused}).{self.fused_norm}.weight", moved_norm))
         return renamings
 
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, *args):
+        missing_keys += [prefix + name for name in self.take_names_on_disk(state_dict, prefix)]
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *args)
+
+    def take_names_on_disk(self, state_dict: dict[str, torch.Tensor], prefix: str = "") -> list[str]:
+        """Rename and stack in place what is under names on disk, as `from_pretrained` does, for loaders that do not. Parts of
+        a stack that are not there, as in a shard, stay what they are in the model; their names are returned."""
+        own = dict(chain(*(named(remove_duplicate=False) for named in (self.named_parameters, self.named_buffers))))
+        foreign = [name for name in state_dict if name.startswith(prefix) and name.removeprefix(prefix) not in own]
+        conversions = copy.deepcopy(getattr(self, "_weight_conversions", None) or [])  # they note that they were used
+        renamings = [each for each in conversions if isinstance(each, WeightRenaming)]
+        converters = {
+            name: each for each in conversions if isinstance(each, WeightConverter) for name in each.source_patterns
+        }
+        stacks: dict[str, dict[str, torch.Tensor]] = {}
+        for name in foreign if conversions else ():
+            renamed = rename_source_key(
+                name.removeprefix(prefix), renamings, list(converters.values()), self.base_model_prefix, own
+            )
+            target, pattern = renamed
+            if target not in own:
+                continue  # torch tells of it
+            twin = state_dict.get(prefix + target)
+            if (
+                twin is not None and twin.data_ptr() != own[target].data_ptr()
+            ):  # torch.distributed adds what the model has
+                into = f"{prefix + target}, which it becomes in {type(self).__name__}"
+                raise RuntimeError(f"{name}: {into}, is there too")
+            tensor = state_dict.pop(name)
+            if pattern is None:
+                state_dict[prefix + target] = tensor
+            else:
+                stacks.setdefault(target, {})[name.removeprefix(prefix)] = tensor
+        missing = []
+        for target, parts in stacks.items():
+            try:
+                stacked, left = self.stacked(target, own[target].detach(), parts, converters)
+            except Exception as error:
+                into = f"{prefix + target} of {type(self).__name__}, {tuple(own[target].shape)}"
+                raise RuntimeError(f"{sorted(parts)} cannot be stacked into {into}: {error}") from error
+            state_dict.update({prefix + name: tensor for name, tensor in stacked.items()})
+            missing += left
+        return missing
+
+    def stacked(
+        self, target: str, held: torch.Tensor, parts: dict[str, torch.Tensor], converters
+    ) -> tuple[dict, list]:
+        """Parts by their names on disk as one tensor, completed from the one that is held, and the names of what it had to
+        give."""
+
+        def place(name: str) -> tuple[str, str]:
+            found = ((pattern, re.search(pattern.replace("*", r"\d+"), name)) for pattern in converters)
+            return next((match.group(), pattern) for pattern, match in found if match)
+
+        given = {place(name): (name, tensor) for name, tensor in parts.items()}
+        if len(given) < len(parts):
+            raise ValueError("a part is there under two names")
+        kept = {place(name): (name, part) for name, part in revert_weight_conversion(self, {target: held}).items()}
+        mapping = copy.deepcopy(converters[next(iter(given))[1]])
+        every = kept | given
+        for part, pattern in sorted(every, key=lambda place: dot_natural_key(place[0])):
+            mapping.add_tensor(target, every[part, pattern][0], pattern, every[part, pattern][1])
+        converted = mapping.convert(target, model=self, config=self.config)
+        stacked = {name: tensor[0] if isinstance(tensor, list) else tensor for name, tensor in converted.items()}
+        return stacked, [kept[place][0] for place in kept.keys() - given.keys()]
+
     def check_layers(self):
         """Refuse, by a `ValueError`, layers that were taken out of `model.layers`, put there or moved by hand."""
         order = [getattr(layer, "layer_idx", idx) for idx, layer in enumerate(self.layers)]
@@ -827,6 +910,25 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             layers = zip(cache.layers, DynamicCache(config=config).layers, config.mixer_types)
             cache.layers = [layer if has_state(mixer) else own_layer for layer, own_layer, mixer in layers]
         return cache
+
+    def refuse_packed_rows(
+        self,
+        position_ids: torch.LongTensor | None,
+        attention_mask: torch.Tensor | dict | None,
+        seq_idx: torch.Tensor | None,
+    ):
+        """Refuse rows of several sequences, each of whose positions begin again, where mamba layers are not told of them."""
+        layers = self.config.layers_made_of("mamba")
+        told = seq_idx is not None or attention_mask is not None or position_ids is None
+        if told or not layers or is_tracing(position_ids):
+            return
+        if (sequences := find_packed_sequence_indices(position_ids)) is not None:
+            raise ValueError(
+                f"position_ids begin again: {int(sequences.max()) + 1} sequences in a row, and the mamba layers {layers} would "
+                "carry the state of one into the next. Pass `seq_idx`, which says of each token its sequence (int32, shaped "
+                "as position_ids; DataCollatorWithFlattening(return_seq_idx=True) makes it) and needs mamba_ssm and "
+                "causal_conv1d, or one sequence a row, padded, with its attention_mask."
+            )
 
     def create_masks_for_generate(
         self,

@@ -309,6 +309,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | MoeModelOutputWithPast:
         cache = self.prepare_cache(cache, use_cache)
+        self.refuse_packed_rows(position_ids, attention_mask, kwargs.get("seq_idx"))
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embeddings(input_ids)
         if not isinstance(attention_mask, dict):

@@ -13,6 +13,7 @@ NO_CACHE_LAYER = "Dummy" if MINOR >= (5, 23) else "LinearAttention"  # and of wh
 
 # What the suite asks for that older releases do not have -> the first that has it, and what is so in older ones
 FEATURES = {
+    "mamba_reads_seq_idx": ((5, 20), "mamba layers without kernels take seq_idx and do not read it"),
     "fp8_cache": ((5, 21), "no cache is quantised to FP8"),
     "dequantised_as_asked": ((5, 23), "experts in MXFP4 are dequantised to bfloat16, whatever dtype is asked for"),
     "callable_exports": ((5, 23), "what the exporter returns cannot be called"),

@@ -321,6 +321,25 @@ def test_recorded_outputs(family, tokens):
         assert torch.equal(outputs.hidden_states[layer_idx + 1], outputs.hidden_states[layer_idx])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@every_kind
+def test_what_is_named_strict_is_float32_however_a_model_is_made(family, fields, dtype, tokens, tmp_path):
+    """As transformers' tests ask of its own models: `_keep_in_fp32_modules_strict` holds where nothing is loaded, too."""
+    made = AutoModelForCausalLM.from_config(family.small.CONFIG(**fields), dtype=dtype)
+    family.build(fields).save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype)
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(family.small.CONFIG(**fields), dtype=dtype)
+    strict = made._keep_in_fp32_modules_strict
+    dtypes = {name: tensor.dtype for name, tensor in made.state_dict().items()}
+    assert {name: tensor.dtype for name, tensor in loaded.state_dict().items()} == dtypes
+    assert {name: tensor.dtype for name, tensor in empty.state_dict().items()} == dtypes
+    for name in dtypes:
+        assert dtypes[name] == (torch.float32 if any(part in name for part in strict) else dtype), name
+    with torch.no_grad():
+        assert torch.isfinite(made.eval()(tokens).logits).all()
+
+
 # --- surgery: what upstream's models allow, since their layers are a list ---------------------------------------------
 
 
