@@ -19,7 +19,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
-from functools import cached_property
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassClassValidationError
@@ -115,8 +114,7 @@ class PerLayerConfigView(Sequence):
                 raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
         return layers[0]
 
-    @cached_property
-    def distinct_mixers(self) -> dict[tuple[str, int | None], int]:
+    def find_distinct_mixers(self) -> dict[tuple[str, int | None], int]:
         """(entry of `layer_types`, window) of the layers whose mixers keep something -> the first such layer."""
         windows = self.sizes.get("sliding_window", [None] * len(self.config.layer_types))
         distinct = {}
@@ -327,7 +325,7 @@ def read_from_the_model(name: str) -> property:
     """A field that may be switched on a built model: the config of a layer has the model's value of it."""
 
     def get(config):
-        fields = object.__getattribute__(config, "__dict__")
+        fields = config.__dict__
         return fields["_model_config"].__dict__.get(name) if "_model_config" in fields else fields.get(name)
 
     def set(config, value):
@@ -466,7 +464,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         self.check()
         self.refuse(self._sharding_errors())
         self.__dict__.update({name: FrozenList(self.__dict__[name]) for name in self._layer_lists()})
-        self.__dict__["_view"] = PerLayerConfigView(self)
+        self.__dict__["_view"] = view = PerLayerConfigView(self)
+        view.distinct_mixers = view.find_distinct_mixers()  # what every forward asks for
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy has."""

@@ -16,6 +16,7 @@
 import copy
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import chain
 from typing import Any
@@ -39,7 +40,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.models.mixtral import modeling_mixtral
 from transformers.utils import is_tracing, logging
 
-from .configuration_heterogeneous import HeterogeneousPreTrainedConfig, PerLayerConfigView
+from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 
 logger = logging.get_logger(__name__)
@@ -137,11 +138,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         names = names_on_disk(state_dict, checkpoint_files)
         if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
             refuse_modelopt(model.config, load_config.pretrained_model_name_or_path, names)
-        moved_norm = f".{model.fused_mlp}.norm.weight"
-        if any(name.endswith(moved_norm) for name in names):  # saved with `save_original_format=False`
-            plain = LoadOnlyRenaming(rf"layers.(\d+){moved_norm}", rf"layers.\1.{model.fused_norm}.weight")
-            load_config.weight_mapping = [plain, *(load_config.weight_mapping or ())]
+        weight_mapping = [*model.unfused(names), *(load_config.weight_mapping or ())]
+        load_config = replace(load_config, weight_mapping=weight_mapping)
         return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+
+    def unfused(self, names: list[str]) -> list[WeightRenaming]:
+        """What names norms as in plain layers, where they were saved in fused ones, with `save_original_format=False`."""
+        moved_norm = f".{self.fused_mlp}.norm.weight"
+        plain = LoadOnlyRenaming(rf"layers.(\d+){moved_norm}", rf"layers.\1.{self.fused_norm}.weight")
+        return [plain] if any(name.endswith(moved_norm) for name in names) else []
 
     def _adjust_missing_and_unexpected_keys(self, loading_info):
         for pattern, description in self.ignored_tensors.items():
@@ -168,7 +173,8 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         a stack that are not there, as in a shard, stay what they are in the model; their names are returned."""
         own = dict(chain(*(named(remove_duplicate=False) for named in (self.named_parameters, self.named_buffers))))
         foreign = [name for name in state_dict if name.startswith(prefix) and name.removeprefix(prefix) not in own]
-        conversions = copy.deepcopy(getattr(self, "_weight_conversions", None) or [])  # they note that they were used
+        conversions = getattr(self, "_weight_conversions", None) or []
+        conversions = copy.deepcopy([*self.unfused(foreign), *conversions])  # they note that they were used
         renamings = [each for each in conversions if isinstance(each, WeightRenaming)]
         converters = {
             name: each for each in conversions if isinstance(each, WeightConverter) for name in each.source_patterns
@@ -358,8 +364,9 @@ def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> H
     described.select_layers(layers)
     described.freeze()
     held = {name: value for name, value in vars(config).items() if isinstance(value, list)}
+    del vars(config)["_view"]
     vars(config).update({name: vars(described)[name] for name in (*held, "num_hidden_layers")})
-    vars(config)["_view"] = PerLayerConfigView(config)
+    config.freeze()
     for module in {model, base}:  # heads keep numbers of experts for their loss
         for name, value in list(vars(module).items()):
             field = next(

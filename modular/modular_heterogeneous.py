@@ -15,8 +15,8 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -71,7 +71,7 @@ def read_from_the_model(name: str) -> property:
     """A field that may be switched on a built model: the config of a layer has the model's value of it."""
 
     def get(config):
-        fields = object.__getattribute__(config, "__dict__")
+        fields = config.__dict__
         return fields["_model_config"].__dict__.get(name) if "_model_config" in fields else fields.get(name)
 
     def set(config, value):
@@ -155,8 +155,7 @@ class PerLayerConfigView(Sequence):
                 raise ValueError(f"layers of type {layer_type!r} differ in {name}: {values}; index by layer instead")
         return layers[0]
 
-    @cached_property
-    def distinct_mixers(self) -> dict[tuple[str, int | None], int]:
+    def find_distinct_mixers(self) -> dict[tuple[str, int | None], int]:
         """(entry of `layer_types`, window) of the layers whose mixers keep something -> the first such layer."""
         windows = self.sizes.get("sliding_window", [None] * len(self.config.layer_types))
         distinct = {}
@@ -298,7 +297,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         self.check()
         self.refuse(self._sharding_errors())
         self.__dict__.update({name: FrozenList(self.__dict__[name]) for name in self._layer_lists()})
-        self.__dict__["_view"] = PerLayerConfigView(self)
+        self.__dict__["_view"] = view = PerLayerConfigView(self)
+        view.distinct_mixers = view.find_distinct_mixers()  # what every forward asks for
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy has."""
@@ -793,11 +793,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         names = names_on_disk(state_dict, checkpoint_files)
         if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
             refuse_modelopt(model.config, load_config.pretrained_model_name_or_path, names)
-        moved_norm = f".{model.fused_mlp}.norm.weight"
-        if any(name.endswith(moved_norm) for name in names):  # saved with `save_original_format=False`
-            plain = LoadOnlyRenaming(rf"layers.(\d+){moved_norm}", rf"layers.\1.{model.fused_norm}.weight")
-            load_config.weight_mapping = [plain, *(load_config.weight_mapping or ())]
+        weight_mapping = [*model.unfused(names), *(load_config.weight_mapping or ())]
+        load_config = replace(load_config, weight_mapping=weight_mapping)
         return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+
+    def unfused(self, names: list[str]) -> list[WeightRenaming]:
+        """What names norms as in plain layers, where they were saved in fused ones, with `save_original_format=False`."""
+        moved_norm = f".{self.fused_mlp}.norm.weight"
+        plain = LoadOnlyRenaming(rf"layers.(\d+){moved_norm}", rf"layers.\1.{self.fused_norm}.weight")
+        return [plain] if any(name.endswith(moved_norm) for name in names) else []
 
     def _adjust_missing_and_unexpected_keys(self, loading_info):
         for pattern, description in self.ignored_tensors.items():
@@ -824,7 +828,8 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         a stack that are not there, as in a shard, stay what they are in the model; their names are returned."""
         own = dict(chain(*(named(remove_duplicate=False) for named in (self.named_parameters, self.named_buffers))))
         foreign = [name for name in state_dict if name.startswith(prefix) and name.removeprefix(prefix) not in own]
-        conversions = copy.deepcopy(getattr(self, "_weight_conversions", None) or [])  # they note that they were used
+        conversions = getattr(self, "_weight_conversions", None) or []
+        conversions = copy.deepcopy([*self.unfused(foreign), *conversions])  # they note that they were used
         renamings = [each for each in conversions if isinstance(each, WeightRenaming)]
         converters = {
             name: each for each in conversions if isinstance(each, WeightConverter) for name in each.source_patterns
@@ -1036,8 +1041,9 @@ def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> H
     described.select_layers(layers)
     described.freeze()
     held = {name: value for name, value in vars(config).items() if isinstance(value, list)}
+    del vars(config)["_view"]
     vars(config).update({name: vars(described)[name] for name in (*held, "num_hidden_layers")})
-    vars(config)["_view"] = PerLayerConfigView(config)
+    config.freeze()
     for module in {model, base}:  # heads keep numbers of experts for their loss
         for name, value in list(vars(module).items()):
             field = next(
