@@ -5,7 +5,7 @@ from functools import partial
 
 from hetero import at_import
 
-from .peft import enter_targets, refuse_prefixes
+from .peft import allow_import, enter_targets, refuse_prefixes
 from .trl import balance_by_layer
 
 
@@ -13,4 +13,5 @@ def follow_imports(configs: Sequence[type]) -> None:
     """Enter the config classes of the families wherever a library is or will be imported."""
     at_import("peft.utils.constants", partial(enter_targets, configs))
     at_import("peft.peft_model", refuse_prefixes)
+    at_import("peft.auto", allow_import)
     at_import("trl.trainer.utils", balance_by_layer)
