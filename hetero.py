@@ -35,9 +35,7 @@ def run() -> None:
     if "transformers_heterogeneous" not in sys.modules:
         spec = importlib.util.find_spec("transformers_heterogeneous")
         if spec is None:
-            sys.exit(
-                "hetero: the package transformers_heterogeneous is not installed: pip install transformers-heterogeneous"
-            )
+            sys.exit(f"hetero: the package transformers_heterogeneous is not installed: {how_to_install()}")
         sys.modules["transformers_heterogeneous"] = importlib.util.module_from_spec(spec)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -45,6 +43,18 @@ def run() -> None:
     from transformers_heterogeneous.scripts.command.cli import app
 
     app()
+
+
+def how_to_install(extra: str = "", release: str = "") -> str:
+    """The commands that install this package, with an extra or for a minor release of transformers. None asks a package index,
+    where the name is nobody's yet, and may become somebody else's."""
+    extras = f"[{extra}]" if extra else ""
+    option = f" --config-settings transformers={release}" if release else ""
+    clone = f"-e '.{extras}'" if extra else "."
+    return (
+        f"`pip install {clone}{option}` in a clone of its repository, or `pip install 'transformers-heterogeneous{extras} @ "
+        f"git+URL'{option}` with the URL of that"
+    )
 
 
 def autoload() -> None:

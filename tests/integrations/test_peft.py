@@ -70,7 +70,9 @@ def test_an_adapter_without_a_task_type_is_loaded_with_its_model(family, tmp_pat
     trained = peft.get_peft_model(base, peft.LoraConfig(init_lora_weights=False)).eval()  # as TRL makes one of a path
     trained.save_pretrained(tmp_path / "adapter")
     saved = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
-    assert saved["task_type"] is None and saved["auto_mapping"]["parent_library"].startswith("transformers_heterogeneous.")
+    assert saved["task_type"] is None and saved["auto_mapping"]["parent_library"].startswith(
+        "transformers_heterogeneous."
+    )
     loaded = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter").eval()
     tokens = torch.arange(8)[None]
     assert torch.equal(loaded(tokens).logits, trained(tokens).logits)
