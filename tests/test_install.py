@@ -18,6 +18,7 @@ from hetero import how_to_install
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OLDEST = ".".join(PROJECT["tool"]["transformers-heterogeneous"]["releases"][0].split(".")[:2])
+URL = "https://git.invalid/transformers-heterogeneous.git"  # which git is told to take from the clone
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "hetero.py", "converters", "generated")
 BUILT_FROM += ("integrations", "modular", "scripts", "vllm_plugin")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -72,19 +73,24 @@ def bare(folder: Path, pip: str) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("pip", ["pip==23.2", "pip"], ids=["23.2", "newest"])
 @pytest.mark.parametrize("way", ["clone", "URL"])
 def test_the_wheel_for_the_oldest_release_is_built_from_nothing(
     way: str, pip: str, repository: Path, tmp_path: Path
 ) -> None:
     python = bare(tmp_path / "env", pip)
-    arguments = shlex.split(documented()[way].replace("git+URL", f"git+{repository.as_uri()}"))
-    path = os.pathsep.join(
-        entry for entry in os.environ["PATH"].split(os.pathsep) if entry and not (Path(entry) / "ruff").exists()
-    )
+    arguments = shlex.split(documented()[way].replace("git+URL", f"git+{URL}"))
+    entries = os.environ["PATH"].split(os.pathsep)
+    environment = {
+        "PATH": os.pathsep.join(entry for entry in entries if entry and not (Path(entry) / "ruff").exists()),
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": URL,
+    }
     command = [python, "-m", "pip", *arguments, "--no-deps"]  # torch and the rest are not what is asked here
     done = subprocess.run(
-        command, cwd=repository, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+        command, cwd=repository, env=os.environ | environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found = subprocess.run([python, "-c", INSTALLED], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
