@@ -67,10 +67,17 @@ def at_import(name: str, follow: "Callable[[], None]") -> None:
     if name in asked:
         return
     asked.add(name)
-    if name in sys.modules:
-        follow()
-    else:
+    if name not in sys.modules:
         sys.meta_path.insert(0, AtImport(name, follow))
+    elif is_executing(name):  # it imports, by way of others, what asks
+        sys.meta_path.insert(0, AfterExecution(name, follow))
+    else:
+        follow()
+
+
+def is_executing(name: str) -> bool:
+    """Whether a module that is there is still being executed, so that some of its names are missing."""
+    return bool(getattr(getattr(sys.modules[name], "__spec__", None), "_initializing", False))
 
 
 def register() -> None:
@@ -79,6 +86,25 @@ def register() -> None:
         import transformers_heterogeneous  # noqa: F401
     except ImportError as error:
         print(f"hetero: the families are not registered: {error}", file=sys.stderr)
+
+
+class AfterExecution:
+    """A finder that finds nothing itself: whatever is imported next, it looks whether a module has been executed meanwhile, and
+    calls."""
+
+    def __init__(self, name: str, follow: "Callable[[], None]") -> None:
+        self.name, self.follow = name, follow
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        if self not in sys.meta_path or (self.name in sys.modules and is_executing(self.name)):
+            return None
+        sys.meta_path.remove(self)
+        if self.name in sys.modules:
+            self.follow()
+            return None
+        again = AtImport(self.name, self.follow)  # it failed, and may be tried again, perhaps now
+        sys.meta_path.insert(0, again)
+        return again.find_spec(name, path, target)
 
 
 class AtImport:

@@ -80,6 +80,20 @@ def test_an_adapter_without_a_task_type_is_loaded_with_its_model(family, tmp_pat
         assert not torch.equal(loaded(tokens).logits, trained(tokens).logits)
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import hetero; hetero.autoload(); import peft",  # as `hetero run` does; PEFT's module itself imports transformers
+        "import peft, transformers_heterogeneous",
+        "import transformers_heterogeneous, peft",
+    ],
+)
+def test_the_package_is_allowed_whoever_is_imported_first(start: str) -> None:
+    code = f"{start}; print('transformers_heterogeneous' in peft.auto.get_default_import_allowlist())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_adapters_of_other_packages_stay_refused() -> None:
     allowed = peft.auto.get_default_import_allowlist()
     assert peft.auto.check_import_allowlist(allowed, "transformers.models.llama")
