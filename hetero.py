@@ -29,7 +29,8 @@ def run() -> None:
         spec = importlib.util.find_spec("transformers_heterogeneous")
         if spec is None:
             sys.exit(
-                "hetero: the package transformers_heterogeneous is not installed: pip install transformers-heterogeneous"
+                "hetero: the package transformers_heterogeneous is not installed: `pip install .` in a clone of its repository, "
+                "or `pip install 'transformers-heterogeneous @ git+URL'` with the URL of that"
             )
         sys.modules["transformers_heterogeneous"] = importlib.util.module_from_spec(spec)
     for stream in (sys.stdout, sys.stderr):

@@ -6,6 +6,8 @@ from importlib.metadata import version
 
 import transformers
 
+from .integrations.installing import how_to_install
+
 
 __version__ = version("transformers-heterogeneous")
 PARENTS_VERSION = "5.24.0"
@@ -14,10 +16,8 @@ minor_release = ".".join(transformers.__version__.split(".")[:2])
 if minor_release != ".".join(PARENTS_VERSION.split(".")[:2]):
     raise ImportError(
         f"transformers_heterogeneous {__version__} was expanded from transformers {PARENTS_VERSION}, and installed is "
-        f"transformers {transformers.__version__}, with which its models may compute something else. The wheel that fits "
-        f"this one is `pip install 'transformers-heterogeneous=={minor_release}.*'`, in a clone of the repository "
-        f"`pip install . --config-settings transformers={minor_release}`; and "
-        "`pip install --upgrade transformers-heterogeneous` brings the newest with the transformers that it needs"
+        f"transformers {transformers.__version__}, with which its models may compute something else. What fits this one is "
+        f"{how_to_install(release=minor_release)}; without --config-settings, the newest with the transformers that it needs"
     )
 
 from transformers.models.auto.configuration_auto import AutoConfig

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from .at_import import at_import
-from .peft import enter_targets, refuse_prefixes
+from .peft import allow_import, enter_targets, refuse_prefixes
 from .trl import balance_by_layer
 
 
@@ -13,6 +13,7 @@ def follow_imports(configs: Sequence[type]) -> None:
     at_import("transformers.quantizers.auto", follow_quantizers)
     at_import("peft.utils.constants", partial(enter_targets, configs))
     at_import("peft.peft_model", refuse_prefixes)
+    at_import("peft.auto", allow_import)
     at_import("trl.trainer.utils", balance_by_layer)
 
 

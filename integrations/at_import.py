@@ -30,10 +30,17 @@ def at_import(name: str, follow: "Callable[[], None]") -> None:
     if name in asked:
         return
     asked.add(name)
-    if name in sys.modules:
-        follow()
-    else:
+    if name not in sys.modules:
         sys.meta_path.insert(0, AtImport(name, follow))
+    elif is_executing(name):  # it imports, by way of others, what asks
+        sys.meta_path.insert(0, AfterExecution(name, follow))
+    else:
+        follow()
+
+
+def is_executing(name: str) -> bool:
+    """Whether a module that is there is still being executed, so that some of its names are missing."""
+    return bool(getattr(getattr(sys.modules[name], "__spec__", None), "_initializing", False))
 
 
 def register() -> "Any":
@@ -50,8 +57,7 @@ def register() -> "Any":
 
 def is_being_imported() -> bool:
     """Whether the package is on its way: what it asks transformers for is then not asked of it."""
-    spec = getattr(sys.modules.get("transformers_heterogeneous"), "__spec__", None)
-    return bool(getattr(spec, "_initializing", False))
+    return "transformers_heterogeneous" in sys.modules and is_executing("transformers_heterogeneous")
 
 
 def offer_names() -> None:
@@ -83,6 +89,25 @@ def offer_model_types() -> None:
             return super().__contains__(model_type)
 
     mapping._extra_content = Registered(mapping._extra_content)
+
+
+class AfterExecution:
+    """A finder that finds nothing itself: whatever is imported next, it looks whether a module has been executed meanwhile, and
+    calls."""
+
+    def __init__(self, name: str, follow: "Callable[[], None]") -> None:
+        self.name, self.follow = name, follow
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        if self not in sys.meta_path or (self.name in sys.modules and is_executing(self.name)):
+            return None
+        sys.meta_path.remove(self)
+        if self.name in sys.modules:
+            self.follow()
+            return None
+        again = AtImport(self.name, self.follow)  # it failed, and may be tried again, perhaps now
+        sys.meta_path.insert(0, again)
+        return again.find_spec(name, path, target)
 
 
 class AtImport:

@@ -1,4 +1,5 @@
-"""PEFT: which modules an adapter goes to where its config names none, and what cannot be put on layers that differ."""
+"""PEFT: which modules an adapter goes to where its config names none, what cannot be put on layers that differ, and whose
+models are loaded for an adapter."""
 
 import functools
 import re
@@ -8,7 +9,8 @@ from copy import copy
 from typing import Any
 
 
-CONSTANTS, MODELS = "peft.utils.constants", "peft.peft_model"
+CONSTANTS, MODELS, AUTO = "peft.utils.constants", "peft.peft_model", "peft.auto"
+PACKAGE = "transformers_heterogeneous"
 TABLE = re.compile(r"TRANSFORMERS_MODELS_TO_(\w+)_MODULES_MAPPING")
 KINDS = {
     "IA3_TARGET": "rescaled",
@@ -80,6 +82,20 @@ def refuse_prefixes() -> None:
         return prepare(peft_config, model_config)
 
     module._prepare_prompt_learning_config = prepared
+
+
+def allow_import() -> None:
+    """Let adapters without a task type, as TRL saves them, be loaded by AutoPeftModel: they name the module of their model, and
+    PEFT imports those of a list alone, which older releases of it do not have."""
+    module: Any = sys.modules[AUTO]
+    if (default := getattr(module, "get_default_import_allowlist", None)) is None:
+        return
+
+    @functools.wraps(default)
+    def allowed() -> list[str]:
+        return [*default(), PACKAGE]
+
+    module.get_default_import_allowlist = allowed
 
 
 def check_prefix(method: str, config: Any) -> None:

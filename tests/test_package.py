@@ -14,6 +14,7 @@ import pytest
 
 import transformers
 import transformers_heterogeneous
+from transformers_heterogeneous.integrations.installing import how_to_install
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,9 +64,37 @@ def test_importing_beside_another_minor_is_an_error_that_says_what_fits(other):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     error = done.stderr.splitlines()[-1]
-    assert error.startswith("ImportError: ") and "pip install --upgrade transformers-heterogeneous" in error
+    assert error.startswith("ImportError: ")
     assert f"transformers {version}" in error and f"transformers {transformers_heterogeneous.PARENTS_VERSION}" in error
-    assert f"pip install 'transformers-heterogeneous=={'.'.join(version.split('.')[:2])}.*'" in error
+    assert how_to_install(release=".".join(version.split(".")[:2])) in error
+
+
+def test_how_to_install_names_what_works_without_an_index():
+    assert how_to_install() == (
+        "`pip install .` in a clone of its repository, or `pip install 'transformers-heterogeneous @ git+URL'` with the URL of that"
+    )
+    assert "`pip install -e '.[plot]'`" in how_to_install("plot")
+    assert "`pip install 'transformers-heterogeneous[plot] @ git+URL'`" in how_to_install("plot")
+    assert "`pip install . --config-settings transformers=5.19`" in how_to_install(release="5.19")
+    assert "@ git+URL' --config-settings transformers=5.19`" in how_to_install(release="5.19")
+
+
+def test_nothing_asks_a_package_index_for_a_name_that_is_not_ours_there():
+    folders = ("converters", "docs", "generated", "integrations", "modular", "scripts", "tests", "vllm_plugin")
+    files = [path for kind in ("py", "md") for path in ROOT.glob(f"*.{kind}")]
+    files += [path for each in folders for kind in ("py", "md") for path in (ROOT / each).rglob(f"*.{kind}")]
+    asked = re.compile(r"pip install (?:-\S+ )*['\"]?transformers-heterogeneous(?!\{extras\} @|(?:\[\w+\])? @)")
+    found = [f"{path}: {match[0]}" for path in files for match in asked.finditer(path.read_text(encoding="utf-8"))]
+    assert len(files) > 200 and not found
+
+
+def test_the_launcher_alone_says_how_to_install_the_package(tmp_path):
+    shutil.copy2(ROOT / "hetero.py", tmp_path)
+    code = "import sys; sys.path = [path for path in sys.path if 'site-packages' not in path]; import hetero; hetero.main()"
+    command = [sys.executable, "-S", "-c", code, "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"hetero: the package transformers_heterogeneous is not installed: {how_to_install()}\n"
 
 
 def test_importing_beside_a_patch_release_passes_and_prints_nothing():

@@ -1,5 +1,6 @@
 """The README's Python is run, and prints what the README says."""
 
+import ast
 import contextlib
 import importlib
 import io
@@ -14,7 +15,8 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from transformers_heterogeneous.scripts.command.cli import app
 
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -56,12 +58,31 @@ def test_the_example_shard_expands_and_does_what_it_says(tmp_path, monkeypatch):
 
 
 @pytest.mark.release
+def test_messages_that_are_shown_name_the_places_of_overrides():
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    shown = [
+        (page.name, *match.groups())
+        for page in pages
+        for match in re.finditer(
+            r"^(modular/\w+\.py):(\d+):(\d+): (\w+)\.(\w+) replaces ", page.read_text(), re.MULTILINE
+        )
+    ]
+    assert shown
+    for page, shard, line, column, class_name, method in shown:
+        classes = {
+            node.name: node for node in ast.parse((ROOT / shard).read_text()).body if isinstance(node, ast.ClassDef)
+        }
+        found = next(node for node in classes[class_name].body if getattr(node, "name", None) == method)
+        first = min([found.lineno, *(node.lineno for node in found.decorator_list)])
+        assert (int(line), int(column)) == (first, found.col_offset + 1), f"{page}: {class_name}.{method}"
+
+
+@pytest.mark.release
 def test_line_counts_are_those_of_the_files():
-    root = Path(__file__).resolve().parent.parent
     rows = re.findall(r"^ *(\d+) ((?:modular|generated)/\w+\.py)$", README, flags=re.MULTILINE)
     files = sorted(
-        path.relative_to(root).as_posix() for name in ("modular", "generated") for path in (root / name).glob("*.py")
+        path.relative_to(ROOT).as_posix() for name in ("modular", "generated") for path in (ROOT / name).glob("*.py")
     )
     assert sorted(path for _, path in rows) == files
     for count, path in rows:
-        assert len((root / path).read_text().splitlines()) == int(count), path
+        assert len((ROOT / path).read_text().splitlines()) == int(count), path

@@ -5,6 +5,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
+
 from .block_fields import Read, impossible_choices, impossible_sizes, inexpressible_fields, stated
 from .expression import without
 from .nemotron_h import (

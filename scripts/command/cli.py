@@ -36,7 +36,7 @@ def need_generator() -> None:
     missing = [name for name in ("libcst", "merge3", "ruff") if find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        message = f"{' and '.join(missing)} {verb} missing: pip install 'transformers-heterogeneous[generator]'"
+        message = f"{' and '.join(missing)} {verb} missing: {how_to_install('generator')}"
     elif not _has_program_of_ruff():
         message = "ruff is installed without its program: pip install --force-reinstall ruff"
     else:
@@ -46,10 +46,10 @@ def need_generator() -> None:
 
 
 def _has_program_of_ruff() -> bool:
-    from ruff.__main__ import find_ruff_bin  # type: ignore[import-untyped]
+    from ..modular_converter.output.formatting import ruff_program
 
     try:
-        find_ruff_bin()
+        ruff_program()
     except FileNotFoundError:
         return False
     return True

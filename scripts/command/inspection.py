@@ -13,7 +13,7 @@ from rich.table import Table
 from transformers_heterogeneous.converters import CheckpointError, LayerSummary, ModelSummary, summarise
 from transformers_heterogeneous.converters.summary import FULL, folded
 
-from .plot import kinds_in_words, plot_layers
+from .plot import NoMatplotlib, kinds_in_words, plot_layers
 
 
 # Title of each column -> how it is justified, and the cell of a layer
@@ -39,11 +39,11 @@ OPTIONAL_COLUMNS = ("state", "experts", "top-k", "shared", "latent", "fused")
 
 
 def inspect_command(path: Path, as_json: bool, plot: Path | None, revision: str | None = None) -> int:
-    """Print a summary of a checkpoint or config; 0 when done, 2 with the reason on stderr when it could not be."""
+    """Print a summary of a checkpoint or config; 0 when done, 2 with the reason on stderr when it could not be. Without
+    matplotlib the summary comes all the same."""
     try:
         summary = summarise(path, revision)
-        if plot is not None:
-            plot_layers(summary, plot)
+        undrawn = None if plot is None else without_matplotlib(summary, plot)
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 2
@@ -51,7 +51,20 @@ def inspect_command(path: Path, as_json: bool, plot: Path | None, revision: str 
         print(json.dumps(summary.to_dict(), indent=2))
     else:
         print_summary(summary)
+    if undrawn:
+        sys.stdout.flush()
+        print(undrawn, file=sys.stderr)
+        return 2
     return 0
+
+
+def without_matplotlib(summary: ModelSummary, plot: Path) -> str | None:
+    """Draw the picture, or return how to install what draws it."""
+    try:
+        plot_layers(summary, plot)
+    except NoMatplotlib as error:
+        return str(error)
+    return None
 
 
 def print_summary(summary: ModelSummary) -> None:

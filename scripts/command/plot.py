@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers_heterogeneous.converters import CheckpointError, LayerSummary, ModelSummary
+from transformers_heterogeneous.integrations.installing import how_to_install
 
 
 EXTENSIONS = (".png", ".svg", ".pdf")
@@ -31,6 +32,10 @@ MOST_TICKS = 20
 Reader = Callable[[LayerSummary, int], tuple[str, int]]
 
 
+class NoMatplotlib(Exception):
+    """Pictures are drawn by an extra, which is not installed."""
+
+
 def plot_layers(summary: ModelSummary, path: Path) -> None:
     """
     Draw the layers: what mixes tokens and with how many KV heads above, the widths of the feed-forward blocks below.
@@ -40,12 +45,13 @@ def plot_layers(summary: ModelSummary, path: Path) -> None:
         path: The file to write: .png, .svg or .pdf.
 
     Raises:
-        CheckpointError: at any other extension, without matplotlib, and where the file cannot be written.
+        CheckpointError: at any other extension, and where the file cannot be written.
+        NoMatplotlib: without it.
     """
     if path.suffix.lower() not in EXTENSIONS:
         raise CheckpointError(f"{path}: cannot draw {path.suffix or 'a file without extension'!r}, only {EXTENSIONS}")
     if find_spec("matplotlib") is None:
-        raise CheckpointError('--plot needs matplotlib: pip install "transformers-heterogeneous[plot]"')
+        raise NoMatplotlib(f"--plot needs matplotlib: {how_to_install('plot')}")
     figure = draw(summary)
     try:
         figure.savefig(path, dpi=160, facecolor="white")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import libcst as cst
 
+from ...integrations.installing import how_to_install
 from ..modular_converter.releases.lock import (
     NAME,
     BrokenLock,
@@ -102,8 +103,8 @@ def with_code_for(release: str, use: Callable[[Path | bool], int]) -> int:
     if minor_of(release) == minor_of(parents_version()):
         return use(True)
     if missing := [name for name in ("libcst", "merge3", "ruff") if find_spec(name) is None]:
-        message = f"--code-for {release} expands the families, and {', '.join(missing)} is missing: pip install "
-        return _failed(f"{message}'transformers-heterogeneous[generator]'")
+        message = f"--code-for {release} expands the families, and {', '.join(missing)} is missing"
+        return _failed(f"{message}: {how_to_install('generator')}")
     with tempfile.TemporaryDirectory() as folder:
         with redirect_stdout(sys.stderr):  # what is printed may be JSON
             status = generate_against(release, Path(folder))

@@ -5,6 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from transformers_heterogeneous.integrations.installing import how_to_install
+
 
 def parents_version() -> str:
     """What generated/__init__.py says, which is read and not executed: importing it takes seconds."""
@@ -35,8 +37,6 @@ def misfit() -> str | None:
         return None
     minor = ".".join(found.split(".")[:2])
     return (
-        f"the families were expanded from transformers {expanded}, and installed is transformers {found}. The wheel that "
-        f"fits this one is `pip install 'transformers-heterogeneous=={minor}.*'`, in a clone of the repository `pip install "
-        f". --config-settings transformers={minor}`; and `pip install --upgrade transformers-heterogeneous` brings the "
-        "newest with the transformers that it needs"
+        f"the families were expanded from transformers {expanded}, and installed is transformers {found}. What fits "
+        f"this one is {how_to_install(release=minor)}; without --config-settings, the newest with the transformers that it needs"
     )

@@ -229,6 +229,25 @@ assert all(parameter.grad is not None for parameter in model.parameters() if par
 """
 
 
+ADAPTER = """
+import sys
+import torch
+from datasets import Dataset
+from peft import AutoPeftModelForCausalLM, LoraConfig
+from trl import SFTConfig, SFTTrainer
+data = Dataset.from_dict({"text": ["a b c d e f g"] * 8})
+config = SFTConfig(output_dir="adapter", max_steps=2, per_device_train_batch_size=2, report_to=[], use_cpu=True, bf16=False,
+    max_length=32)
+trainer = SFTTrainer(model=sys.argv[1], args=config, train_dataset=data, peft_config=LoraConfig())
+trainer.train()
+trainer.save_model("adapter")
+loaded = AutoPeftModelForCausalLM.from_pretrained("adapter")
+trained = trainer.model.eval().float()
+tokens = torch.arange(8)[None]
+torch.testing.assert_close(loaded.eval().float()(tokens).logits, trained(tokens).logits)
+"""
+
+
 def programs(code: str, **values: str) -> Callable[[Path, Path], None]:
     for name, value in values.items():
         code = code.replace(name, value)
@@ -246,6 +265,7 @@ TOOLS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     "TRL SFT, packing": ("trl", programs(SFT, PACKING="True")),
     "TRL DPO, model by path": ("trl", programs(DPO)),
     "TRL GRPO, model by path": ("trl", programs(GRPO)),
+    "TRL SFT of an adapter, AutoPeftModel": ("trl", programs(ADAPTER)),
     "PEFT LoRA, default targets": ("peft", programs(PEFT, CONFIG="LoraConfig")),
     "PEFT IA3, default targets": ("peft", programs(PEFT, CONFIG="IA3Config")),
 }

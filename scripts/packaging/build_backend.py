@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,10 @@ def _expand(release: str, out: Path) -> None:
     package = module_from_spec(ModuleSpec(PACKAGE, None, is_package=True))
     package.__path__ = [str(ROOT)]
     sys.modules[PACKAGE] = package
+    launcher = spec_from_file_location("hetero", ROOT / "hetero.py")
+    assert launcher is not None and launcher.loader is not None
+    sys.modules[launcher.name] = module_from_spec(launcher)
+    launcher.loader.exec_module(sys.modules[launcher.name])
     from transformers_heterogeneous.scripts.command.releases import expand_for_installed
     from transformers_heterogeneous.scripts.modular_converter.sources.paths import installed_version
 

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 from transformers_heterogeneous import HeterogeneousLlamaForCausalLM
 from transformers_heterogeneous.converters import summarise
 from transformers_heterogeneous.converters.formats import recognition
+from transformers_heterogeneous.integrations.installing import how_to_install
 from transformers_heterogeneous.scripts.command import plot
 from transformers_heterogeneous.scripts.command.cli import app
 
@@ -312,4 +313,7 @@ def test_wrong_layers_are_named(tmp_path):
 def test_picture_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = run(SUPER, "--plot", tmp_path / "layers.png")
-    assert result.exit_code == 2 and 'pip install "transformers-heterogeneous[plot]"' in result.stderr
+    assert result.exit_code == 2 and result.stdout == run(SUPER).stdout
+    assert result.stderr == f"--plot needs matplotlib: {how_to_install('plot')}\n"
+    assert run(SUPER, "--plot", tmp_path / "layers.jpg").stdout == ""
+    assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """PEFT with the modules that it takes by default, and what it cannot be put on, for models whose layers differ."""
 
+import json
 import subprocess
 import sys
 
@@ -59,6 +60,44 @@ def test_every_method_trains_with_its_default_targets(family, method: str) -> No
 def test_every_table_that_knows_llama_knows_the_family(family) -> None:
     assert len(TABLES) > 30
     assert not [name for name, table in TABLES.items() if str(family) not in table]
+
+
+@every_family
+def test_an_adapter_without_a_task_type_is_loaded_with_its_model(family, tmp_path) -> None:
+    base = family.build(family.small.KINDS["mixed"])
+    base.save_pretrained(tmp_path / "base")
+    base = type(base).from_pretrained(tmp_path / "base")
+    trained = peft.get_peft_model(base, peft.LoraConfig(init_lora_weights=False)).eval()  # as TRL makes one of a path
+    trained.save_pretrained(tmp_path / "adapter")
+    saved = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert saved["task_type"] is None and saved["auto_mapping"]["parent_library"].startswith(
+        "transformers_heterogeneous."
+    )
+    loaded = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter").eval()
+    tokens = torch.arange(8)[None]
+    assert torch.equal(loaded(tokens).logits, trained(tokens).logits)
+    with trained.disable_adapter():
+        assert not torch.equal(loaded(tokens).logits, trained(tokens).logits)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import hetero; hetero.autoload(); import peft",  # as `hetero run` does; PEFT's module itself imports transformers
+        "import peft, transformers_heterogeneous",
+        "import transformers_heterogeneous, peft",
+    ],
+)
+def test_the_package_is_allowed_whoever_is_imported_first(start: str) -> None:
+    code = f"{start}; print('transformers_heterogeneous' in peft.auto.get_default_import_allowlist())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+def test_adapters_of_other_packages_stay_refused() -> None:
+    allowed = peft.auto.get_default_import_allowlist()
+    assert peft.auto.check_import_allowlist(allowed, "transformers.models.llama")
+    assert not peft.auto.check_import_allowlist(allowed, "transformers_heterogeneous_other.models")
 
 
 @pytest.mark.parametrize("modules", ["transformers_heterogeneous, peft", "peft, transformers_heterogeneous"])

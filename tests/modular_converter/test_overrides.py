@@ -157,6 +157,28 @@ def test_a_stale_override_is_refused(
     assert generate_command([shard], None) == 0
 
 
+def test_what_changed_is_told_of_two_releases_and_of_files_edited_by_hand(
+    shard: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(shard, "size: int = 1", "size: int = 2")
+    generate_command([shard], None)
+    said = capsys.readouterr().err
+    assert (
+        "NewModel.size replaces ZzModel.size as toy unknown had it when that was recorded, and now it is another there: the "
+        "installed toy is edited, or another build:\n"
+        "    --- toy unknown, as recorded\n    +++ toy unknown, as it is now\n"
+    ) in said
+    assert "has changed that" not in said
+    lock = shard.parent / NAME
+    lock.write_text(lock.read_text().replace('release = "toy unknown"', 'release = "toy 1.0"'))
+    generate_command([shard], None)
+    said = capsys.readouterr().err
+    assert (
+        "ZzModel.size as toy 1.0 had it, and toy unknown has changed that:\n    --- toy 1.0\n    +++ toy unknown\n"
+        in said
+    )
+
+
 def test_the_name_of_no_override_cannot_be_accepted(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate_command([shard], None, accept=["NewModel.forwards", "all"]) == 2
     said = capsys.readouterr().err

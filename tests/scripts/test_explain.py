@@ -7,6 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from transformers_heterogeneous.integrations.installing import how_to_install
 from transformers_heterogeneous.scripts.command import cli
 from transformers_heterogeneous.scripts.command.cli import app
 
@@ -101,7 +102,7 @@ def test_without_the_extra_the_command_says_what_to_install(shard, monkeypatch, 
     for command in (["generate", str(shard)], ["check"], explain, ["drift"], ["new", "mine", "--parent", "qwen3"]):
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 2
-        assert result.stderr == f"hetero: {said}: pip install 'transformers-heterogeneous[generator]'\n"
+        assert result.stderr == f"hetero: {said}: {how_to_install('generator')}\n"
 
 
 def test_other_commands_do_not_need_libcst():
@@ -118,10 +119,12 @@ def test_other_commands_do_not_need_libcst():
 
 
 def test_ruff_without_its_program(monkeypatch, capsys):
-    def find_ruff_bin():
+    def ruff_program():
         raise FileNotFoundError
 
-    monkeypatch.setattr("ruff.__main__.find_ruff_bin", find_ruff_bin)
+    monkeypatch.setattr(
+        "transformers_heterogeneous.scripts.modular_converter.output.formatting.ruff_program", ruff_program
+    )
     with pytest.raises(typer.Exit):
         cli.need_generator()
     assert "ruff is installed without its program: pip install --force-reinstall ruff" in capsys.readouterr().err

@@ -167,3 +167,28 @@ def test_autoload_writes_through_no_link(tmp_path: Path, monkeypatch: pytest.Mon
     assert victim.read_text() == "mine"
     assert running.autoload_command("off") == 0
     assert victim.exists() and not (tmp_path / running.PTH).is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"), [("", "begin end followed"), ("import toy_whole;", "begin end followed")]
+)
+def test_a_module_that_imports_what_waits_for_it_is_followed_once_it_is_whole(
+    tmp_path: Path, first: str, expected: str
+) -> None:
+    asks = "from transformers_heterogeneous.integrations.at_import import at_import; at_import('toy_whole', lambda: print('followed' if toy_whole.last else '', end=' '))"
+    (tmp_path / "toy_asks.py").write_text(f"import sys, toy_whole\n{asks}\n")
+    (tmp_path / "toy_whole.py").write_text(
+        "print('begin', end=' ')\nimport toy_asks\nlast = 1\nprint('end', end=' ')\n"
+    )
+    (tmp_path / "toy_later.py").touch()
+    done = run(sys.executable, "-c", f"{first}import toy_asks, toy_later, toy_whole", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, expected.split(), "")
+
+
+def test_a_module_that_failed_is_followed_when_it_is_imported_again(tmp_path: Path) -> None:
+    (tmp_path / "toy_fails.py").write_text(
+        "import sys\nfrom transformers_heterogeneous.integrations.at_import import at_import\nat_import('toy_fails', lambda: print('followed'))\nassert hasattr(sys, 'again')\n"
+    )
+    code = "import sys\ntry:\n    import toy_fails\nexcept AssertionError:\n    sys.again = print('failed')\nimport toy_fails"
+    done = run(sys.executable, "-c", code, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["failed", "followed"], "")

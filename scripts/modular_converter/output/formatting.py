@@ -2,9 +2,12 @@
 
 import json
 import subprocess
+import sysconfig
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from ruff.__main__ import find_ruff_bin  # type: ignore[import-untyped]
@@ -18,6 +21,7 @@ INSIDE, OUTSIDE = "py310", "py311"
 _NEWEST = "py314"  # newer syntax is not the formatter's to refuse: whether this Python reads an output is tried
 _CONFIG = """\
 line-length = 119
+src = []  # else what lies in the current folder is first-party
 target-version = "{target}"
 cache-dir = "{cache}"
 [lint.isort]
@@ -84,8 +88,29 @@ def _check(folder: Path, config: Path, places: Mapping[Path, Path], target: str)
     ]
 
 
+@cache
+def ruff_program() -> str:
+    """
+    The program of the ruff that is imported. Ruff's own search begins beside the interpreter, and that of pip's build
+    environments is the user's: what a build asks for lies elsewhere, and another ruff formats otherwise.
+
+    Raises:
+        FileNotFoundError: where ruff was installed without it.
+    """
+    name = "ruff" + (sysconfig.get_config_var("EXE") or "")
+    try:
+        installed = files("ruff") or ()
+    except PackageNotFoundError:
+        installed = ()
+    for file in installed:
+        path = Path(str(file.locate()))
+        if file.name == name and path.is_file():
+            return str(path)
+    return str(find_ruff_bin())
+
+
 def _ruff(arguments: Sequence[str], given: str | None = None) -> str:
-    done = subprocess.run([find_ruff_bin(), *arguments], input=given, capture_output=True, text=True, check=False)
+    done = subprocess.run([ruff_program(), *arguments], input=given, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1) and "format" not in arguments:
         raise RuntimeError(f"ruff failed: {done.stderr.strip()}")
     return done.stdout

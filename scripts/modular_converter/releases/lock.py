@@ -144,9 +144,15 @@ def is_stale(override: Override, known: Recorded) -> bool:
 
 def _message(shard: Path, override: Override, known: Recorded) -> str:
     piece = known.parent.partition(":")[2]
+    changed = f"as {known.release} had it, and {override.release} has changed that"
+    if known.release == override.release:
+        changed = (
+            f"as {known.release} had it when that was recorded, and now it is another there: the installed "
+            f"{override.parent.partition('.')[0]} is edited, or another build"
+        )
     return "\n".join(
         [
-            f"{override.name} replaces {piece} as {known.release} had it, and {override.release} has changed that:",
+            f"{override.name} replaces {piece} {changed}:",
             *diff_of(known, override),
             f"  carry it along with `hetero rebase {shard.name}`, or, after looking, `hetero generate --accept {override.name}`",
         ]
@@ -155,6 +161,9 @@ def _message(shard: Path, override: Override, known: Recorded) -> str:
 
 def diff_of(known: Recorded, now: Override | Recorded) -> Iterator[str]:
     """What changed in a piece since it was recorded, indented."""
+    names = (known.release, now.release)
+    if known.release == now.release:
+        names = (f"{known.release}, as recorded", f"{now.release}, as it is now")
     texts = (known.text.splitlines(), now.text.splitlines())
-    for line in difflib.unified_diff(*texts, known.release, now.release, lineterm="", n=2):
+    for line in difflib.unified_diff(*texts, *names, lineterm="", n=2):
         yield f"    {line}"
