@@ -50,6 +50,15 @@ def loading_of(published: PublishedFormat, config_dict: Mapping[str, Any], confi
     return Loading(AUTO_CLASS, None)
 
 
+def unread_loading(unread: Mapping[str, Any], config_dict: Mapping[str, Any]) -> Loading:
+    """What is to be known of a checkpoint whose config has fields that may describe layers and that nobody reads."""
+    said = ", ".join(f"{name} = {str(value)[:60]}" for name, value in unread.items())
+    theirs = config_dict.get("model_type") in CONFIG_MAPPING_NAMES
+    passed_over = f", and {AUTO_CLASS} would pass over it" if theirs else ""
+    own_code = "; its own code may (trust_remote_code=True)" if config_dict.get("auto_map") else ""
+    return Loading(None, f"nobody here reads {said}: all of this is of the model without it{passed_over}{own_code}")
+
+
 def is_read_alike(config_dict: Mapping[str, Any], config: Any) -> bool:
     """Whether transformers' own config, which has one size for all layers, says the same sizes. It passes over some, as
     `attention_head_dim` of the first Nemotron-H."""

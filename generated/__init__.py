@@ -30,7 +30,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
-from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig, UnreadFieldsError
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
@@ -137,6 +137,7 @@ __all__ = [
     "HeterogeneousNemotronHModel",
     "HeterogeneousNemotronHPreTrainedModel",
     "HeterogeneousPreTrainedConfig",
+    "UnreadFieldsError",
     "register",
     *CONFIG_CLASSES,
 ]

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from .modular_config_values import (
     rope_errors,
     rope_type_errors,
 )
+from .modular_unread_fields import foreign_code, transformers_class, unread_complaint, unread_members
 
 
 # Upstream's word for a layer -> what mixes tokens in it
@@ -38,12 +38,6 @@ MIXERS_BY_LAYER_TYPE = {
     "sliding_attention": "attention",
     "linear_attention": "mamba",
 }
-# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
-LAYER_WORDS = re.compile(
-    r"^(?!mtp_).*(per_layer|layers|block|head|size|width|dim|window|expert|multiplier|rope|rotary)"
-)
-# Of such names those that upstream's configs read themselves, and what older releases saved
-READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
 RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
@@ -66,6 +60,14 @@ class HeterogeneousConfigError(StrictDataclassClassValidationError, ValueError):
 
     def __init__(self, message: str):
         Exception.__init__(self, message)
+
+
+class UnreadFieldsError(HeterogeneousConfigError):
+    """A config has fields that may describe layers and that nobody reads; `fields` has their names."""
+
+    def __init__(self, message: str, fields: Sequence[str] = ()):
+        super().__init__(message)
+        self.fields = tuple(fields)
 
 
 class DerivedList(list):
@@ -359,21 +361,35 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
         self._layer_types = layer_types
 
     def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
-        """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
-        known = {*READ_BY_PARENTS, *self.attribute_map, *self.attribute_map.values(), *self.published_readers}
-        errors = [
+        """Keywords that may describe layers and that nothing reads: the model would be another one."""
+        if unread := unread_members(self, keywords):
+            remedy = f"Say it with {[*self.per_layer_sizes, 'rope_parameters']}"
+            lines = [unread_complaint(name, value, remedy) for name, value in unread.items()]
+            raise UnreadFieldsError("\n".join([f"{self.model_type}:", *lines]), list(unread))
+        return [
             f"{name} is how a published config describes its layers: {type(self).__name__}.from_dict reads it"
             for name in self.published_readers
             if keywords.get(name) is not None
         ]
-        for name, value in keywords.items():
-            described = isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None
-            if described and name not in known and not hasattr(type(self), name) and LAYER_WORDS.search(name):
-                errors.append(
-                    f"{name} = {str(value)[:100]} looks like a description of the layers, and nothing reads it. "
-                    f"Take it away, or say it with {[*self.per_layer_sizes, 'rope_parameters']}"
-                )
-        return errors
+
+    @classmethod
+    def refuse_other_models(cls, config_dict: dict[str, Any]):
+        """Refuse a config of one of transformers' types that says another model than that type's: with a published form's
+        layers where the family does not know the type, or to be read with other code than transformers has."""
+        if transformers_class(model_type := config_dict.get("model_type")) is None:
+            return
+        blocks = [name for name in cls.published_readers if config_dict.get(name) is not None]
+        if blocks and model_type not in cls.compatible_model_types:
+            lines = [f"{name} describes layers of a {model_type}, and nothing reads them here" for name in blocks]
+            raise UnreadFieldsError("\n".join([f"{cls.model_type}:", *lines]), blocks)
+        # What a published form comes with is read here instead
+        if named := [] if blocks else foreign_code(config_dict):
+            raise UnreadFieldsError(
+                f"{cls.model_type}:\nauto_map names {', '.join(named)}, and transformers has no such class for model_type "
+                f"{model_type!r}: the checkpoint is a model of its own code, and would be read as another one. Load it with "
+                f"that code, or take auto_map away where it computes what transformers' own {model_type} does",
+                ["auto_map"],
+            )
 
     def _depth_errors(self) -> list[str]:
         """Also where a family's parent makes a list of so many layers before anybody looks."""
@@ -390,6 +406,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        cls.refuse_other_models(config_dict)
         if config_dict.get("model_type") in (*cls.compatible_model_types, *cls.published_model_types):
             config_dict = cls.without_unread_fields(config_dict)
             del config_dict["model_type"]
@@ -404,6 +421,7 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
+        cls.refuse_other_models(config_dict)
         config_dict = cls.without_unread_fields(config_dict)
         for name, read in cls.published_readers.items():
             if config_dict.get(name) is not None:
@@ -957,4 +975,4 @@ class FusedBlocksConfig(HeterogeneousPreTrainedConfig):
         return " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
 
 
-__all__ = ["HeterogeneousConfigError", "HeterogeneousPreTrainedConfig"]
+__all__ = ["HeterogeneousConfigError", "HeterogeneousPreTrainedConfig", "UnreadFieldsError"]
