@@ -320,6 +320,9 @@ def early_errors(fields: dict[str, Any], keywords: dict[str, Any]) -> list[str]:
         for name, dtype in (("dtype", fields.get("dtype")), ("torch_dtype", keywords.get("torch_dtype")))
         if not is_dtype(dtype)
     ]
+    quantisation = keywords.get("quantization_config")
+    if not (quantisation is None or isinstance(quantisation, dict) or hasattr(quantisation, "to_dict")):
+        errors.append(f"quantization_config is {str(quantisation)[:100]!r}: a dict is needed")
     labels = fields.get("id2label")
     if not (labels is None or isinstance(labels, dict) and all(map(is_index, labels))):
         errors.append(f"id2label is {labels!r}: a dict is needed, from the number of a label to its name")
@@ -707,6 +710,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
+        if not isinstance(names := config_dict.get("attribute_map", {}), dict):  # which each look at a field goes over
+            raise HeterogeneousConfigError(f"{cls.model_type}:\nattribute_map is {names!r}: leave it out")
         cls.refuse_other_models(config_dict)
         config_dict = cls.without_unread_fields(config_dict)
         for name, read in cls.published_readers.items():

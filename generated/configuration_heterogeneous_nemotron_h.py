@@ -386,7 +386,7 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
         for field, (names, default) in SYNONYMS.items():
             given = {name: kwargs.get(name) for name in names} | {field: getattr(self, field)}
             given = {name: value for name, value in given.items() if value is not None}
-            if len(set(given.values())) > 1:
+            if any(value != other for value in given.values() for other in given.values()):
                 errors.append(f"{given}: these are names of one field, {field}, and contradict one another")
             setattr(self, field, next(iter(given.values()), default))
         self.refuse(errors)

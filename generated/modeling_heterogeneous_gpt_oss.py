@@ -420,7 +420,11 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
         if load_config.hf_quantizer is None or not load_config.hf_quantizer.pre_quantized:
             model.config.refuse_modelopt(load_config.pretrained_model_name_or_path, state_dict, checkpoint_files)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+        loaded = PreTrainedModel._load_pretrained_model(
+            model, state_dict, checkpoint_files, load_config, expected_keys
+        )
+        tell_of_other_sizes(loaded[0].mismatched_keys, load_config)
+        return loaded
 
     def _adjust_missing_and_unexpected_keys(self, loading_info):
         for pattern, description in self.ignored_tensors.items():
@@ -530,6 +534,31 @@ class FusedBlocksPreTrainedModel(HeterogeneousPreTrainedModel):
         if self.renamed_layers != self.config.layers_with_fused_norm():  # what is named back is named by layer
             self._weight_conversions = self.renamings(self.config)
         super().save_pretrained(*args, **kwargs)
+
+
+def tell_of_other_sizes(mismatched_keys: set[tuple[str, tuple, tuple]], load_config):
+    """Refuse tensors of other sizes than the config says, ahead of transformers' advice to ignore them. Where that is asked
+    for, say what becomes of them."""
+    if not mismatched_keys:
+        return
+    tensors = sorted(mismatched_keys)
+    lines = [
+        f"{name}: {list(found)} in the checkpoint, {list(wanted)} in the model" for name, found, wanted in tensors[:8]
+    ]
+    said = "\n  ".join([*lines, *([f"and {len(tensors) - 8} more"] if len(tensors) > 8 else [])])
+    heading = (
+        f"{load_config.pretrained_model_name_or_path}: {len(tensors)} tensors have other sizes than the config says"
+    )
+    if load_config.ignore_mismatched_sizes:
+        logger.warning(f"{heading}, and start at random, since ignore_mismatched_sizes is set:\n  {said}")
+        return
+    raise ValueError(
+        f"{heading}:\n  {said}\n"
+        "Sizes are not sliced while loading: `per_layer_config` leaves out whole sub-blocks (`skip`), and keeps the sizes of "
+        "those that stay. To narrow one, load the model as it is, cut the weights, and save it with the sizes in its "
+        "config; or prune with a tool that cuts them, such as ModelOpt, whose checkpoints are read. "
+        "`ignore_mismatched_sizes=True` would give these tensors random numbers."
+    )
 
 
 @auto_docstring

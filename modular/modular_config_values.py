@@ -130,6 +130,9 @@ def early_errors(fields: dict[str, Any], keywords: dict[str, Any]) -> list[str]:
         for name, dtype in (("dtype", fields.get("dtype")), ("torch_dtype", keywords.get("torch_dtype")))
         if not is_dtype(dtype)
     ]
+    quantisation = keywords.get("quantization_config")
+    if not (quantisation is None or isinstance(quantisation, dict) or hasattr(quantisation, "to_dict")):
+        errors.append(f"quantization_config is {str(quantisation)[:100]!r}: a dict is needed")
     labels = fields.get("id2label")
     if not (labels is None or isinstance(labels, dict) and all(map(is_index, labels))):
         errors.append(f"id2label is {labels!r}: a dict is needed, from the number of a label to its name")

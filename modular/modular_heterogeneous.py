@@ -421,6 +421,8 @@ class HeterogeneousPreTrainedConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
+        if not isinstance(names := config_dict.get("attribute_map", {}), dict):  # which each look at a field goes over
+            raise HeterogeneousConfigError(f"{cls.model_type}:\nattribute_map is {names!r}: leave it out")
         cls.refuse_other_models(config_dict)
         config_dict = cls.without_unread_fields(config_dict)
         for name, read in cls.published_readers.items():

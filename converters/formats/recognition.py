@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 
 from .. import formats
-from ..engine.errors import CheckpointError, refuse
+from ..engine.errors import CheckpointError, refuse, refuse_loops
 from ..engine.json_objects import read_object
 from ..families import found_modules
 from .expression import without
@@ -54,6 +54,7 @@ def read_config(path: Path) -> tuple[PublishedFormat, dict[str, Any]]:
     Raises:
         CheckpointError: where there is none, or it is of no known format; names those that are known.
     """
+    refuse_loops(path)
     if not path.exists():
         raise CheckpointError(
             f"{path}: no such file or folder",
