@@ -185,6 +185,7 @@ class TestCommand:
         write_toy(tmp_path / "ours", tensors)
         changed = {**tensors, "model.bias": tensors["model.bias"] + 1}
         write_toy(tmp_path / "other", changed)
+        said = self.run(tmp_path / "ours", tmp_path / "other").stdout
         assert "A: in model-0000" in said and said.count("model.bias") == 1
 
     def test_json(self, source, tmp_path):

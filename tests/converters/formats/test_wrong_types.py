@@ -101,5 +101,5 @@ def test_block_types(block_type):
 @pytest.mark.parametrize("config_class", CLASSES)
 @pytest.mark.parametrize("value", ["fp8", 8, ["fp8"]])
 def test_quantisation(config_class, value):
-    with pytest.raises(families.HeterogeneousConfigError, match="quantization_config is .*: a dict is needed"):
+    with pytest.raises(families.HeterogeneousConfigError, match=r"quantization_config is .*: a dict is needed"):
         config_class(quantization_config=value)
