@@ -14,7 +14,7 @@ from .engine.headers import Shape
 from .families.family import Family, LayerFacts
 from .formats.recognition import config_file, read_config, told_config
 from .hub import local_config
-from .loading import loading_of, unread_loading
+from .loading import compared_with_tensors, loading_of, unread_loading
 
 
 FULL = "full"
@@ -90,7 +90,7 @@ class ModelSummary:
 
 def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
     """
-    Summarise a checkpoint folder, a config.json, or a repository `org/name` of the hub; weights are not looked at.
+    Summarise a checkpoint folder, a config.json, or a repository `org/name` of the hub; of weights that lie in the folder, the headers.
 
     Args:
         revision: Branch, tag or commit of the repository.
@@ -102,7 +102,11 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
     with reading(local):
         published, config_dict = read_config(local)
         config, unread = told_config(published, config_dict, str(config_file(local)))
-        loading = unread_loading(unread, config_dict) if unread else loading_of(published, config_dict, config, local)
+        if unread:
+            loading = unread_loading(unread, config_dict)
+        else:
+            loading = loading_of(published, config_dict, config, local)
+            loading = compared_with_tensors(loading, config_dict, local)
     cache_dtype = config.dtype or torch.bfloat16
     layers = tuple(layer_summaries(published.family, config, cache_dtype.itemsize))
     unbounded = (layer for layer in layers if layer.sliding_window is None)
