@@ -1,7 +1,7 @@
 """
 Configs of transformers' own types with fields that describe layers and that nobody reads: refused, by name, and told of.
 
-`published_configs.json` has what `config.json` of published checkpoints says, where each was found, and which of its fields
+`data/published/configs.json` has what `config.json` of published checkpoints says, where each was found, and which of its fields
 say that the model is another one than its type's.
 """
 
@@ -20,7 +20,7 @@ from ..checkpoints import CHECKPOINTS
 from ..published import CONFIG, write_checkpoint
 
 
-PUBLISHED = json.loads((Path(__file__).parents[2] / "data/published_configs.json").read_text())
+PUBLISHED = json.loads((Path(__file__).parents[2] / "data/published/configs.json").read_text())
 NAMES = [f"{number} {each['name']}" for number, each in enumerate(PUBLISHED)]
 LLAMA = {name: value for name, value in CONFIG.items() if name not in ("block_configs", "auto_map")}
 LLAMA |= {"model_type": "llama", "num_key_value_heads": 2, "intermediate_size": 256}
