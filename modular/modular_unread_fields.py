@@ -43,17 +43,16 @@ HARMLESS = (
     *("quantization", "compression_config", "neuron", "transformers.js_config", "auto_mapping", "custom_pipelines"),
     *("task_specific_params", "generation_config", "mergekit_config", "torchao_config", "bad_words_ids"),
 )
-# The same of those that are numbers: how it was trained; of positions
+# The same of those that are numbers: how it was trained; positions; OpenAI's own name of `num_experts_per_tok`, which stays
+# what it was where experts are pruned
 HARMLESS_NUMBERS = (
     *("seed", "epochs", "num_epochs", "num_train_epochs", "batch_size", "train_batch_size", "micro_batch_size"),
     *("gradient_accumulation_steps", "warmup_steps", "world_size", "pretraining_tp", "tp_size", "lora_rank"),
     *("tensor_parallel_size", "tensor_model_parallel_size", "pipeline_model_parallel_size", "_num_labels"),
-    *("sliding_window", "initial_context_length"),
+    *("sliding_window", "initial_context_length", "experts_per_token"),
 )
 # Tokens by their numbers, and the layers that predict several at once, which no family builds
 HARMLESS_PATTERN = re.compile(r".*_token_(id|ids|index)|mtp_.*|num_nextn_predict_layers|num_mtp_\w+")
-# Field that says another one again -> that one: harmless where they agree
-SAID_AGAIN = {"experts_per_token": "num_experts_per_tok"}
 MANY_KINDS = 8  # more kinds of layers than one config has
 
 
@@ -120,9 +119,7 @@ def unread_members(config: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
     num_layers = config.__dict__["num_hidden_layers"]
     asks = describes_layers if keywords.get("model_type") == config.model_type else may_describe_layers
     asked = {
-        name: value
-        for name, value in keywords.items()
-        if asks(name, value, num_layers) and not is_harmless(name, value, config.__dict__)
+        name: value for name, value in keywords.items() if asks(name, value, num_layers) and not is_harmless(name)
     }
     if not asked:
         return {}
@@ -132,11 +129,8 @@ def unread_members(config: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if name not in known}
 
 
-def is_harmless(name: str, value: Any, members: Mapping[str, Any]) -> bool:
-    """Whether a field is known to say nothing of the layers, or nothing that another one does not say."""
-    again = members.get(SAID_AGAIN.get(name, ""))
-    if again is not None and (value == again or isinstance(again, list) and value in again):
-        return True
+def is_harmless(name: str) -> bool:
+    """Whether a field is read, or known to say nothing of the layers."""
     return name in (*READ_BY_TRANSFORMERS, *HARMLESS) or HARMLESS_PATTERN.fullmatch(name) is not None
 
 
