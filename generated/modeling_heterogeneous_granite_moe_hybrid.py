@@ -1226,7 +1226,7 @@ def tell_of_other_sizes(mismatched_keys: set[tuple[str, tuple, tuple]], load_con
     if load_config.ignore_mismatched_sizes:
         logger.warning(f"{heading}, and start at random, since ignore_mismatched_sizes is set:\n  {said}")
         return
-    raise ValueError(
+    raise RuntimeError(  # as transformers does
         f"{heading}:\n  {said}\n"
         "Sizes are not sliced while loading: `per_layer_config` leaves out whole sub-blocks (`skip`), and keeps the sizes of "
         "those that stay. To narrow one, load the model as it is, cut the weights, and save it with the sizes in its "
