@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .agreement import check_tensors
 from .engine.errors import CheckpointError
-from .engine.pieces import TORCH_DTYPES, TensorPlan
+from .engine.pieces import TORCH_DTYPES, TensorPlan, join
 from .engine.plan import NamedTensor, read_tensors, unused_tensors
 from .engine.quantised import has_quantised_weights, is_scale
 from .engine.weights import Weights, read_weights
@@ -117,11 +118,24 @@ def read_checkpoint(folder: Path, dtype: str | None = None, by_scales: bool = Fa
     names = {**published.names, **published.family.fused_names(config)}
     tensors, dropped = read_tensors(weights, names, published.dropped)
     tensors, skipped = left_out(tensors, skipped_places(published, config_dict, config))
+    if groups := published.family.joined(config):
+        tensors = join(tensors, groups, published.family.tensor_shapes(config))
+    check_layout(folder, tensors, published.family.other_layouts)
     unused = unused_tensors(tensors, published.family.unused)
     if method is None and by_scales and has_quantised_weights(tensors):
         method = "modelopt"
     check_tensors(str(folder), tensors, unused, published.family, config, method)
     return Checkpoint(folder, published, config_dict, config, method, weights, tensors, (*dropped, *skipped), unused)
+
+
+def check_layout(folder: Path, tensors: Mapping[str, TensorPlan], layouts: Mapping[str, str]) -> None:
+    """Raise a `CheckpointError` that names a layout of tensors which cannot be read, in place of hundreds of tensors."""
+    for pattern, layout in layouts.items():
+        if found := [name for name in tensors if fnmatchcase(name, pattern)]:
+            raise CheckpointError(
+                f"{folder}: {len(found):,} tensors are {layout}, such as {found[0]!r} ({tensors[found[0]].dtype})",
+                remedy="Convert the checkpoint that this one was made from.",
+            )
 
 
 def check_head(config_dict: Mapping[str, Any], file: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from .arithmetic import compute
 from .carried import LeftBehind
 from .checkpoint import read_checkpoint
-from .engine.errors import CheckpointError, reading
+from .engine.errors import CheckpointError, reading, refuse_loops
 from .engine.layout import Experts, parse_size
 from .engine.plan import NamedTensor, WeightsPlan
 from .engine.progress import progress_bar
@@ -187,6 +187,7 @@ def convert(
         with_code,
         None if reader is None else reader_named(reader),
     )
+    refuse_loops(Path(src), target)
     origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
 
     def prepared(folder: Path) -> Outline:

@@ -9,6 +9,9 @@ from typing import Any
 from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from .checkpoint import check_head, read_checkpoint
+from .engine.errors import CheckpointError
+from .engine.weights import INDEX, SINGLE
 from .formats.published_format import PublishedFormat
 from .formats.recognition import UNREADABLE
 from .quantisation import read_hf_quant_config
@@ -48,6 +51,34 @@ def loading_of(published: PublishedFormat, config_dict: Mapping[str, Any], confi
     if is_transformers and not (published.name == model_type and is_read_alike(config_dict, config)):
         return Loading(own_class, f"{AUTO_CLASS} believes the model_type and takes transformers' own {model_type}")
     return Loading(AUTO_CLASS, None)
+
+
+def compared_with_tensors(loading: Loading, config_dict: Mapping[str, Any], path: Path) -> Loading:
+    """The same after a look at the headers of the weights, where they are there: what does not fit the config is loaded by
+    nothing, and parts of a tensor only by what knows them."""
+    if loading.loads_with is None or not path.is_dir() or not any((path / name).exists() for name in (SINGLE, INDEX)):
+        return loading
+    try:
+        check_head(config_dict, str(path))
+    except CheckpointError:
+        return loading  # another architecture's tensors, which are not known here
+    try:
+        checkpoint = read_checkpoint(path, by_scales=True)
+    except CheckpointError as error:
+        lines = str(error).splitlines()
+        return Loading(None, f"its weights are not what config.json describes: {' '.join(map(str.strip, lines[:2]))}")
+    if any(len(tensor.pieces) > 1 for tensor in checkpoint.tensors.values()):
+        return Loading(None, "its experts lie one by one: `hetero convert` puts them together")
+    return loading
+
+
+def unread_loading(unread: Mapping[str, Any], config_dict: Mapping[str, Any]) -> Loading:
+    """What is to be known of a checkpoint whose config has fields that may describe layers and that nobody reads."""
+    said = ", ".join(f"{name} = {str(value)[:60]}" for name, value in unread.items())
+    theirs = config_dict.get("model_type") in CONFIG_MAPPING_NAMES
+    passed_over = f", and {AUTO_CLASS} would pass over it" if theirs else ""
+    own_code = "; its own code may (trust_remote_code=True)" if config_dict.get("auto_map") else ""
+    return Loading(None, f"nobody here reads {said}: all of this is of the model without it{passed_over}{own_code}")
 
 
 def is_read_alike(config_dict: Mapping[str, Any], config: Any) -> bool:

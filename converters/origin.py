@@ -118,6 +118,8 @@ def found_names(source: Checkpoint) -> dict[str, str] | None:
     The beginnings of tensor names that are renamed in this checkpoint, and those of others that are not; `None` where
     these are too many.
     """
+    if any(len(tensor.pieces) > 1 for tensor in source.tensors.values()):  # joined as it was read
+        return None
     published = {name: tensor.pieces[0].tensor for name, tensor in source.tensors.items()}
     table = source.published.names.items()
     used = {old: new for old, new in table if any(name.startswith(old) for name in published.values())}

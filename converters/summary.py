@@ -12,9 +12,9 @@ import torch
 from .engine.errors import reading
 from .engine.headers import Shape
 from .families.family import ByLayer, Family, LayerFacts
-from .formats.recognition import config_file, family_config, read_config
+from .formats.recognition import config_file, read_config, told_config
 from .hub import local_config
-from .loading import loading_of
+from .loading import compared_with_tensors, loading_of, unread_loading
 
 
 FULL = "full"
@@ -60,6 +60,8 @@ class ModelSummary:
     for a sequence, however long. `num_active_parameters` leaves out the experts that a token does not pass through, and
     counts everything else, embedding and head included. `loads_with` is the class whose `from_pretrained` reads the
     checkpoint as it is, `None` where it has to be converted first, and `loading_note` what else is to be known of that.
+    `unread` are the fields of its config that may describe layers and that nobody reads: all this is of the model without
+    them.
     """
 
     source: str
@@ -67,6 +69,7 @@ class ModelSummary:
     model_type: str
     loads_with: str | None
     loading_note: str | None
+    unread: tuple[str, ...]
     num_hidden_layers: int
     hidden_size: int
     head_dim: int
@@ -87,7 +90,7 @@ class ModelSummary:
 
 def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
     """
-    Summarise a checkpoint folder, a config.json, or a repository `org/name` of the hub; weights are not looked at.
+    Summarise a checkpoint folder, a config.json, or a repository `org/name` of the hub; of weights that lie in the folder, the headers.
 
     Args:
         revision: Branch, tag or commit of the repository.
@@ -98,8 +101,12 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
     local = local_config(path, revision)
     with reading(local):
         published, config_dict = read_config(local)
-        config = family_config(published, config_dict, str(config_file(local)))
-        loading = loading_of(published, config_dict, config, local)
+        config, unread = told_config(published, config_dict, str(config_file(local)))
+        if unread:
+            loading = unread_loading(unread, config_dict)
+        else:
+            loading = loading_of(published, config_dict, config, local)
+            loading = compared_with_tensors(loading, config_dict, local)
     cache_dtype = config.dtype or torch.bfloat16
     layers = tuple(layer_summaries(published.family, config, cache_dtype.itemsize))
     unbounded = (layer for layer in layers if layer.sliding_window is None)
@@ -111,6 +118,7 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
         model_type=config.model_type,
         loads_with=loading.loads_with,
         loading_note=loading.loading_note,
+        unread=tuple(unread),
         num_hidden_layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,

@@ -41,7 +41,7 @@ class Difference:
 
     Attributes:
         name: The tensor, by the family's name, `config.<field>`, or `hf_quant_config.<field>` of ModelOpt's file.
-        first: What it is in the first checkpoint: the file and the published name, or the value.
+        first: What it is in the first checkpoint: the file, and the published name if that is another, or the value.
         second: The same in the second; `None` where it is not there.
         problem: What differs, in words.
     """
@@ -251,12 +251,14 @@ def value_differences(name: str, first: Any, second: Any) -> Iterator[Difference
 def missing_tensors(first: Tensors, second: Tensors) -> Iterator[Difference]:
     """The tensors that only one of the two has."""
     for name in sorted(first.keys() ^ second.keys()):
-        places = [place_of(side[name]) if name in side else None for side in (first, second)]
+        places = [place_of(side[name], name) if name in side else None for side in (first, second)]
         yield Difference(name, places[0], places[1], "is in one of them only")
 
 
-def place_of(tensor: TensorPlan) -> str:
-    return f"{tensor.pieces[0].tensor!r} in {tensor.file}"
+def place_of(tensor: TensorPlan, name: str) -> str:
+    """Where a tensor lies, and what it is called there if that is not `name`."""
+    published = tensor.pieces[0].tensor
+    return f"in {tensor.file}" if published == name else f"{published!r} in {tensor.file}"
 
 
 def changed_tensors(tensors: list[Tensors], digests: list[dict[str, str]], files: list[Files]) -> Iterator[Difference]:
@@ -273,7 +275,7 @@ def changed_tensors(tensors: list[Tensors], digests: list[dict[str, str]], files
 def tensor_difference(name: str, tensors: list[Tensors], files: list[Files]) -> Difference:
     """What differs in a tensor that both have."""
     first, second = (named[name] for named in tensors)
-    places = place_of(first), place_of(second)
+    places = place_of(first, name), place_of(second, name)
     if (first.dtype, first.shape) != (second.dtype, second.shape):
         words = (f"{tensor.dtype} {list(tensor.shape)}" for tensor in (first, second))
         return Difference(name, *places, " against ".join(words))

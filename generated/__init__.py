@@ -29,7 +29,7 @@ from transformers.models.auto.modeling_auto import (
     AutoModelForTokenClassification,
 )
 
-from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig
+from .configuration_heterogeneous import HeterogeneousConfigError, HeterogeneousPreTrainedConfig, UnreadFieldsError
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
@@ -141,6 +141,7 @@ __all__ = [
     "HeterogeneousNemotronHPreTrainedModel",
     "HeterogeneousPreTrainedConfig",
     "HeterogeneousPreTrainedModel",
+    "UnreadFieldsError",
     "keep_layers",
     "layered_load_balancing_loss",
     "register",

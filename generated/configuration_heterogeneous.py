@@ -14,16 +14,19 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
+import inspect
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
+from transformers.generation.configuration_utils import GenerationConfig
 
 
 class HeterogeneousConfigError(StrictDataclassClassValidationError, ValueError):
@@ -31,6 +34,14 @@ class HeterogeneousConfigError(StrictDataclassClassValidationError, ValueError):
 
     def __init__(self, message: str):
         Exception.__init__(self, message)
+
+
+class UnreadFieldsError(HeterogeneousConfigError):
+    """A config has fields that may describe layers and that nobody reads; `fields` has their names."""
+
+    def __init__(self, message: str, fields: Sequence[str] = ()):
+        super().__init__(message)
+        self.fields = tuple(fields)
 
 
 class FrozenList(list):
@@ -170,12 +181,6 @@ ROPE_NEEDS = {
 }
 # Where upstream has a default, and none in the place of `None`
 ROPE_NOT_NONE = {"proportional": ("factor",), "yarn": ("original_max_position_embeddings",)}
-# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
-LAYER_WORDS = re.compile(
-    r"^(?!mtp_).*(per_layer|layers|block|head|size|width|dim|window|expert|multiplier|rope|rotary)"
-)
-# Of such names those that upstream's configs read themselves, and what older releases saved
-READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
 
 
 def is_number(value: Any) -> bool:
@@ -211,19 +216,7 @@ def rope_type_errors(name: str, rope: Any) -> list[str]:
 
 
 class HeterogeneousValuesConfig(PreTrainedConfig):
-    """A config that looks at what upstream does not: numbers, names of what there is not, RoPE, fields that nobody reads."""
-
-    def unread_errors(self, keywords: dict[str, Any], known: set[str], instead: list[str]) -> list[str]:
-        """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
-        return [
-            f"{name} = {str(value)[:100]} looks like a description of the layers, and nothing reads it. "
-            f"Take it away, or say it with {instead}"
-            for name, value in keywords.items()
-            if (isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None)
-            and name not in (*READ_BY_PARENTS, *known)
-            and not hasattr(type(self), name)
-            and LAYER_WORDS.search(name)
-        ]
+    """A config that looks at what upstream does not: numbers, names of what there is not, RoPE."""
 
     def early_errors(self, keywords: dict[str, Any]) -> list[str]:
         """Values that upstream computes with before it judges them."""
@@ -233,6 +226,9 @@ class HeterogeneousValuesConfig(PreTrainedConfig):
             for name, dtype in (("dtype", fields.get("dtype")), ("torch_dtype", keywords.get("torch_dtype")))
             if not is_dtype(dtype)
         ]
+        quantisation = keywords.get("quantization_config")
+        if not (quantisation is None or isinstance(quantisation, dict) or hasattr(quantisation, "to_dict")):
+            errors.append(f"quantization_config is {str(quantisation)[:100]!r}: a dict is needed")
         labels = fields.get("id2label")
         if not (labels is None or isinstance(labels, dict) and all(str(key).isdecimal() for key in labels)):
             errors.append(f"id2label is {labels!r}: a dict is needed, from the number of a label to its name")
@@ -309,6 +305,136 @@ class HeterogeneousValuesConfig(PreTrainedConfig):
 
 def is_list_of_names(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
+# What transformers reads and its config classes do not declare: RoPE's older names, what it asks for as it loads, and what
+# of the fields of a generation config it passes over
+READ_BY_TRANSFORMERS = (
+    *("rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor"),
+    *("dtype", "torch_dtype", "attn_implementation", "experts_implementation", "output_attentions"),
+    *("num_labels", "name_or_path", "per_layer_config", "quantization_config", "auto_map", "model_type"),
+)
+# Reviewed: no field of these says anything of the layers. Lists, dicts and small numbers alone are asked about, so no others
+# are named. Of tools: how weights are quantised or compiled, what runs them, what is shown of them; of older releases of
+# transformers
+HARMLESS = (
+    *("quantization", "compression_config", "neuron", "transformers.js_config", "auto_mapping", "custom_pipelines"),
+    *("task_specific_params", "generation_config", "mergekit_config", "torchao_config", "bad_words_ids"),
+)
+# The same of those that are numbers: how it was trained; positions; OpenAI's own name of `num_experts_per_tok`, which stays
+# what it was where experts are pruned
+HARMLESS_NUMBERS = (
+    *("seed", "epochs", "num_epochs", "num_train_epochs", "batch_size", "train_batch_size", "micro_batch_size"),
+    *("gradient_accumulation_steps", "warmup_steps", "world_size", "pretraining_tp", "tp_size", "lora_rank"),
+    *("tensor_parallel_size", "tensor_model_parallel_size", "pipeline_model_parallel_size", "_num_labels"),
+    *("sliding_window", "initial_context_length", "experts_per_token"),
+)
+# Tokens by their numbers, and the layers that predict several at once, which no family builds
+HARMLESS_PATTERN = re.compile(r".*_token_(id|ids|index)|mtp_.*|num_nextn_predict_layers|num_mtp_\w+")
+MANY_KINDS = 8  # more kinds of layers than one config has
+
+
+def is_index_of(value: Any, num_layers: int) -> bool:
+    """Whether it is a number that a layer may have, counted from either end, or that there may be of them."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= num_layers
+
+
+def lists_layers(text: str, num_layers: int) -> bool:
+    """Whether it is a list of layers in a string, or has a letter for each of them."""
+    numbers = re.split(r"[\s,;]+", text.strip("[]() "))
+    if len(numbers) > 1 and all(number.isdecimal() and int(number) <= num_layers for number in numbers):
+        return True
+    return len(text) == num_layers > MANY_KINDS and len(set(text)) <= MANY_KINDS
+
+
+def may_describe_layers(name: str, value: Any, num_layers: int) -> bool:
+    """Whether a field may say something of the layers. Of nothing, and of yes or no, nothing is lost; a number that no
+    layer has does where it says "layer" itself."""
+    if isinstance(value, str):
+        return lists_layers(value, num_layers)
+    if isinstance(value, list | tuple | dict):
+        return bool(value)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return number and name not in HARMLESS_NUMBERS and (abs(value) <= num_layers or "layer" in name)
+
+
+def describes_layers(name: str, value: Any, num_layers: int) -> bool:
+    """Whether it is a list with one entry a layer, or of layers, or a dict by layer."""
+    if isinstance(value, dict):
+        return bool(value) and all(str(layer).isdecimal() and int(layer) < num_layers for layer in value)
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    return len(value) == num_layers or all(is_index_of(entry, num_layers) for entry in value)
+
+
+def declared_names(config_class: Any) -> set[str]:
+    """The fields that a class of configs has, and what it reads under other names."""
+    names = {each.name for each in fields(config_class)} | {*config_class.attribute_map}
+    for base in config_class.__mro__:
+        names |= {name for name, member in vars(base).items() if isinstance(member, property)}
+        if "__post_init__" in vars(base):
+            names |= {*inspect.signature(base.__post_init__).parameters}
+    return names
+
+
+def transformers_class(model_type: Any) -> Any:
+    """Transformers' own class of configs of a type, `None` where it has none."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING, CONFIG_MAPPING_NAMES
+
+    return CONFIG_MAPPING[model_type] if isinstance(model_type, str) and model_type in CONFIG_MAPPING_NAMES else None
+
+
+def unread_members(config: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The keywords that may describe layers and that nobody reads.
+
+    Args:
+        config: The family's, unfinished.
+        keywords: What neither the family has read nor the readers of published configs, with the `model_type` that the
+            file says. Where that is the family's own, what else is there was set by a user, and is asked about where it
+            describes layers beyond doubt.
+    """
+    num_layers = config.__dict__["num_hidden_layers"]
+    asks = describes_layers if keywords.get("model_type") == config.model_type else may_describe_layers
+    asked = {
+        name: value for name, value in keywords.items() if asks(name, value, num_layers) and not is_harmless(name)
+    }
+    if not asked:
+        return {}
+    known = {*vars(GenerationConfig()), *config.published_readers, *declared_names(type(config))}
+    if (theirs := transformers_class(keywords.get("model_type"))) is not None:
+        known |= declared_names(theirs)
+    return {name: value for name, value in asked.items() if name not in known}
+
+
+def is_harmless(name: str) -> bool:
+    """Whether a field is read, or known to say nothing of the layers."""
+    return name in (*READ_BY_TRANSFORMERS, *HARMLESS) or HARMLESS_PATTERN.fullmatch(name) is not None
+
+
+def unread_complaint(name: str, value: Any, remedy: str) -> str:
+    """What a message says of a field that nobody reads."""
+    return (
+        f"{name} = {str(value)[:100]} may describe the layers, and nothing reads it: the model would be another one. "
+        f"{remedy}, or take the field away where it says nothing of them"
+    )
+
+
+def foreign_code(config_dict: Mapping[str, Any]) -> list[str]:
+    """The classes of remote code that a config of one of transformers' own types is to be read with, and that are none of
+    transformers' for that type."""
+    import transformers
+
+    auto_map, theirs = config_dict.get("auto_map"), transformers_class(config_dict.get("model_type"))
+    if theirs is None or not isinstance(auto_map, dict):
+        return []
+    prefix, known = theirs.__name__.removesuffix("Config"), transformers.__all__
+    named = {
+        str(name).rpartition(".")[2]: str(name)
+        for auto_class, name in auto_map.items()
+        if auto_class.startswith(("AutoConfig", "AutoModel"))
+    }
+    return sorted(name for last, name in named.items() if not (last.startswith(prefix) and last in known))
 
 
 # The lists that every family has, beside those of sizes
@@ -495,14 +621,35 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return entries[: self.num_hidden_layers]
 
     def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
-        """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
-        errors = [
+        """Keywords that may describe layers and that nothing reads: the model would be another one."""
+        if unread := unread_members(self, keywords):
+            remedy = f"Say it with {[*self.per_layer_sizes, 'rope_parameters']}"
+            lines = [unread_complaint(name, value, remedy) for name, value in unread.items()]
+            raise UnreadFieldsError("\n".join([f"{self.model_type}:", *lines]), list(unread))
+        return [
             f"{name} is how a published config describes its layers: {type(self).__name__}.from_dict reads it"
             for name in self.published_readers
             if keywords.get(name) is not None
         ]
-        known = {*self.attribute_map, *self.attribute_map.values(), *self.published_readers, *vars(type(self))}
-        return errors + self.unread_errors(keywords, known, [*self.per_layer_sizes, "rope_parameters"])
+
+    @classmethod
+    def refuse_other_models(cls, config_dict: dict[str, Any]):
+        """Refuse a config of one of transformers' types that says another model than that type's: with a published form's
+        layers where the family does not know the type, or to be read with other code than transformers has."""
+        if transformers_class(model_type := config_dict.get("model_type")) is None:
+            return
+        blocks = [name for name in cls.published_readers if config_dict.get(name) is not None]
+        if blocks and model_type not in cls.compatible_model_types:
+            lines = [f"{name} describes layers of a {model_type}, and nothing reads them here" for name in blocks]
+            raise UnreadFieldsError("\n".join([f"{cls.model_type}:", *lines]), blocks)
+        # What a published form comes with is read here instead
+        if named := [] if blocks else foreign_code(config_dict):
+            raise UnreadFieldsError(
+                f"{cls.model_type}:\nauto_map names {', '.join(named)}, and transformers has no such class for model_type "
+                f"{model_type!r}: the checkpoint is a model of its own code, and would be read as another one. Load it with "
+                f"that code, or take auto_map away where it computes what transformers' own {model_type} does",
+                ["auto_map"],
+            )
 
     def save_pretrained(self, *args, **kwargs):
         config = copy.deepcopy(self)
@@ -513,6 +660,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        cls.refuse_other_models(config_dict)
         if config_dict.get("model_type") in (*cls.compatible_model_types, *cls.published_model_types):
             config_dict = cls.without_unread_fields(config_dict)
             del config_dict["model_type"]
@@ -527,6 +675,9 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
+        if not isinstance(names := config_dict.get("attribute_map", {}), dict):  # which each look at a field goes over
+            raise HeterogeneousConfigError(f"{cls.model_type}:\nattribute_map is {names!r}: leave it out")
+        cls.refuse_other_models(config_dict)
         config_dict = cls.without_unread_fields(config_dict)
         for name, read in cls.published_readers.items():
             if config_dict.get(name) is not None:
@@ -903,4 +1054,4 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             d.pop("fused_blocks", None)
 
 
-__all__ = ["HeterogeneousConfigError", "HeterogeneousPreTrainedConfig"]
+__all__ = ["HeterogeneousConfigError", "HeterogeneousPreTrainedConfig", "UnreadFieldsError"]

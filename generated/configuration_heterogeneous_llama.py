@@ -123,7 +123,9 @@ class HeterogeneousLlamaConfig(HeterogeneousPreTrainedConfig):
         heads = self.num_attention_heads
         if self.head_dim is None and not isinstance(heads, int):
             self.refuse(["num_attention_heads is a list: head_dim must be given, it cannot be derived"])
-        if self.head_dim is None and heads > 0 and self.hidden_size % heads:
+        if self.head_dim is None and heads <= 0:  # which upstream divides by
+            self.refuse([f"num_attention_heads is {heads}: a positive integer is needed"])
+        if self.head_dim is None and self.hidden_size % heads:
             what = f"num_attention_heads = {heads} does not divide hidden_size = {self.hidden_size}"
             self.refuse([f"{what}: head_dim must be given"])
         if self.head_dim is None:

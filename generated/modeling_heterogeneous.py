@@ -77,6 +77,31 @@ def has_state(mixer_type: str) -> bool:
     return mixer_type in MIXERS_BY_LAYER_TYPE.values()
 
 
+def tell_of_other_sizes(mismatched_keys: set[tuple[str, tuple, tuple]], load_config):
+    """Refuse tensors of other sizes than the config says, ahead of transformers' advice to ignore them. Where that is asked
+    for, say what becomes of them."""
+    if not mismatched_keys:
+        return
+    tensors = sorted(mismatched_keys)
+    lines = [
+        f"{name}: {list(found)} in the checkpoint, {list(wanted)} in the model" for name, found, wanted in tensors[:8]
+    ]
+    said = "\n  ".join([*lines, *([f"and {len(tensors) - 8} more"] if len(tensors) > 8 else [])])
+    heading = (
+        f"{load_config.pretrained_model_name_or_path}: {len(tensors)} tensors have other sizes than the config says"
+    )
+    if load_config.ignore_mismatched_sizes:
+        logger.warning(f"{heading}, and start at random, since ignore_mismatched_sizes is set:\n  {said}")
+        return
+    raise RuntimeError(  # as transformers does
+        f"{heading}:\n  {said}\n"
+        "Sizes are not sliced while loading: `per_layer_config` leaves out whole sub-blocks (`skip`), and keeps the sizes of "
+        "those that stay. To narrow one, load the model as it is, cut the weights, and save it with the sizes in its "
+        "config; or prune with a tool that cuts them, such as ModelOpt, whose checkpoints are read. "
+        "`ignore_mismatched_sizes=True` would give these tensors random numbers."
+    )
+
+
 def names_on_disk(state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None) -> list[str]:
     """The names of the tensors that are to be loaded."""
     names = list(state_dict or ())
@@ -140,7 +165,11 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             refuse_modelopt(model.config, load_config.pretrained_model_name_or_path, names)
         weight_mapping = [*model.unfused(names), *(load_config.weight_mapping or ())]
         load_config = replace(load_config, weight_mapping=weight_mapping)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+        loaded = PreTrainedModel._load_pretrained_model(
+            model, state_dict, checkpoint_files, load_config, expected_keys
+        )
+        tell_of_other_sizes(loaded[0].mismatched_keys, load_config)
+        return loaded
 
     def unfused(self, names: list[str]) -> list[WeightRenaming]:
         """What names norms as in plain layers, where they were saved in fused ones, with `save_original_format=False`."""

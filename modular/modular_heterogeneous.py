@@ -42,6 +42,7 @@ from transformers.models.mixtral import modeling_mixtral
 from transformers.utils import is_tracing, logging
 
 from .modular_heterogeneous_values import MAX_SIZE, HeterogeneousValuesConfig, is_list_of_names
+from .modular_unread_fields import foreign_code, transformers_class, unread_complaint, unread_members
 
 
 logger = logging.get_logger(__name__)
@@ -85,6 +86,14 @@ class HeterogeneousConfigError(StrictDataclassClassValidationError, ValueError):
 
     def __init__(self, message: str):
         Exception.__init__(self, message)
+
+
+class UnreadFieldsError(HeterogeneousConfigError):
+    """A config has fields that may describe layers and that nobody reads; `fields` has their names."""
+
+    def __init__(self, message: str, fields: Sequence[str] = ()):
+        super().__init__(message)
+        self.fields = tuple(fields)
 
 
 class FrozenList(list):
@@ -328,14 +337,35 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return entries[: self.num_hidden_layers]
 
     def _unread_errors(self, keywords: dict[str, Any]) -> list[str]:
-        """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
-        errors = [
+        """Keywords that may describe layers and that nothing reads: the model would be another one."""
+        if unread := unread_members(self, keywords):
+            remedy = f"Say it with {[*self.per_layer_sizes, 'rope_parameters']}"
+            lines = [unread_complaint(name, value, remedy) for name, value in unread.items()]
+            raise UnreadFieldsError("\n".join([f"{self.model_type}:", *lines]), list(unread))
+        return [
             f"{name} is how a published config describes its layers: {type(self).__name__}.from_dict reads it"
             for name in self.published_readers
             if keywords.get(name) is not None
         ]
-        known = {*self.attribute_map, *self.attribute_map.values(), *self.published_readers, *vars(type(self))}
-        return errors + self.unread_errors(keywords, known, [*self.per_layer_sizes, "rope_parameters"])
+
+    @classmethod
+    def refuse_other_models(cls, config_dict: dict[str, Any]):
+        """Refuse a config of one of transformers' types that says another model than that type's: with a published form's
+        layers where the family does not know the type, or to be read with other code than transformers has."""
+        if transformers_class(model_type := config_dict.get("model_type")) is None:
+            return
+        blocks = [name for name in cls.published_readers if config_dict.get(name) is not None]
+        if blocks and model_type not in cls.compatible_model_types:
+            lines = [f"{name} describes layers of a {model_type}, and nothing reads them here" for name in blocks]
+            raise UnreadFieldsError("\n".join([f"{cls.model_type}:", *lines]), blocks)
+        # What a published form comes with is read here instead
+        if named := [] if blocks else foreign_code(config_dict):
+            raise UnreadFieldsError(
+                f"{cls.model_type}:\nauto_map names {', '.join(named)}, and transformers has no such class for model_type "
+                f"{model_type!r}: the checkpoint is a model of its own code, and would be read as another one. Load it with "
+                f"that code, or take auto_map away where it computes what transformers' own {model_type} does",
+                ["auto_map"],
+            )
 
     def save_pretrained(self, *args, **kwargs):
         config = copy.deepcopy(self)
@@ -346,6 +376,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        cls.refuse_other_models(config_dict)
         if config_dict.get("model_type") in (*cls.compatible_model_types, *cls.published_model_types):
             config_dict = cls.without_unread_fields(config_dict)
             del config_dict["model_type"]
@@ -360,6 +391,9 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         config_dict = cls._decode_special_floats(config_dict)  # upstream does when it reads a file, not a dict
+        if not isinstance(names := config_dict.get("attribute_map", {}), dict):  # which each look at a field goes over
+            raise HeterogeneousConfigError(f"{cls.model_type}:\nattribute_map is {names!r}: leave it out")
+        cls.refuse_other_models(config_dict)
         config_dict = cls.without_unread_fields(config_dict)
         for name, read in cls.published_readers.items():
             if config_dict.get(name) is not None:
@@ -754,6 +788,31 @@ class FusionRenaming(WeightRenaming):
         return True
 
 
+def tell_of_other_sizes(mismatched_keys: set[tuple[str, tuple, tuple]], load_config):
+    """Refuse tensors of other sizes than the config says, ahead of transformers' advice to ignore them. Where that is asked
+    for, say what becomes of them."""
+    if not mismatched_keys:
+        return
+    tensors = sorted(mismatched_keys)
+    lines = [
+        f"{name}: {list(found)} in the checkpoint, {list(wanted)} in the model" for name, found, wanted in tensors[:8]
+    ]
+    said = "\n  ".join([*lines, *([f"and {len(tensors) - 8} more"] if len(tensors) > 8 else [])])
+    heading = (
+        f"{load_config.pretrained_model_name_or_path}: {len(tensors)} tensors have other sizes than the config says"
+    )
+    if load_config.ignore_mismatched_sizes:
+        logger.warning(f"{heading}, and start at random, since ignore_mismatched_sizes is set:\n  {said}")
+        return
+    raise RuntimeError(  # as transformers does
+        f"{heading}:\n  {said}\n"
+        "Sizes are not sliced while loading: `per_layer_config` leaves out whole sub-blocks (`skip`), and keeps the sizes of "
+        "those that stay. To narrow one, load the model as it is, cut the weights, and save it with the sizes in its "
+        "config; or prune with a tool that cuts them, such as ModelOpt, whose checkpoints are read. "
+        "`ignore_mismatched_sizes=True` would give these tensors random numbers."
+    )
+
+
 class HeterogeneousPreTrainedModel(PreTrainedModel):
     # Names, as patterns, in `_keys_to_ignore_on_load_unexpected` that are to be told of -> what such tensors are
     ignored_tensors = {}
@@ -795,7 +854,11 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             refuse_modelopt(model.config, load_config.pretrained_model_name_or_path, names)
         weight_mapping = [*model.unfused(names), *(load_config.weight_mapping or ())]
         load_config = replace(load_config, weight_mapping=weight_mapping)
-        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys)
+        loaded = PreTrainedModel._load_pretrained_model(
+            model, state_dict, checkpoint_files, load_config, expected_keys
+        )
+        tell_of_other_sizes(loaded[0].mismatched_keys, load_config)
+        return loaded
 
     def unfused(self, names: list[str]) -> list[WeightRenaming]:
         """What names norms as in plain layers, where they were saved in fused ones, with `save_original_format=False`."""
@@ -1097,6 +1160,7 @@ __all__ = [
     "HeterogeneousGenerationMixin",
     "HeterogeneousPreTrainedConfig",
     "HeterogeneousPreTrainedModel",
+    "UnreadFieldsError",
     "keep_layers",
     "layered_load_balancing_loss",
 ]

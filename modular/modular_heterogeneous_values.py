@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import math
-import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -64,12 +63,6 @@ ROPE_NEEDS = {
 }
 # Where upstream has a default, and none in the place of `None`
 ROPE_NOT_NONE = {"proportional": ("factor",), "yarn": ("original_max_position_embeddings",)}
-# In names of what describes layers: sizes, kinds, positions. What is said of multi-token prediction is not built
-LAYER_WORDS = re.compile(
-    r"^(?!mtp_).*(per_layer|layers|block|head|size|width|dim|window|expert|multiplier|rope|rotary)"
-)
-# Of such names those that upstream's configs read themselves, and what older releases saved
-READ_BY_PARENTS = ("per_layer_config", "rope_parameters", "rope_scaling", "pruned_heads")
 
 
 def is_number(value: Any) -> bool:
@@ -109,19 +102,7 @@ def rope_type_errors(name: str, rope: Any) -> list[str]:
 
 
 class HeterogeneousValuesConfig(PreTrainedConfig):
-    """A config that looks at what upstream does not: numbers, names of what there is not, RoPE, fields that nobody reads."""
-
-    def unread_errors(self, keywords: dict[str, Any], known: set[str], instead: list[str]) -> list[str]:
-        """Keywords that describe layers, by their names, and that nothing reads: the model would be another one."""
-        return [
-            f"{name} = {str(value)[:100]} looks like a description of the layers, and nothing reads it. "
-            f"Take it away, or say it with {instead}"
-            for name, value in keywords.items()
-            if (isinstance(value, list | tuple | dict) and value or "per_layer" in name and value is not None)
-            and name not in (*READ_BY_PARENTS, *known)
-            and not hasattr(type(self), name)
-            and LAYER_WORDS.search(name)
-        ]
+    """A config that looks at what upstream does not: numbers, names of what there is not, RoPE."""
 
     def early_errors(self, keywords: dict[str, Any]) -> list[str]:
         """Values that upstream computes with before it judges them."""
@@ -131,6 +112,9 @@ class HeterogeneousValuesConfig(PreTrainedConfig):
             for name, dtype in (("dtype", fields.get("dtype")), ("torch_dtype", keywords.get("torch_dtype")))
             if not is_dtype(dtype)
         ]
+        quantisation = keywords.get("quantization_config")
+        if not (quantisation is None or isinstance(quantisation, dict) or hasattr(quantisation, "to_dict")):
+            errors.append(f"quantization_config is {str(quantisation)[:100]!r}: a dict is needed")
         labels = fields.get("id2label")
         if not (labels is None or isinstance(labels, dict) and all(str(key).isdecimal() for key in labels)):
             errors.append(f"id2label is {labels!r}: a dict is needed, from the number of a label to its name")

@@ -1,5 +1,7 @@
 """The one error that reading and converting checkpoints raises."""
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -55,6 +57,18 @@ def reading(source: object) -> Iterator[None]:
     except UNFORESEEN as error:
         reason = f"{type(error).__name__}: {error}"
         raise CheckpointError(f"{source}: holds something that cannot be read ({reason})") from error
+
+
+def refuse_loops(*paths: Path) -> None:
+    """Raise a `CheckpointError` where a path leads to itself, over links: what works with paths has no words for it."""
+    for path in paths:
+        try:
+            os.stat(path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise CheckpointError(
+                    f"{path}: is a link that leads to itself", remedy="Remove it, or name another place."
+                ) from error
 
 
 def refuse(heading: str, problems: Iterable[str], remedy: str = "") -> None:

@@ -117,6 +117,32 @@ def stack(name: str, tensors: Sequence[TensorPlan]) -> TensorPlan:
     return TensorPlan(name, first.dtype, (len(tensors), *first.shape), "stack", pieces)
 
 
+def join(
+    tensors: Mapping[str, TensorPlan], groups: Mapping[str, tuple[str, ...]], shapes: Mapping[str, Shape]
+) -> dict[str, TensorPlan]:
+    """
+    The tensors, those that are there in all their parts as one in the place of the first: plain numbers of one dtype, as
+    many as the whole has.
+
+    Args:
+        groups: Name -> names of its parts, in the order of their bytes.
+        shapes: Of the wholes.
+    """
+    whole: dict[str, TensorPlan] = {}
+    for name, parts in groups.items():
+        found = [tensors[part] for part in parts if part in tensors]
+        dtypes = {part.dtype for part in found}
+        fits = len({part.shape for part in found}) == 1 and sum(p.num_elements for p in found) == math.prod(
+            shapes[name]
+        )
+        if name not in tensors and len(found) == len(parts) and fits and dtypes <= set(FLOATS) and len(dtypes) == 1:
+            pieces = tuple(piece for part in found for piece in part.pieces)
+            whole[parts[0]] = TensorPlan(name, found[0].dtype, shapes[name], "stack", pieces)
+    gone = {part for tensor in whole.values() for part in groups[tensor.name]}
+    placed = ((whole.get(name, tensor)) for name, tensor in tensors.items() if name in whole or name not in gone)
+    return {tensor.name: tensor for tensor in placed}
+
+
 def split(tensor: TensorPlan, names: Sequence[str]) -> list[TensorPlan]:
     """The inverse of `stack`: the entries of the first dimension as tensors of their own."""
     (piece,) = tensor.pieces

@@ -74,6 +74,9 @@ class Family:
         optional: `config` -> tensors that a checkpoint may hold beside these (copies of tied weights).
         stacked: `config` -> name of a tensor that may stand in the place of others -> the names of those, in the order
             in which they are stacked along a new first dimension. `layer_shapes` gives the single ones.
+        joined: `config` -> name of a tensor that other programs have in parts -> the names of these, in the order in which
+            their bytes make the tensor.
+        other_layouts: Pattern of names that tensors have in a layout that cannot be read as it is -> what it is.
         fused_mlp: The module of a layer into which its norm moves where the two are fused.
         buffers: Names, as a pattern, of tensors that are no parameters: on disk, but not counted.
         unused: Pattern of published tensor names -> why loading ignores them. They are kept: the way back needs them.
@@ -86,6 +89,8 @@ class Family:
     model_shapes: Callable[[Any], Mapping[str, Shape]]
     optional: Callable[[Any], Mapping[str, Shape]]
     stacked: Callable[[Any], Mapping[str, tuple[str, ...]]] = nothing
+    joined: Callable[[Any], Mapping[str, tuple[str, ...]]] = nothing
+    other_layouts: Mapping[str, str] = field(default_factory=dict)
     fused_mlp: str = "mlp"
     buffers: str = ""
     unused: Mapping[str, str] = field(default_factory=dict)

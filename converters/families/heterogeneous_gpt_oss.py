@@ -72,4 +72,8 @@ FAMILY = Family(
     model_shapes=model_shapes,
     optional=tied_shapes,
     unused=SERVERS_SCALES,
+    other_layouts={
+        f"*.mlp.experts.{module}_projs.*": "experts as lists of linear maps, as tools that quantise make them"
+        for module in ("gate_up", "down")
+    },
 )

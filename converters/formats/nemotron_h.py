@@ -90,7 +90,7 @@ def with_own_names(config_dict: Mapping[str, Any]) -> dict[str, Any]:
     errors = []
     for field, names in SYNONYMS.items():
         given = {name: value for name in names if (value := fields.pop(name, None)) is not None}
-        if len(set(given.values())) > 1:
+        if any(value != other for value in given.values() for other in given.values()):
             errors.append(f"{given}: these are names of one field, {field}, and contradict one another")
         fields |= dict.fromkeys([field] * bool(given), next(iter(given.values()), None))
     if errors:

@@ -117,7 +117,7 @@ def read_block(block: dict[str, Any], config: Any) -> Read:
     block_type = block.get("block_type")
     if block_type == "none":
         return {}, []
-    if block_type not in BLOCK_MEMBERS:
+    if not isinstance(block_type, str) or block_type not in BLOCK_MEMBERS:
         return {}, [f": block_type = {block_type!r}, allowed are {list(BLOCK_MEMBERS)}"]
     names = BLOCK_MEMBERS[block_type]
     same = [name for name, value in block.items() if getattr(config, name, None) == value]  # says it again

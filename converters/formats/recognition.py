@@ -11,9 +11,10 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers_heterogeneous.configuration_heterogeneous import MAX_LAYERS
 
 from .. import formats
-from ..engine.errors import CheckpointError, refuse
+from ..engine.errors import CheckpointError, refuse, refuse_loops
 from ..engine.json_objects import read_object
 from ..families import found_modules
+from .expression import without
 from .published_format import PublishedFormat
 
 
@@ -54,6 +55,7 @@ def read_config(path: Path) -> tuple[PublishedFormat, dict[str, Any]]:
     Raises:
         CheckpointError: where there is none, or it is of no known format; names those that are known.
     """
+    refuse_loops(path)
     if not path.exists():
         raise CheckpointError(
             f"{path}: no such file or folder",
@@ -89,17 +91,32 @@ def family_config(published: PublishedFormat, config_dict: Mapping[str, Any], so
         CheckpointError: names the layers and fields that are wrong or that the family cannot express.
     """
     read = published.family.config_class.without_unread_fields(config_dict)
-    members = {name: value for name, value in read.items() if name not in (*PROVENANCE, *OUTDATED)}
+    dropped = {*PROVENANCE, *OUTDATED} - {"model_type"}  # which says how strictly other fields are judged
+    members = {name: value for name, value in read.items() if name not in dropped}
     if not members.get("quantization_config", True):
         del members["quantization_config"]  # as good as none
     refuse(source, [*dtype_problems(members), *count_problems(members), *value_problems(members)])
     try:
+        published.family.config_class.refuse_other_models(config_dict)
         config = (published.config_class or published.family.config_class).from_dict(deepcopy(members))
     except UNREADABLE as error:
         reason = str(error.__cause__ or error) or type(error).__name__
         raise CheckpointError(f"{source}: cannot be read as {published.name}:", reason.splitlines()) from error
     config.architectures = [published.family.architecture]
     return config
+
+
+def told_config(published: PublishedFormat, config_dict: Mapping[str, Any], source: str) -> tuple[Any, dict[str, Any]]:
+    """The same for those who only tell of a config: without the fields that may describe layers and that nobody reads, and
+    these."""
+    try:
+        return family_config(published, config_dict, source), {}
+    except CheckpointError as error:
+        unread = getattr(error.__cause__, "fields", ())
+        if not unread:
+            raise
+    config, more = told_config(published, without(config_dict, *unread), source)
+    return config, {**{name: config_dict[name] for name in unread}, **more}
 
 
 def model_fields(config: Any) -> dict[str, Any]:

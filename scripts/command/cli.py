@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from transformers_heterogeneous.integrations.installing import how_to_install
+
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -31,6 +31,9 @@ GLOBALS: dict[str, Any] = {
     "transformers_version": "4.48.3",
     "vocab_size": V,
 }
+# A Llama's own config names no code
+LLAMA_GLOBALS = {name: value for name, value in GLOBALS.items() if name != "auto_map"}
+
 NO_OP = {"no_op": True, "replace_with_linear": False}
 LINEAR = {"no_op": False, "replace_with_linear": True}
 REST_OF_ATTENTION = {"num_sink_tokens": None, "sparsify": None, "unshifted_sink": False, "window_length": None}

@@ -77,7 +77,7 @@ def test_every_dialect_of_deci(source, target, config):
 
 
 def test_plain_llama_and_our_own(source, target, tmp_path):
-    uniform = {**published.GLOBALS, "model_type": "llama", "num_hidden_layers": 2}
+    uniform = {**published.LLAMA_GLOBALS, "model_type": "llama", "num_hidden_layers": 2}
     uniform |= {"num_key_value_heads": 2, "intermediate_size": 256, "tie_word_embeddings": True}
     tensors = write_checkpoint(source, uniform, published.tensors_of([published.LAYER_0] * 2, tied=True))
     assert convert(source, target).format == "llama"
@@ -89,7 +89,7 @@ def test_plain_llama_and_our_own(source, target, tmp_path):
 
 
 def test_per_layer_config_of_transformers(source, target):
-    config = {**published.GLOBALS, "model_type": "llama", "num_hidden_layers": 2, "num_key_value_heads": 2}
+    config = {**published.LLAMA_GLOBALS, "model_type": "llama", "num_hidden_layers": 2, "num_key_value_heads": 2}
     config |= {"intermediate_size": 256, "per_layer_config": {"1": {"skip": ["attention"], "intermediate_size": 512}}}
     write_checkpoint(source, config, published.tensors_of([LAYERS[0], LAYERS[1]]))
     convert(source, target)
@@ -101,7 +101,7 @@ def test_biases(source, target):
     layer = {**published.LAYER_0, "self_attn.q_proj.bias": (64,), "self_attn.o_proj.bias": (64,)}
     layer |= {"self_attn.k_proj.bias": (32,), "self_attn.v_proj.bias": (32,), "mlp.down_proj.bias": (64,)}
     layer |= {"mlp.gate_proj.bias": (256,), "mlp.up_proj.bias": (256,)}
-    config = {**published.GLOBALS, "model_type": "llama", "num_hidden_layers": 1, "num_key_value_heads": 2}
+    config = {**published.LLAMA_GLOBALS, "model_type": "llama", "num_hidden_layers": 1, "num_key_value_heads": 2}
     config |= {"intermediate_size": 256, "attention_bias": True, "mlp_bias": True}
     tensors = write_checkpoint(source, config, published.tensors_of([layer]))
     convert(source, target)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from transformers_heterogeneous.converters import CheckpointError, conversion, convert, summarise
+from transformers_heterogeneous.converters import CheckpointError, conversion, convert, summarise, verify
 from transformers_heterogeneous.converters.engine import writing
 from transformers_heterogeneous.converters.engine.transfer import Move, carry_moves
 from transformers_heterogeneous.converters.formats import recognition
@@ -382,3 +382,21 @@ def test_block_with_any_value_is_read_or_refused(layer, sub_block, number, value
         published_format.family.tensor_shapes(read)
     except CheckpointError as error:
         assert "config.json" in str(error)
+
+
+@pytest.mark.parametrize("call", ["source", "target", "under it", "inspect", "verify"])
+def test_a_link_that_leads_to_itself(call, tmp_path):
+    write_checkpoint(tmp_path / "source", CONFIG)
+    loop = tmp_path / "loop"
+    loop.symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(loop)
+    calls = {
+        "source": lambda: convert(loop, tmp_path / "ours"),
+        "target": lambda: convert(tmp_path / "source", loop),
+        "under it": lambda: convert(tmp_path / "source", loop / "ours"),
+        "inspect": lambda: summarise(loop),
+        "verify": lambda: verify(tmp_path / "source", loop),
+    }
+    with pytest.raises(CheckpointError, match=r"loop(/ours)?: is a link that leads to itself"):
+        calls[call]()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop", "other", "source"]

@@ -17,11 +17,11 @@ from transformers_heterogeneous.scripts.command.cli import app
 from . import published
 from . import published_families as families
 from .checkpoints import CHECKPOINTS, logits
-from .published import DIALECTS, GLOBALS, LAYERS, assert_same_tensors, read_tensors, tensors_of, write_checkpoint
+from .published import DIALECTS, LAYERS, assert_same_tensors, read_tensors, tensors_of, write_checkpoint
 
 
 UNIFORM = {
-    **GLOBALS,
+    **published.LLAMA_GLOBALS,
     "model_type": "llama",
     "num_hidden_layers": 4,
     "num_key_value_heads": 2,

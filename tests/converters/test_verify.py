@@ -180,6 +180,14 @@ class TestCommand:
         for words in ("model.bias: differs from byte", "element [3]", "'backbone.bias' in model-0000"):
             assert words in result.stdout
 
+    def test_a_name_that_is_the_familys_is_said_once(self, tmp_path):
+        tensors = {name.replace("backbone.", "model."): tensor for name, tensor in random_tensors().items()}
+        write_toy(tmp_path / "ours", tensors)
+        changed = {**tensors, "model.bias": tensors["model.bias"] + 1}
+        write_toy(tmp_path / "other", changed)
+        said = self.run(tmp_path / "ours", tmp_path / "other").stdout
+        assert "A: in model-0000" in said and said.count("model.bias") == 1
+
     def test_json(self, source, tmp_path):
         tensors = random_tensors()
         tensors["backbone.bias"][3] = 7

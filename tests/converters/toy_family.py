@@ -44,6 +44,10 @@ class ToyConfig:
         return ["moe"] * self.num_hidden_layers
 
     @classmethod
+    def refuse_other_models(cls, members: dict[str, Any]) -> None:
+        """There is one."""
+
+    @classmethod
     def without_unread_fields(cls, members: dict[str, Any]) -> dict[str, Any]:
         return dict(members)
 

@@ -468,3 +468,20 @@ def test_base_model_loads_from_the_causal_checkpoint(family, tmp_path, tokens):
     base, report = type(model.model).from_pretrained(tmp_path, output_loading_info=True, attn_implementation="eager")
     assert not report["missing_keys"] and set(report["unexpected_keys"]) <= {"lm_head.weight"}
     assert torch.equal(base.eval()(tokens).last_hidden_state, model.model(tokens).last_hidden_state)
+
+
+@every_family
+def test_sizes_are_not_sliced_on_the_fly(family, parent_folder, tokens, caplog):
+    """Ours comes ahead of transformers' advice to take random numbers; who asks for these is told which."""
+    config = family.small.CONFIG.from_pretrained(parent_folder)
+    name = next(each for each in ("intermediate_size", "moe_intermediate_size") if any(config.layers_with(each)))
+    layer = config.layers_with(name).index(True)
+    narrower = {layer: {name: config.layer_sizes(name)[layer] // 2}}
+    with pytest.raises(RuntimeError, match="Sizes are not sliced while loading") as error:
+        family.small.CAUSAL.from_pretrained(parent_folder, per_layer_config=narrower)
+    assert f"model.layers.{layer}." in str(error.value) and str(parent_folder) in str(error.value)
+    model = family.small.CAUSAL.from_pretrained(
+        parent_folder, per_layer_config=narrower, ignore_mismatched_sizes=True, attn_implementation="eager"
+    )
+    assert "start at random, since ignore_mismatched_sizes is set" in caplog.text
+    assert model.config.layer_sizes(name)[layer] == narrower[layer][name] and model(tokens).logits.isfinite().all()

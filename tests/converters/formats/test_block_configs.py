@@ -8,6 +8,7 @@ import pytest
 
 import transformers_heterogeneous as families
 from transformers_heterogeneous.converters import CheckpointError, convert, summarise
+from transformers_heterogeneous.converters.formats import recognition
 
 from ..checkpoints import CHECKPOINTS
 from ..published import CONFIG, DIALECTS, write_checkpoint
@@ -110,15 +111,18 @@ OTHERS = {
 @pytest.mark.parametrize("name", UNREAD)
 def test_description_that_nobody_reads(config, name, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**config, name: UNREAD[name]}))
-    with pytest.raises(CheckpointError, match=f"{name} = .* looks like a description of the layers"):
-        summarise(tmp_path)
+    published = recognition.recognise(config, "config.json")
+    with pytest.raises(CheckpointError, match=f"{name} = .* may describe the layers, and nothing reads it"):
+        recognition.family_config(published, {**config, name: UNREAD[name]}, "config.json")
+    summary = summarise(tmp_path)
+    assert summary.unread == (name,) and summary.loads_with is None and f"{name} = " in summary.loading_note
 
 
 @pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS.keys())
 @pytest.mark.parametrize("value", [None, [], {}])
 def test_description_that_says_nothing(config, value, tmp_path):
     more = {name: value for name in UNREAD if "per_layer" not in name or value is None}
-    (tmp_path / "config.json").write_text(json.dumps({**config, **more, "pruned_heads": {}, "note": [1, 2]}))
+    (tmp_path / "config.json").write_text(json.dumps({**config, **more, "pruned_heads": {}, "note": "[1, x]"}))
     summarise(tmp_path)
 
 

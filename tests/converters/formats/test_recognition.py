@@ -108,7 +108,7 @@ def test_a_constructor_says_what_reads_blocks(name):
 
 def test_blocks_that_nothing_reads_are_refused():
     """Granite has no published form with blocks; and what travels with a checkpoint reads the family's own form."""
-    with pytest.raises(ValueError, match=r"block_configs = .* looks like a description of the layers"):
+    with pytest.raises(ValueError, match=r"block_configs = .* may describe the layers, and nothing reads it"):
         transformers_heterogeneous.HeterogeneousGraniteMoeHybridConfig(block_configs=HALVES)
 
 

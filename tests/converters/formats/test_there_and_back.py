@@ -20,7 +20,6 @@ from ..published import (
     DECI,
     DECI_LAYERS,
     DIALECTS,
-    GLOBALS,
     LAYERS,
     TRAP,
     assert_same_tensors,
@@ -30,7 +29,7 @@ from ..published import (
 
 
 UNIFORM = {
-    **GLOBALS,
+    **published.LLAMA_GLOBALS,
     "model_type": "llama",
     "num_hidden_layers": 2,
     "num_key_value_heads": 2,
