@@ -55,7 +55,7 @@ class HeterogeneousMxfp4HfQuantizer(Mxfp4HfQuantizer):  # type: ignore[misc]
             if hasattr(mxfp4, "Mxfp4GptOssMLP"):
                 model.set_submodule(name, mxfp4.Mxfp4GptOssMLP(mlp.router, experts))
             else:  # until transformers 5.21
-                mlp.experts, mlp.forward = experts, MethodType(mxfp4.mlp_forward, mlp)
+                mlp.experts, mlp.forward = experts, MethodType(mxfp4.mlp_forward, mlp)  # type: ignore[method-assign]
 
     def remove_quantization_config(self, model: Any) -> None:
         super().remove_quantization_config(model)
