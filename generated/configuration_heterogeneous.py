@@ -102,14 +102,8 @@ class PerLayerConfigView(Sequence):
             name: self.absent.get(name) if sizes[layer_idx] is None else sizes[layer_idx]
             for name, sizes in self.sizes.items()
         }
-        layer_config = object.__new__(type(self.config))  # not validated, as what it is made of was
-        layer_config.__dict__.update(
-            {**self.config.__dict__, **fields},
-            _model_config=self.config,
-            _layer_idx=layer_idx,
-            skip=self.config.skipped_sub_blocks(layer_idx),
-        )
-        return layer_config
+        skip = self.config.skipped_sub_blocks(layer_idx)
+        return self.config.with_fields(_layer_idx=layer_idx, skip=skip, **fields)
 
     def layer_of_type(self, layer_type: str) -> int:
         """The first layer with a cache of an entry of `layer_types`; a `ValueError` where such layers differ."""
@@ -679,6 +673,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             raise HeterogeneousConfigError(f"{cls.model_type}:\nattribute_map is {names!r}: leave it out")
         cls.refuse_other_models(config_dict)
         config_dict = cls.without_unread_fields(config_dict)
+        config_dict |= {name: kwargs.pop(name) for name in cls.published_readers if name in kwargs}
         for name, read in cls.published_readers.items():
             if config_dict.get(name) is not None:
                 config_dict = read(cls, config_dict)
@@ -749,7 +744,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
 
     def layer_sizes(self, name: str) -> list[int | None]:
         """The size `name` of each layer, `None` where the layer has no such sub-block."""
-        sizes = getattr(self, name)
+        sizes = self.windows if name == "sliding_window" else getattr(self, name)
         if isinstance(sizes, list):
             return list(sizes)
         if name == "sliding_window":
@@ -758,6 +753,16 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         else:
             having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
         return [sizes if has else None for has in having]
+
+    def with_fields(self, **fields) -> PreTrainedConfig:
+        """This config with other fields, for a reader. It is not validated, as what it is made of was."""
+        config = object.__new__(type(self))
+        config.__dict__.update({**self.__getstate__(), "_model_config": self, **fields})
+        return config
+
+    def saved_layer_types(self) -> list[str]:
+        """`layer_types` as files have it, whatever word the release has for a layer without a mixer."""
+        return self.layer_types
 
     def validate_rope(self):
         """Part of `@strict`-powered validation, which upstream's reads one number of heads for."""
@@ -947,8 +952,13 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         windows = self.layer_sizes("sliding_window") if isinstance(self.windows, list) else [self.windows] * len(given)
         layers = enumerate(zip(self.mixer_types, given, self._derived_layer_types(), windows))
         return [
-            f"layer_types[{layer_idx}] is {asked!r}, but mixer_types[{layer_idx}] is {mixer!r} and its sliding_window "
-            f"{window}: leave layer_types out"
+            f"layer_types[{layer_idx}] is {asked!r}, but "
+            + (
+                f"sliding_window[{layer_idx}] is {window}"
+                if mixer == "attention"
+                else f"mixer_types[{layer_idx}] is {mixer!r}"
+            )
+            + ": leave layer_types out"
             for layer_idx, (mixer, asked, kind, window) in layers
             if has_state(mixer)
             and mixer in self.supported_mixer_types
@@ -1019,11 +1029,16 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         for layer_idx, fused_block in [(None, self.fused_blocks)] if one else enumerate(self.fused_blocks):
             place = "fused_blocks" if one else f"fused_blocks[{layer_idx}]"
             if fused_block not in known:
-                errors.append(f"{place} is {fused_block!r}, allowed are {known}, for all layers or one a layer")
+                errors.append(
+                    f"{place} is {fused_block!r}, allowed are {known}" + ", for all layers or one a layer" * one
+                )
             elif fused_block != "none" and (one or not self.can_fuse(layer_idx, fused_block)):
                 needed = " and ".join(f"one of {list(types)}" for types in self.fusable[fused_block])
-                layer = "no layer's mixer and MLP are" if one else "the layer's mixer and MLP are not"
-                errors.append(f"{place} is {fused_block!r}, but {layer} {needed}")
+                found = (
+                    "" if one else f"{self.mixer_types[layer_idx]!r} and {self.mlp_types[layer_idx]!r}, needed are "
+                )
+                layer = "but no layer's mixer and MLP are" if one else "the layer's mixer and MLP are"
+                errors.append(f"{place} is {fused_block!r}: {layer} {found}{needed}")
         return errors
 
     def _relation_errors(self) -> list[str]:
@@ -1050,6 +1065,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
         for name in ("_model_config", "_layer_idx", "_view"):
             d.pop(name, None)
+        d["layer_types"] = self.saved_layer_types()
         if self.fused_blocks is None:
             d.pop("fused_blocks", None)
 

@@ -139,7 +139,7 @@ class HeterogeneousGptOssConfig(HeterogeneousPreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.refuse(self._depth_errors())
         windows = self.sliding_window
-        if self.layer_types is None and isinstance(windows, list):
+        if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
             self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads

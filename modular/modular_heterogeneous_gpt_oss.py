@@ -119,7 +119,7 @@ class HeterogeneousGptOssConfig(GptOssConfig, HeterogeneousPreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.refuse(self._depth_errors())
         windows = self.sliding_window
-        if self.layer_types is None and isinstance(windows, list):
+        if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
             self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]
         super().__post_init__(**kwargs)
 

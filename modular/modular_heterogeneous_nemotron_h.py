@@ -175,7 +175,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
 
     @layers_block_type.setter
     def layers_block_type(self, block_types: list[str]):
-        block_types = remap_legacy_layer_types(block_types)
+        block_types = remap_legacy_layer_types([str(name) for name in block_types])
         errors = [
             f"layers_block_type[{layer_idx}] is {name!r}, allowed are {list(BLOCK_TYPES)}"
             for layer_idx, name in enumerate(block_types)

@@ -48,23 +48,25 @@ SYNONYMS = {
     "layer_norm_epsilon": ("layer_norm_epsilon", "norm_eps", "rms_norm_eps"),
 }
 SYNONYM_NAMES = [name for field, names in SYNONYMS.items() for name in names if name != field]
-DESCRIPTIONS = ("layers_block_type", "hybrid_override_pattern")
-MTP_DESCRIPTIONS = ("mtp_hybrid_override_pattern", "mtp_block_configs")
+DESCRIPTIONS = ("layers_block_type", "layer_types", "hybrid_override_pattern")
 REMOTE_CODE_KEYS = ("auto_map", "blockwise_members")
 
 
 def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
     """A config as the family has it: its layers in `mixer_types` and `mlp_types`, its fields under the names of today."""
     config_dict = with_own_names(config_dict)
+    lists = {name: config_dict.get(name) for name in ("layers_block_type", "layer_types")}
+    if "mixer_types" in config_dict:  # `layer_types` beside it are the family's, which follow from it
+        del lists["layer_types"]
     descriptions = described_layers(
         config_dict.get("mixer_types"),
         config_dict.get("mlp_types"),
-        {name: config_dict.get(name) for name in ("layers_block_type", "layer_types")},
+        lists,
         {"hybrid_override_pattern": config_dict.get("hybrid_override_pattern")},
     )
     if descriptions:
         config_dict = {**config_dict, **read_layers(descriptions, config_dict.get("num_hidden_layers"))}
-    return without(config_dict, *DESCRIPTIONS, "layer_types")
+    return without(config_dict, *DESCRIPTIONS)
 
 
 def read_layers(descriptions: dict[str, list[Layer]], number: int | None) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def with_own_names(config_dict: Mapping[str, Any]) -> dict[str, Any]:
         fields |= dict.fromkeys([field] * bool(given), next(iter(given.values()), None))
     if errors:
         raise HeterogeneousConfigError("\n".join(errors))
-    pattern, blocks = (fields.pop(name, None) for name in MTP_DESCRIPTIONS)
+    pattern, blocks = fields.pop("mtp_hybrid_override_pattern", None), fields.get("mtp_block_configs")
     if blocks is not None and not (
         isinstance(blocks, list | tuple) and all(isinstance(each, dict) for each in blocks)
     ):
@@ -215,6 +217,6 @@ FORMAT = PublishedFormat(
     recognises=lambda config: config.get("model_type") == "nemotron_h",
     family=FAMILY,
     names={"backbone.": "model."},
-    readers=dict.fromkeys((*DESCRIPTIONS, *MTP_DESCRIPTIONS, *OLDER_NAMES, *SYNONYM_NAMES), read),
+    readers=dict.fromkeys((*DESCRIPTIONS, "mtp_hybrid_override_pattern", *OLDER_NAMES, *SYNONYM_NAMES), read),
     write_config=write_config,
 )

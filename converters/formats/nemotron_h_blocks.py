@@ -71,7 +71,7 @@ def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
     if number not in (None, len(layers)):
         raise HeterogeneousConfigError(f"num_hidden_layers is {number}, but there are {len(layers)} in block_configs")
     types = {"mixer_types": [mixer for mixer, _ in layers], "mlp_types": [mlp for _, mlp in layers]}
-    rest = without(config_dict, "block_configs", "layer_types", *DESCRIPTIONS, *REMOTE_CODE_KEYS)
+    rest = without(config_dict, "block_configs", *DESCRIPTIONS, *REMOTE_CODE_KEYS)
     return {**rest, **types, "num_hidden_layers": len(layers), **sizes}
 
 

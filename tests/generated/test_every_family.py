@@ -364,15 +364,16 @@ def made_of(family, model, layers):
 def test_the_first_layers_alone(family, tmp_path, tokens):
     model = family.build(family.small.MIXED, "eager")
     model.save_pretrained(tmp_path)
-    expected = made_of(family, model, range(3))(tokens).logits
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, num_hidden_layers=3, attn_implementation="eager").eval()
-    assert torch.equal(loaded(tokens).logits, expected)
+    first = 4  # one of them attends
+    expected = made_of(family, model, range(first))(tokens).logits
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, num_hidden_layers=first, attn_implementation="eager")
+    assert torch.equal(loaded.eval()(tokens).logits, expected)
     config = family.small.CONFIG(**family.small.MIXED)
-    config.num_hidden_layers = 3
-    assert len(family.small.CAUSAL(config).model.layers) == 3
+    config.num_hidden_layers = first
     assert config.mixer_types == loaded.config.mixer_types
+    assert len(family.small.CAUSAL(copy.deepcopy(config)).model.layers) == first
     config.mixer_types = [*config.mixer_types, "attention"]
-    with pytest.raises(ValueError, match="mixer_types has 4 entries, num_hidden_layers is 3"):
+    with pytest.raises(ValueError, match="mixer_types has 5 entries, num_hidden_layers is 4"):
         family.small.CAUSAL(config)
 
 

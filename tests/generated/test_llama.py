@@ -59,9 +59,11 @@ def test_what_is_not_there_is_not_built(mixed):
 
 def test_one_mask_a_kind_and_window(mixed):
     full, sliding = "full_attention", "sliding_attention"
-    assert mixed.model.mask_kinds == {full: (full, None), f"{sliding}_5": (sliding, 5), f"{sliding}_9": (sliding, 9)}
+    assert mixed.config.per_layer_config.distinct_mixers == {(full, None): 1, (sliding, 5): 2, (sliding, 9): 5}
+    masks = mixed.create_masks_for_generate(torch.zeros(1, 12, 64), None)
+    assert masks.keys() == {full, sliding} and masks[sliding].keys() == {5, 9}
     thinned = build({**THINNED, "sliding_window": [None, None, 4, None, 4]})
-    assert thinned.model.mask_kinds == {full: (full, None), sliding: (sliding, 4)}
+    assert thinned.create_masks_for_generate(torch.zeros(1, 12, 64), None)[sliding].shape == (1, 1, 12, 12)
 
 
 def test_attention_implementation_can_be_changed(mixed, tokens):
@@ -121,7 +123,7 @@ def test_early_exit_before_any_attention_is_refused(mixed, tokens):
 
 
 def test_a_dict_of_masks_must_have_them_all(mixed, tokens):
-    with pytest.raises(KeyError, match="sliding_attention_5"):
+    with pytest.raises(KeyError, match="sliding_attention"):
         mixed(tokens, attention_mask={"full_attention": None})
 
 
