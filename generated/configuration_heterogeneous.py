@@ -531,6 +531,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         self.layer_types = self._derived_layer_types()
         kwargs.pop("model_type", None)  # checkpoints of compatible types become this family's
         super().__post_init__(**kwargs)
+        self._post_init_done = True  # as upstream says since 5.21
         self.normalise()  # ahead of `check`: parents keep a window beside `layer_types` that have none, and the reverse
         self.check()
 
@@ -721,9 +722,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return self.__dict__["sliding_window"] if "sliding_window" in type(self).per_layer_sizes else None
 
     def _derived_layer_types(self) -> list[str]:
-        """Each layer in upstream's vocabulary, for its caches and masks: as given where a window is a scalar. A layer
-        without a mixer counts as the first one with it, so that it adds no kind of mask; `kv_sharing_modes` keeps it out
-        of the cache."""
+        """Each layer in upstream's vocabulary, for its caches and masks: as given where a window is a scalar."""
         mixer_types, windows, given = self.mixer_types, self.windows, self.__dict__["layer_types"]
         if isinstance(windows, list):
             slides = [window is not None for window in windows]
@@ -734,8 +733,13 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
         kinds = {mixer: kinds[mixer] for mixer in kinds.keys() & set(self.supported_mixer_types)}
         layer_types = [kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(mixer_types, slides)]
-        default = next((layer_type for layer_type in layer_types if layer_type), "full_attention")
+        default = self.without_mixer(layer_types)
         return [layer_type or default for layer_type in layer_types]
+
+    def without_mixer(self, layer_types: list[str | None]) -> str:
+        """What a layer without a mixer is called: as the first one with it, so that it adds no kind of mask.
+        `kv_sharing_modes` keeps it out of the cache."""
+        return next((layer_type for layer_type in layer_types if layer_type), "full_attention")
 
     def layers_with(self, name: str) -> list[bool]:
         """For each layer, whether it has the sub-block that the size `name` belongs to."""
@@ -938,10 +942,11 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         known = [kind for kind, mixer in MIXERS_BY_LAYER_TYPE.items() if mixer in self.supported_mixer_types]
         if "sliding_window" not in self.per_layer_sizes:
             known.remove("sliding_attention")
+        layers = zip(remap_legacy_layer_types(layer_types), self.mixer_types or ["attention"] * len(layer_types))
         return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
-            for layer_idx, kind in enumerate(remap_legacy_layer_types(layer_types))
-            if kind not in known
+            for layer_idx, (kind, mixer) in enumerate(layers)
+            if kind not in known and has_state(mixer)
         ]
 
     def _layer_type_errors(self) -> list[str]:
@@ -1063,7 +1068,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return errors
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
-        for name in ("_model_config", "_layer_idx", "_view"):
+        for name in ("_model_config", "_layer_idx", "_view", "_post_init_done"):
             d.pop(name, None)
         d["layer_types"] = self.saved_layer_types()
         if self.fused_blocks is None:

@@ -130,7 +130,7 @@ def test_overrides_under_names_that_are_not_kept(tmp_path):
         ),
         ({"hybrid_override_pattern": 5}, "a pattern is a string"),
         ({"layers_block_type": []}, "layers_block_type has no layers"),
-        ({"mtp_block_configs": [3]}, "mtp_block_configs is a list of objects"),
+        ({"hybrid_override_pattern": "M*", "mtp_block_configs": [3]}, "mtp_block_configs is a list of objects"),
     ],
     ids=str,
 )

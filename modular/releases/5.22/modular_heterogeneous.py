@@ -13,64 +13,42 @@
 # limitations under the License.
 """What every family shares, for transformers 5.22 and older: caches asked `layer_types` alone which layers keep nothing."""
 
-WITHOUT_MIXER = "conv"  # of so many states as `number_of_conv_states` says: none
-
 
 class HeterogeneousPreTrainedConfig:
-    @property
-    def layer_types(self) -> list[str] | None:
-        """Each layer in upstream's words, computed when it is read; what was given until the config is finished. A layer
-        without a mixer is called a convolution, which keeps nothing."""
-        if "_model_config" in self.__dict__:
-            return self._model_config.layer_types
-        if not self._is_finished:
-            return self._layer_types
-        layers = zip(self.mixer_types, self._derived_layer_types())
-        return DerivedList([kind if has_state(mixer) else WITHOUT_MIXER for mixer, kind in layers])
+    def without_mixer(self, layer_types: list[str | None]) -> str:
+        """What a layer without a mixer is called: a convolution, of which `number_of_conv_states` says that it keeps
+        nothing."""
+        return "conv"
 
     @property
     def number_of_conv_states(self) -> int:
         """How many states a cache keeps for the layer that this is the config of."""
         layer_idx = self.__dict__.get("_layer_idx")
-        return int(layer_idx is None or has_state(self._model_config.mixer_types[layer_idx]))
+        return int(layer_idx is None or has_state(self.mixer_types[layer_idx]))
 
-    def _is_without_mixer(self, layer_idx: int) -> bool:
-        mixer_types = self.mixer_types or []
-        return layer_idx < len(mixer_types) and not has_state(mixer_types[layer_idx])
+    def saved_layer_types(self) -> list[str]:
+        """`layer_types` as files have it, whatever word the release has for a layer without a mixer."""
+        kept = [kind for kind, mixer in zip(self.layer_types, self.mixer_types) if has_state(mixer)]
+        return [kind if has_state(mixer) else kept[0] for kind, mixer in zip(self.layer_types, self.mixer_types)]
 
-    def _unknown_layer_types(self, layer_types: list[str] | None) -> list[str]:
-        """Names that there are not."""
-        if layer_types is None:
-            return []
-        if not is_list_of_names(layer_types):
-            return [
-                f"layer_types is {str(layer_types)[:100]}: a list with the name of a type for each layer is needed"
-            ]
-        known = [kind for kind, mixer in MIXERS_BY_LAYER_TYPE.items() if mixer in self.supported_mixer_types]
-        if "sliding_window" not in self.per_layer_sizes:
-            known.remove("sliding_attention")
-        return [
-            f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
-            for layer_idx, kind in enumerate(layer_types)
-            if kind not in known and not (kind == WITHOUT_MIXER and self._is_without_mixer(layer_idx))
-        ]
 
-    def refuse_continuous_batching(self):
+class HeterogeneousGenerationMixin:
+    def init_continuous_batching(self, *args, **kwargs):
         """Refuse what upstream's paged cache cannot hold, for which it would return empty outputs."""
-        if layers := self.layers_made_of("mamba"):
+        instead = "Use `generate`, which takes a batch of padded prompts."
+        if layers := self.config.layers_made_of("mamba"):
             raise ValueError(
-                f"Continuous batching has no cache for the state of mamba layers, here {layers}. "
-                "Use `generate`, which takes a batch of padded prompts."
+                f"Continuous batching has no cache for the state of mamba layers, here {layers}. {instead}"
             )
         geometry = {"num_attention_heads", "num_key_value_heads", "sliding_window"}
-        if varying := sorted(geometry.intersection(self.per_layer_attributes or ())):
-            values = "; ".join(f"{name} = {getattr(self, name)}" for name in varying)
+        if varying := sorted(geometry.intersection(self.config.per_layer_attributes or ())):
+            values = "; ".join(f"{name} = {getattr(self.config, name)}" for name in varying)
             raise ValueError(
-                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. "
-                "Use `generate`, which takes a batch of padded prompts."
+                f"Continuous batching has one cache geometry for all layers, and here they differ: {values}. {instead}"
             )
-        if absent := [layer_idx for layer_idx, mixer in enumerate(self.mixer_types) if mixer != "attention"]:
+        if absent := [layer_idx for layer_idx, mixer in enumerate(self.config.mixer_types) if mixer != "attention"]:
             raise ValueError(
                 f"Continuous batching has no place for layers without attention, here {absent}, before transformers 5.23. "
-                "Use `generate`, which takes a batch of padded prompts."
+                f"{instead}"
             )
+        return super().init_continuous_batching(*args, **kwargs)

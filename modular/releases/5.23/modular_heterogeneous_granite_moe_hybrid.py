@@ -43,16 +43,11 @@ class HeterogeneousGraniteMoeHybridDecoderLayer:
                     position_embeddings=position_embeddings,
                     **kwargs,
                 )
-            hidden_states = hidden_states * self.residual_multiplier
-            if not self.adds_in_norm:
-                hidden_states = residual + hidden_states
+            hidden_states = residual + hidden_states * self.residual_multiplier
 
         if self.mlp_type != "none":
-            if self.adds_in_norm:
-                hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
-            else:
-                residual = hidden_states
-                hidden_states = self.post_attention_layernorm(hidden_states)
+            residual = hidden_states
+            hidden_states = self.post_attention_layernorm(hidden_states)
             if self.mlp_type == "moe":
                 moe_hidden_states = self.block_sparse_moe(hidden_states)
                 hidden_states = moe_hidden_states + self.shared_mlp(hidden_states)
@@ -60,3 +55,31 @@ class HeterogeneousGraniteMoeHybridDecoderLayer:
                 hidden_states = self.shared_mlp(hidden_states)
             hidden_states = residual + hidden_states * self.residual_multiplier
         return hidden_states
+
+
+class HeterogeneousGraniteMoeHybridFusedDecoderLayer:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = False,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        **kwargs: Unpack[GraniteFlashAttentionKwargs],
+    ) -> torch.Tensor:
+        attention = {"use_cache": use_cache, "position_embeddings": position_embeddings}
+        if self.fused_block == "norm_mlp":
+            return super().forward(hidden_states, past_key_values=past_key_values, **attention, **kwargs)
+        residual = hidden_states
+        hidden_states = self.input_layernorm(hidden_states)
+        if self.mixer_type == "mamba":
+            hidden_states = self.mamba(hidden_states=hidden_states, cache_params=past_key_values, **kwargs)
+        else:
+            hidden_states, _ = self.self_attn(
+                hidden_states=hidden_states, past_key_values=past_key_values, **attention, **kwargs
+            )
+        hidden_states = hidden_states * self.residual_multiplier
+        hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
+        mlp_hidden_states = self.shared_mlp(hidden_states)
+        if self.mlp_type == "moe":
+            mlp_hidden_states = self.block_sparse_moe(hidden_states) + mlp_hidden_states
+        return residual + mlp_hidden_states * self.residual_multiplier
