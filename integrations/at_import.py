@@ -23,6 +23,7 @@ def autoload() -> None:
     """Let transformers know the families without importing them: they are when one is asked for, by model type or by name."""
     at_import("transformers", offer_names)
     at_import(AUTO, offer_model_types)
+    at_import("peft.auto", register)  # it asks for modules by name, of packages that it was told of
 
 
 def at_import(name: str, follow: "Callable[[], None]") -> None:

@@ -349,10 +349,10 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         layers where the family does not know the type, or to be read with other code than transformers has."""
         if transformers_class(model_type := config_dict.get("model_type")) is None:
             return
-        blocks = [name for name in cls.published_readers if config_dict.get(name) is not None]
+        blocks = config_dict.get("block_configs") is not None
         if blocks and model_type not in cls.compatible_model_types:
-            lines = [f"{name} describes layers of a {model_type}, and nothing reads them here" for name in blocks]
-            raise UnreadFieldsError("\n".join([f"{cls.model_type}:", *lines]), blocks)
+            said = f"block_configs describes layers of a {model_type}, and nothing reads them here"
+            raise UnreadFieldsError(f"{cls.model_type}:\n{said}", ["block_configs"])
         # What a published form comes with is read here instead
         if named := [] if blocks else foreign_code(config_dict):
             raise UnreadFieldsError(

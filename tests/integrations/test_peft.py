@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import peft
 import pytest
@@ -13,6 +14,9 @@ from transformers_heterogeneous.integrations.peft import TABLE
 
 from ..generated import small, small_gpt_oss
 from ..generated.test_every_family import every_family
+
+
+INTEGRATIONS = Path(__file__).parents[2] / "integrations"
 
 
 TABLES = {name: table for name, table in vars(constants).items() if TABLE.fullmatch(name) and "llama" in table}
@@ -83,7 +87,7 @@ def test_an_adapter_without_a_task_type_is_loaded_with_its_model(family, tmp_pat
 @pytest.mark.parametrize(
     "start",
     [
-        "import hetero; hetero.autoload(); import peft",  # as `hetero run` does; PEFT's module itself imports transformers
+        f"import sys; sys.path.insert(0, {str(INTEGRATIONS)!r}); import at_import; at_import.autoload(); import peft",  # as `hetero run` does; PEFT's module itself imports transformers
         "import peft, transformers_heterogeneous",
         "import transformers_heterogeneous, peft",
     ],
