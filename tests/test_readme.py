@@ -71,8 +71,8 @@ def test_the_example_shard_expands_and_does_what_it_says(tmp_path, monkeypatch):
 def shown_commands(text: str, program: str) -> list[list[str]]:
     """The words of each line in a code block that calls a program, without comments."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    inline = re.findall(rf"`({program} [^`]+)`", text)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith(f"{program} ")]
+    inline = re.findall(rf"`({program} [\w-]+(?: [^`]+)?)`", text)
+    lines = [line for block in blocks for line in block.splitlines() if re.match(rf"{program} [\w-]+( |$)", line)]
     return [shlex.split(re.split(r"\s{3,}|\s#", line)[0]) for line in (*lines, *inline)]
 
 
