@@ -23,6 +23,7 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for path in (*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")))
 }
+FORMS = {path.name: path.read_text() for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")}
 EXAMPLES = [
     pytest.param(*example, id=f"{page}-{number}")
     for page, text in PAGES.items()
@@ -79,8 +80,8 @@ def shown_commands(text: str, program: str) -> list[list[str]]:
 def test_shown_commands_are_there_with_their_options():
     """Parsed as the command does, and not run."""
     group = typer.main.get_command(app)
-    shown = [(page, words) for page, text in PAGES.items() for words in shown_commands(text, "hetero")]
-    assert len(shown) > 40
+    shown = [(page, words) for page, text in (PAGES | FORMS).items() for words in shown_commands(text, "hetero")]
+    assert len(shown) > 40 and len(FORMS) > 1
     for page, (_, *words) in shown:
         if words[0].startswith("-"):
             assert words[0] in {"-h", "--help", *(option for each in group.params for option in each.opts)}, page
