@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters integrations modular scripts tests vllm_plugin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate check style bench newest wheel wheels test-releases tools readers vllm survey rebase-history
+.PHONY: help demo test test-quick fix generate check style bench newest wheel wheels test-releases tools readers vllm survey rebase-history
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -15,6 +15,13 @@ demo: $(READY)  ## Convert and load a small copy of Nemotron-Super-49B, and leav
 
 test: $(READY) style check  ## Style, generated files, tests: what has to pass
 	$(BIN)/python -m pytest -n 2
+
+test-quick: $(READY)  ## A selection of the tests in about a minute: every family, every format, the generator
+	$(BIN)/python -m pytest -n 2 @tests/quick.txt
+
+fix: $(READY)  ## Format, and correct what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format $(WRITTEN)
 
 generate: $(READY)  ## Expand modular/ into generated/
 	$(BIN)/hetero generate

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import transformers
 import transformers_heterogeneous
@@ -46,6 +47,14 @@ def test_every_place_that_names_a_version_says_what_pyproject_says():
     )
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == PROJECT["version"]
+    assert re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1] == PROJECT["version"]
+
+
+def test_what_runs_before_a_commit_has_the_pinned_formatter():
+    pinned = re.search(r"^ruff==.+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[0]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    asked = [each["additional_dependencies"] for each in hooks if each["language"] == "python"]
+    assert len(asked) == 2 and all(each == [pinned] for each in asked)
 
 
 def test_the_installed_release_is_the_one_expanded_from():
@@ -140,7 +149,7 @@ print(AUTO_QUANTIZER_MAPPING["mxfp4"].__name__)
         "HeterogeneousLlamaForTokenClassification",
         "nemotron-nas",
         "deci",
-        "HeterogeneousGptOssMxfp4HfQuantizer",
+        "HeterogeneousMxfp4HfQuantizer",
     ]
 
 

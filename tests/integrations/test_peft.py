@@ -16,7 +16,7 @@ from ..generated import small, small_gpt_oss
 from ..generated.test_every_family import every_family
 
 
-INTEGRATIONS = Path(__file__).parents[2] / "integrations"
+AT_IMPORT = Path(__file__).parents[2] / "integrations/at_import.py"
 
 
 TABLES = {name: table for name, table in vars(constants).items() if TABLE.fullmatch(name) and "llama" in table}
@@ -87,7 +87,7 @@ def test_an_adapter_without_a_task_type_is_loaded_with_its_model(family, tmp_pat
 @pytest.mark.parametrize(
     "start",
     [
-        f"import sys; sys.path.insert(0, {str(INTEGRATIONS)!r}); import at_import; at_import.autoload(); import peft",  # as `hetero run` does; PEFT's module itself imports transformers
+        f"import runpy; runpy.run_path({str(AT_IMPORT)!r})['autoload'](); import peft",  # as `hetero run` does; PEFT's module itself imports transformers
         "import peft, transformers_heterogeneous",
         "import transformers_heterogeneous, peft",
     ],
