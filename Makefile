@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WRITTEN := hetero.py converters integrations modular scripts tests vllm_plugin
+WRITTEN := hetero.py converters integrations modular scripts tests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test generate check style bench newest wheel wheels test-releases tools readers vllm survey rebase-history

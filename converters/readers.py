@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers_heterogeneous.vllm_plugin.limits import ARCHITECTURES, model_problems
+from transformers_heterogeneous.integrations.vllm.limits import ARCHITECTURES, model_problems
 
 from .engine.errors import CheckpointError
 

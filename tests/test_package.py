@@ -80,7 +80,7 @@ def test_how_to_install_names_what_works_without_an_index():
 
 
 def test_nothing_asks_a_package_index_for_a_name_that_is_not_ours_there():
-    folders = ("converters", "docs", "generated", "integrations", "modular", "scripts", "tests", "vllm_plugin")
+    folders = ("converters", "docs", "generated", "integrations", "modular", "scripts", "tests")
     files = [path for kind in ("py", "md") for path in ROOT.glob(f"*.{kind}")]
     files += [path for each in folders for kind in ("py", "md") for path in (ROOT / each).rglob(f"*.{kind}")]
     asked = re.compile(r"pip install (?:-\S+ )*['\"]?transformers-heterogeneous(?!\{extras\} @|(?:\[\w+\])? @)")
@@ -178,7 +178,7 @@ def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(t
         "converters/engine/headers.py",
         "converters/families/heterogeneous_llama.py",
         "converters/formats/nemotron_nas.py",
-        "vllm_plugin/llama.py",
+        "integrations/vllm/llama.py",
     )
     assert {f"transformers_heterogeneous/{name}" for name in expected} <= set(names)
     for room in ("command", "modular_converter"):
