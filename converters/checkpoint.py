@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .agreement import check_tensors
 from .engine.errors import CheckpointError
-from .engine.pieces import TORCH_DTYPES, TensorPlan, join
 from .engine.plan import NamedTensor, read_tensors, unused_tensors
 from .engine.quantised import has_quantised_weights, is_scale
+from .engine.tensor_plan import TORCH_DTYPES, TensorPlan, join
 from .engine.weights import Weights, read_weights
 from .families.layers import Place, left_out, places, renumbered
 from .formats.expression import without
@@ -25,6 +24,7 @@ from .quantisation import (
     quantisation_method,
     with_words,
 )
+from .tensor_checks import check_tensors
 
 
 @dataclass(frozen=True)

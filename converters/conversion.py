@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from .arithmetic import compute
-from .carried import LeftBehind
+from .auxiliary_files import LeftBehind
 from .checkpoint import read_checkpoint
 from .engine.errors import CheckpointError, reading, refuse_loops
-from .engine.layout import Experts, parse_size
+from .engine.fingerprints import fingerprint_of
+from .engine.open_files import Source, held
 from .engine.plan import NamedTensor, WeightsPlan
 from .engine.progress import progress_bar
-from .engine.sources import Source, held
 from .engine.staging import (
     FILES,
     check_target,
@@ -28,12 +28,12 @@ from .engine.staging import (
     staging_of,
     write_text,
 )
-from .engine.stamps import stamp_of
+from .engine.tensor_layout import Experts, parse_size
 from .engine.transfer import Link, can_share
 from .engine.writing import Written, check_written, num_shareable, write_files
 from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
 from .outline import Outline, Wishes, outline
-from .readers import reader_named, readers_of
+from .runtimes import runtime_named, runtimes_of
 
 
 CONFIG = "config.json"
@@ -185,7 +185,7 @@ def convert(
         drop_empty_layers,
         (fuse,) if isinstance(fuse, str) else tuple(fuse),
         with_code,
-        None if reader is None else reader_named(reader),
+        None if reader is None else runtime_named(reader),
     )
     refuse_loops(Path(src), target)
     origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
@@ -280,8 +280,8 @@ def carry_out(planned: Outline, target: Path, link: Link, jobs: int) -> dict[str
 def source_of(planned: Outline) -> AbstractContextManager[Source]:
     """The source, its files held open; those beside the weights have to stay what they are too."""
     folder = planned.source.folder
-    others = {name: stamp_of(os.stat(folder / name)) for name in (CONFIG, *planned.carried)}
-    return held(folder, planned.source.weights.stamps, others)
+    others = {name: fingerprint_of(os.stat(folder / name)) for name in (CONFIG, *planned.carried)}
+    return held(folder, planned.source.weights.fingerprints, others)
 
 
 def write_beside(planned: Outline, folder: Path) -> None:
@@ -309,7 +309,7 @@ def make_report(
 ) -> Report:
     weights, config = planned.weights, planned.source.config
     tensors = [tensor for file in weights.files for tensor in file.tensors]
-    readers, not_readers = readers_of(planned.output.name, config, planned.config)
+    readers, not_readers = runtimes_of(planned.output.name, config, planned.config)
     ways = {file.name: written.get(file.name, Written(file.how, 0)) for file in weights.files}
     return Report(
         source=source,

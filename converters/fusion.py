@@ -8,7 +8,7 @@ from typing import Any
 from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError, refuse
 from .formats.recognition import UNREADABLE
-from .thinning import read_numbers
+from .pruning import read_numbers
 
 
 EVERY_LAYER = "all"
@@ -32,7 +32,7 @@ def with_fused_blocks(source: Checkpoint, asked: Sequence[str]) -> Checkpoint:
         fused_blocks[layer] = name
     try:
         config.fused_blocks = fused_blocks
-        config.check_layers()
+        config.check()
     except UNREADABLE as error:
         raise CheckpointError("--fuse cannot be carried out:", str(error.__cause__ or error).splitlines()) from error
     return replace(source, config=config)

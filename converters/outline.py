@@ -9,14 +9,11 @@ from typing import Any
 
 import torch
 
-from .agreement import quantised_tensors
+from .auxiliary_files import MAX_CARRIED_BYTES, LeftBehind, other_files
 from .card import LOADING, NEW_CARD, earlier_conversions, layer_table, origin_note, with_note, without_note
-from .carried import MAX_CARRIED_BYTES, LeftBehind, other_files
 from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError, refuse
 from .engine.files import read_file
-from .engine.layout import Experts, Regrouped, cast_all, dequantise_all, regroup, scales_of_activations
-from .engine.pieces import DTYPES, TensorPlan
 from .engine.plan import (
     NamedTensor,
     WeightsPlan,
@@ -29,17 +26,20 @@ from .engine.plan import (
     with_names,
 )
 from .engine.quantised import COMPUTABLE, module_in
+from .engine.tensor_layout import Experts, Regrouped, cast_all, dequantise_all, regroup, scales_of_activations
+from .engine.tensor_plan import DTYPES, TensorPlan
 from .engine.transfer import Link
 from .engine.weights import INDEX
 from .formats import recognition
 from .formats.published_format import PublishedFormat
 from .fusion import with_fused_blocks
-from .origin import ORIGIN, Past, as_it_was, origins_of, past_of
+from .provenance import ORIGIN, VerifiedOrigin, origins_of, restored, verified_origin
+from .pruning import empty_layers, without_empty_layers, without_sub_blocks
 from .quantisation import HF_QUANT_CONFIG, Translation, modules_of, read_hf_quant_config, with_words
-from .readers import READERS, Reader
 from .remote_code import missing_code, with_code
+from .runtimes import RUNTIMES, Runtime
 from .summary import layer_summaries
-from .thinning import empty_layers, without_empty_layers, without_sub_blocks
+from .tensor_checks import quantised_tensors
 
 
 CARD = "README.md"
@@ -74,7 +74,7 @@ class Wishes:
     drop_empty_layers: bool
     fuse: Sequence[str]
     with_code: bool | Path
-    reader: Reader | None = None
+    reader: Runtime | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ class Prepared:
     source: Checkpoint
     output: PublishedFormat
     dropped_layers: tuple[int, ...]
-    past: Past | None
-    back: Past | None
+    past: VerifiedOrigin | None
+    back: VerifiedOrigin | None
     fused_layout: bool
 
     @property
@@ -183,13 +183,13 @@ def prepared(source: Checkpoint, wishes: Wishes) -> Prepared:
     origins = [] if wishes.dequantise else list(origins_of(source))
     shorter = without_empty_layers(thinned) if wishes.drop_empty_layers else thinned
     dropped_layers = tuple(empty_layers(thinned.config)) if wishes.drop_empty_layers else ()
-    pasts = [past for origin in origins if (past := past_of(shorter, origin)) is not None]
+    pasts = [past for origin in origins if (past := verified_origin(shorter, origin)) is not None]
     back = next((past for past in pasts if leads_back(past, shorter, output, wishes)), None)
-    final = with_fused_blocks(shorter, wishes.fuse) if back is None else as_it_was(shorter, back)
+    final = with_fused_blocks(shorter, wishes.fuse) if back is None else restored(shorter, back)
     return Prepared(final, output, dropped_layers, pasts[0] if pasts else None, back, bool(wishes.fuse))
 
 
-def leads_back(past: Past, source: Checkpoint, output: PublishedFormat, wishes: Wishes) -> bool:
+def leads_back(past: VerifiedOrigin, source: Checkpoint, output: PublishedFormat, wishes: Wishes) -> bool:
     """Whether the output is to be what the source was converted from, byte for byte."""
     regrouped = wishes.experts not in ("keep", past.origin.experts)
     names_change = regrouped and source.method is not None  # of the modules in the quantisation config
@@ -269,7 +269,7 @@ def check_untouched(source: Checkpoint, wishes: Wishes) -> None:
         refuse(heading, (f"{name!r} cannot be cast" for name in changed), remedy="Leave out --dtype.")
 
 
-def output_format(published: PublishedFormat, config: Any, to: str | None, reader: Reader | None) -> PublishedFormat:
+def output_format(published: PublishedFormat, config: Any, to: str | None, reader: Runtime | None) -> PublishedFormat:
     """
     The format to write: the one that is named, else one that `reader` takes, else the family's own.
 
@@ -290,7 +290,7 @@ def output_format(published: PublishedFormat, config: Any, to: str | None, reade
     raise CheckpointError(f"to = {to!r}: {published.name} can be written as {', '.join(known)}")
 
 
-def format_for(reader: Reader, writable: Sequence[PublishedFormat], config: Any) -> PublishedFormat:
+def format_for(reader: Runtime, writable: Sequence[PublishedFormat], config: Any) -> PublishedFormat:
     """The format in which a program reads a model: one that transformers has itself before those that are NVIDIA's alone."""
     read = [each for each in writable if each.name in reader.problems]
     problems = []
@@ -392,7 +392,7 @@ def module_out(job: Prepared, pattern: str) -> str:
     return with_words(job.source.module_in(pattern), job.names)
 
 
-def output_config(job: Prepared, quantisation: dict[str, Any] | None, reader: Reader | None) -> dict[str, Any]:
+def output_config(job: Prepared, quantisation: dict[str, Any] | None, reader: Runtime | None) -> dict[str, Any]:
     """The config.json to write."""
     name, model = job.output.name, job.source.config
     config = written_config(job)
@@ -442,7 +442,7 @@ def note_on(job: Prepared, origin: str) -> str:
     itemsize = getattr(torch, dtype_of(config)).itemsize
     table = layer_table(list(layer_summaries(family, config, itemsize)))
     loading = [] if job.output.write_config is not None else [LOADING]
-    programs = [str(reader) for reader in READERS if not reader.cannot(job.output.name, config)]
+    programs = [str(reader) for reader in RUNTIMES if not reader.cannot(job.output.name, config)]
     read_by = [f"Read by {', '.join(programs)}."] if programs else []
     return "\n\n".join([origin_note(origin, job.source.published.name, job.output.name), *loading, *read_by, table])
 

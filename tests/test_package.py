@@ -205,6 +205,19 @@ def test_a_source_distribution_builds_the_wheel_of_the_clone(tmp_path):
     assert contents[0] == contents[1]
 
 
+def test_no_module_has_the_name_of_another_of_the_package():
+    """Modules and folders of all rooms; a file that is named after a model is of that model, in whatever room."""
+    paths = [
+        path for room in ("converters", "integrations", "scripts") for path in sorted((ROOT / room).rglob("*.py"))
+    ]
+    paths = [path.parent if path.name == "__init__.py" else path for path in paths]
+    named = [(path.stem, path.relative_to(ROOT).as_posix()) for path in paths if path.name not in ("__main__.py",)]
+    models = {path.stem.split("_heterogeneous_")[-1] for path in (ROOT / "generated").glob("modeling_*_*.py")}
+    places = {name: [place for other, place in named if other == name] for name, _ in named}
+    assert len(places) > 150 and {"llama", "gpt_oss"} <= models
+    assert not {name: found for name, found in places.items() if len(found) > 1 and name not in models}
+
+
 def test_links_in_src_are_what_an_installation_maps():
     """mypy and editors follow the links; pip follows the mapping."""
     mapping = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]

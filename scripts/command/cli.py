@@ -127,7 +127,7 @@ def generate(
     need_generator()
     if against is not None:
         need_all_shards(shards)
-        from .releases import generate_against
+        from .expand_against import generate_against
 
         raise typer.Exit(generate_against(against, out, accept or ()))
     from .generate import generate_command
@@ -269,7 +269,7 @@ def convert(
     )
     if code_for is not None:
         need_generator()
-        from .releases import with_code_for
+        from .expand_against import with_code_for
 
         raise typer.Exit(
             with_code_for(code_for, lambda code: convert_command(partial(conversion, with_code=code), dst, as_json))

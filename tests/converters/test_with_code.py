@@ -106,7 +106,7 @@ def test_code_for_another_release_is_that_of_a_folder(tmp_path):
 
 def test_code_for_the_installed_release_is_the_packages():
     pytest.importorskip("libcst", reason="the generator is an extra")
-    from transformers_heterogeneous.scripts.command.releases import with_code_for
+    from transformers_heterogeneous.scripts.command.expand_against import with_code_for
 
     installed = ".".join(transformers_heterogeneous.PARENTS_VERSION.split(".")[:2])
     assert with_code_for(installed, lambda code: 7 if code is True else 0) == 7

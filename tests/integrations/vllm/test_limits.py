@@ -8,7 +8,6 @@ import pytest
 
 import transformers_heterogeneous
 from transformers import AutoConfig
-from transformers_heterogeneous.scripts.maintenance.vllm_proof import CASES, Case, what_was_said
 from transformers_heterogeneous.integrations.vllm import UnservedError, register
 from transformers_heterogeneous.integrations.vllm.limits import (
     ARCHITECTURES,
@@ -18,6 +17,7 @@ from transformers_heterogeneous.integrations.vllm.limits import (
     refuse,
 )
 from transformers_heterogeneous.integrations.vllm.views import largest, only_layer, without_layers
+from transformers_heterogeneous.scripts.maintenance.vllm_proof import CASES, Case, what_was_said
 
 from ...imports import imports_of, modules_of
 
@@ -182,7 +182,9 @@ def test_nothing_needs_vllm_but_what_vllm_imports():
     for folder in ("converters", "generated", "modular"):
         for module, each in imports_of(modules_of(HOUSE / folder)).items():
             found = [name for name in (*each.ours, *each.others) if "vllm" in name]
-            assert found == ([f"{PACKAGE}.integrations.vllm.limits"] if module == "readers" else []), f"{folder}: {module}"
+            assert found == ([f"{PACKAGE}.integrations.vllm.limits"] if module == "readers" else []), (
+                f"{folder}: {module}"
+            )
 
 
 def test_the_proof_finds_what_was_said():

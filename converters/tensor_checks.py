@@ -7,7 +7,6 @@ from typing import Any
 
 from .engine.errors import refuse
 from .engine.headers import Shape
-from .engine.pieces import FLOATS, FP8, PACKED, TensorPlan
 from .engine.quantised import (
     BLOCKS,
     COMPUTABLE,
@@ -21,6 +20,7 @@ from .engine.quantised import (
     scale_shapes,
     weight_shapes,
 )
+from .engine.tensor_plan import FLOATS, FP8, PACKED, TensorPlan
 from .families.family import Family
 
 

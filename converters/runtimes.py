@@ -18,7 +18,7 @@ REMEDY = "Leave out --for, and the report says what is known of those that were 
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class Runtime:
     """
     A program that reads published formats.
 
@@ -137,8 +137,8 @@ def beyond_vllm(config: Any) -> Iterator[str]:
     yield from model_problems(config, config.max_position_embeddings)
 
 
-READERS = (
-    Reader(
+RUNTIMES = (
+    Runtime(
         name="llama.cpp",
         program="llama.cpp b11549",
         problems={
@@ -150,7 +150,7 @@ READERS = (
         },
         fields={"granitemoehybrid": with_older_layer_types},
     ),
-    Reader(
+    Runtime(
         name="mlx",
         program="mlx-lm 0.32.2",
         problems={
@@ -166,7 +166,7 @@ READERS = (
         },
         fields={"nemotron-nas": with_rope_scaling},
     ),
-    Reader(  # with this package's plug-in, which finds the families' own folders: `make vllm`
+    Runtime(  # with this package's plug-in, which finds the families' own folders: `make vllm`
         name="vllm",
         program="vLLM 0.32.0",
         problems=dict.fromkeys(ARCHITECTURES, (beyond_vllm,)),
@@ -174,7 +174,7 @@ READERS = (
 )
 
 
-def readers_of(
+def runtimes_of(
     format_name: str, config: Any, fields: Mapping[str, Any]
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """
@@ -186,21 +186,21 @@ def readers_of(
     Returns:
         Program -> the option that it should have been written with, empty if none; program -> why it does not read it.
     """
-    known = [reader for reader in READERS if format_name in reader.problems]
-    cannot = {str(reader): reader.cannot(format_name, config) for reader in known}
-    can = [reader for reader in known if not cannot[str(reader)]]
-    changed = {reader.program: reader.config(format_name, config, fields) != fields for reader in can}
-    options = {reader.program: f"--for {reader.name}" if changed[reader.program] else "" for reader in can}
+    known = [runtime for runtime in RUNTIMES if format_name in runtime.problems]
+    cannot = {str(runtime): runtime.cannot(format_name, config) for runtime in known}
+    can = [runtime for runtime in known if not cannot[str(runtime)]]
+    changed = {runtime.program: runtime.config(format_name, config, fields) != fields for runtime in can}
+    options = {runtime.program: f"--for {runtime.name}" if changed[runtime.program] else "" for runtime in can}
     return options, {program: problems for program, problems in cannot.items() if problems}
 
 
-def reader_named(name: str) -> Reader:
+def runtime_named(name: str) -> Runtime:
     """
     The program that `--for` names.
 
     Raises:
         CheckpointError: where it is none of those that were tried.
     """
-    if found := next((reader for reader in READERS if reader.name == name), None):
+    if found := next((runtime for runtime in RUNTIMES if runtime.name == name), None):
         return found
-    raise CheckpointError(f"--for {name}: known are {', '.join(reader.name for reader in READERS)}", remedy=REMEDY)
+    raise CheckpointError(f"--for {name}: known are {', '.join(runtime.name for runtime in RUNTIMES)}", remedy=REMEDY)
