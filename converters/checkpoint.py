@@ -168,3 +168,8 @@ def with_dtype(config_dict: Mapping[str, Any], dtype: str | None) -> dict[str, A
     if dtype is None:
         return dict(config_dict)
     return {name: value for name, value in config_dict.items() if name != "torch_dtype"} | {"dtype": dtype}
+
+
+def dtype_of(config: Any) -> str:
+    """The dtype that a config names, as torch calls it; bfloat16 where it names none."""
+    return str(getattr(config, "dtype", None) or "bfloat16").removeprefix("torch.")

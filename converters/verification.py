@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .arithmetic import compute
-from .checkpoint import Checkpoint, read_checkpoint
+from .checkpoint import Checkpoint, dtype_of, read_checkpoint
 from .engine.errors import CheckpointError, reading
 from .engine.headers import DTYPE_BITS
 from .engine.open_files import held
@@ -23,7 +23,6 @@ from .engine.tensor_plan import DTYPES, TensorPlan
 from .engine.transfer import Advance
 from .formats.expression import without
 from .hub import local_folder
-from .outline import dtype_of
 from .pruning import without_empty_layers
 from .quantisation import read_hf_quant_config
 
