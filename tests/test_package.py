@@ -232,6 +232,8 @@ def test_modules_across_rooms_are_no_unknown_to_mypy(tmp_path):
         "from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig\n"
         "from transformers_heterogeneous.converters import summarise\n"
         "from transformers_heterogeneous.scripts.command.versions import parents_version\n"
+        "from transformers_heterogeneous import NemotronNasConfig\n"
+        "reveal_type(NemotronNasConfig.model_type)\n"
         "reveal_type(HeterogeneousLlamaConfig.model_type)\n"
         "reveal_type(summarise)\n"
         "reveal_type(parents_version)\n"
@@ -239,5 +241,5 @@ def test_modules_across_rooms_are_no_unknown_to_mypy(tmp_path):
     command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", tmp_path / "probe.py"]
     done = subprocess.run([*command, "--cache-dir", ROOT / ".mypy_cache"], cwd=ROOT, capture_output=True, text=True)
     found = re.findall(r'Revealed type is "(.*)"', done.stdout)
-    assert done.returncode == 0 and len(found) == 3, done.stdout + done.stderr
+    assert done.returncode == 0 and len(found) == 4, done.stdout + done.stderr
     assert not [each for each in found if each == "Any"]
