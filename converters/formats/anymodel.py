@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..families.family import ByLayer
-from . import gpt_oss, gpt_oss_blocks, llama, llama_blocks, nemotron_h, nemotron_h_blocks
+from . import gpt_oss, gpt_oss_puzzle, llama, nemotron_h, nemotron_h_puzzle, nemotron_nas
 from .expression import most_common, refuse_inexpressible, varying_sizes
 from .published_format import PublishedFormat, Reader
 
@@ -142,9 +142,9 @@ def any_model(
 
 
 FORMATS = (
-    any_model(llama.FORMAT, llama.parent_fields, llama_problems, LLAMA_NAMES, llama_blocks.read),
-    any_model(gpt_oss.FORMAT, gpt_oss.parent_fields, gpt_oss_problems, GPT_OSS_NAMES, gpt_oss_blocks.read),
+    any_model(llama.FORMAT, llama.parent_fields, llama_problems, LLAMA_NAMES, nemotron_nas.read),
+    any_model(gpt_oss.FORMAT, gpt_oss.parent_fields, gpt_oss_problems, GPT_OSS_NAMES, gpt_oss_puzzle.read),
     any_model(
-        nemotron_h.FORMAT, nemotron_h.parent_fields, nemotron_h_problems, NEMOTRON_H_NAMES, nemotron_h_blocks.read
+        nemotron_h.FORMAT, nemotron_h.parent_fields, nemotron_h_problems, NEMOTRON_H_NAMES, nemotron_h_puzzle.read
     ),
 )

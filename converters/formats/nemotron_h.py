@@ -15,7 +15,6 @@ from .expression import refuse_inexpressible, shared_fields, varying_sizes, with
 from .published_format import PublishedFormat
 
 
-# What a layer is made of -> transformers' word for it; there is none for a layer with nothing in it
 logger = logging.get_logger(__name__)
 
 Layer = tuple[str, str]  # mixer, MLP
@@ -29,7 +28,8 @@ BLOCK_TYPES = {
     "none": ("none", "none"),
 }
 PATTERN_BLOCK_TYPES = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
-LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
+# What a layer is made of -> transformers' word for it, the last name of each; "none" is no word of theirs
+LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}
 # Names in older checkpoints -> the fields they became
 OLDER_NAMES = {
     "mamba_n_groups": "n_groups",

@@ -8,7 +8,7 @@ import torch
 
 from transformers_heterogeneous.converters import CheckpointError, ConversionOptions, convert, verify
 from transformers_heterogeneous.converters.formats import recognition
-from transformers_heterogeneous.converters.formats.llama_blocks import ffn_mult_to_intermediate_size
+from transformers_heterogeneous.converters.formats.nemotron_nas import ffn_mult_to_intermediate_size
 from transformers_heterogeneous.converters.provenance import ORIGIN
 
 from ..checkpoints import logits
