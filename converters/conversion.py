@@ -266,7 +266,7 @@ def make_report(
         target=str(target),
         format=planned.source.published.name,
         to=planned.output.name,
-        model_type=planned.config.get("model_type", config.model_type),
+        model_type=str(planned.config.get("model_type", config.model_type)),
         num_parameters=planned.source.published.family.num_parameters(config),
         num_tensors=weights.num_tensors,
         num_bytes=weights.num_bytes,

@@ -1,7 +1,8 @@
 """The format that is written: the one that is named, or one that a program reads."""
 
 from collections.abc import Sequence
-from typing import Any
+
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 from .engine.errors import CheckpointError
 from .formats import recognition
@@ -9,7 +10,9 @@ from .formats.published_format import PublishedFormat
 from .runtimes import Runtime
 
 
-def output_format(published: PublishedFormat, config: Any, to: str | None, runtime: Runtime | None) -> PublishedFormat:
+def output_format(
+    published: PublishedFormat, config: HeterogeneousPreTrainedConfig, to: str | None, runtime: Runtime | None
+) -> PublishedFormat:
     """
     The format to write: the one that is named, else one that `runtime` takes, else the family's own.
 
@@ -30,7 +33,9 @@ def output_format(published: PublishedFormat, config: Any, to: str | None, runti
     raise CheckpointError(f"to = {to!r}: {published.name} can be written as {', '.join(known)}")
 
 
-def format_for(runtime: Runtime, writable: Sequence[PublishedFormat], config: Any) -> PublishedFormat:
+def format_for(
+    runtime: Runtime, writable: Sequence[PublishedFormat], config: HeterogeneousPreTrainedConfig
+) -> PublishedFormat:
     """The format in which a program reads a model: one that transformers has itself before those that are NVIDIA's alone."""
     read = [each for each in writable if each.name in runtime.problems]
     problems = []
@@ -46,7 +51,7 @@ def format_for(runtime: Runtime, writable: Sequence[PublishedFormat], config: An
     raise CheckpointError(f"{runtime} reads this model in no format:", problems or known)
 
 
-def inexpressible(output: PublishedFormat, config: Any) -> list[str]:
+def inexpressible(output: PublishedFormat, config: HeterogeneousPreTrainedConfig) -> list[str]:
     """What a format has no words for."""
     if output.write_config is None:  # the family's own
         return []

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
+
 from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError
 from .engine.files import read_file
@@ -61,7 +63,7 @@ class VerifiedOrigin:
     """
 
     origin: Origin
-    config: Any
+    config: HeterogeneousPreTrainedConfig
     config_dict: dict[str, Any]
     numbers: Mapping[int, int]
     hf_quant_config: str | None

@@ -5,11 +5,15 @@ case. docs/readers.md says what was seen to be right, and what was not tried.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers_heterogeneous.integrations.vllm.limits import ARCHITECTURES, model_problems
 
 from .engine.errors import CheckpointError
+
+
+if TYPE_CHECKING:
+    from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 
 Problems = Callable[[Any], Iterator[str]]
@@ -37,19 +41,21 @@ class Runtime:
     def __str__(self) -> str:
         return self.program
 
-    def cannot(self, format_name: str, config: Any) -> list[str]:
+    def cannot(self, format_name: str, config: "HeterogeneousPreTrainedConfig") -> list[str]:
         """What keeps the program from computing this model from this format, empty if nothing does."""
         if format_name not in self.problems:
             return [f"{self} is not known to read {format_name}, but {', '.join(self.problems)}"]
         return [problem for problems in self.problems[format_name] for problem in problems(config)]
 
-    def config(self, format_name: str, config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def config(
+        self, format_name: str, config: "HeterogeneousPreTrainedConfig", fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """config.json as this program needs it."""
         changed = self.fields.get(format_name)
         return dict(fields) if changed is None else changed(config, fields)
 
 
-def windows(config: Any) -> Iterator[str]:
+def windows(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
     found = {layer: window for layer, window in enumerate(config.layer_sizes("sliding_window")) if window is not None}
     if found:
         yield f"sliding_window is {sorted({*found.values()})} in layers {[*found]}: it attends to everything, without a word"
@@ -78,7 +84,7 @@ def linear_attention(config: Any) -> Iterator[str]:
             yield f"mixer_types[{layer_idx}] is 'linear': it fails"
 
 
-def head_dim(config: Any) -> Iterator[str]:
+def head_dim(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
     derived = config.hidden_size // config.num_attention_heads
     if config.head_dim != derived:
         yield f"head_dim = {config.head_dim}: it takes hidden_size / num_attention_heads = {derived}, and fails"
@@ -87,7 +93,7 @@ def head_dim(config: Any) -> Iterator[str]:
 def rope(*known: str) -> Problems:
     """The kinds of RoPE that a program was seen to compute."""
 
-    def of_other_kinds(config: Any) -> Iterator[str]:
+    def of_other_kinds(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
         kind = config.rope_parameters.get("rope_type", "default")
         if kind not in known:
             yield f"rope_type = {kind!r}: right are {', '.join(known)}, others wrong without a word, or not tried"
@@ -98,7 +104,7 @@ def rope(*known: str) -> Problems:
 def one_of(*names: str) -> Problems:
     """Sizes that a program has one of for all layers."""
 
-    def that_differ(config: Any) -> Iterator[str]:
+    def that_differ(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
         for name in names:
             if isinstance(value := getattr(config, name), list) and len({*value} - {None}) > 1:
                 yield f"{name} = {value}: it fails where layers differ in it"
@@ -116,12 +122,12 @@ def dense_mlps(config: Any) -> Iterator[str]:
         yield f"layers {dense} have a dense MLP: it fails, as transformers 5 has it take every such model for one of experts"
 
 
-def latent(config: Any) -> Iterator[str]:
+def latent(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
     if not any(config.layer_sizes("moe_latent_size")):
         yield "moe_latent_size is null: it fails without a latent space of the experts"
 
 
-def with_rope_scaling(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+def with_rope_scaling(config: "HeterogeneousPreTrainedConfig", fields: Mapping[str, Any]) -> dict[str, Any]:
     """RoPE by the two fields that transformers had before 5."""
     rope = dict(config.rope_parameters)
     theta, scaled = rope.pop("rope_theta"), rope["rope_type"] != "default"
@@ -133,7 +139,7 @@ def with_older_layer_types(config: Any, fields: Mapping[str, Any]) -> dict[str, 
     return {**fields, "layer_types": list(config.mixer_types)}
 
 
-def beyond_vllm(config: Any) -> Iterator[str]:
+def beyond_vllm(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
     yield from model_problems(config, config.max_position_embeddings)
 
 
@@ -175,7 +181,7 @@ RUNTIMES = (
 
 
 def runtimes_of(
-    format_name: str, config: Any, fields: Mapping[str, Any]
+    format_name: str, config: "HeterogeneousPreTrainedConfig", fields: Mapping[str, Any]
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """
     Who reads a model in a format; who is not known to read the format at all is not mentioned.

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 from .engine.errors import refuse
 from .engine.headers import Shape
@@ -37,7 +38,7 @@ def check_tensors(
     tensors: Mapping[str, TensorPlan],
     ignored: Collection[str],
     family: Family,
-    config: Any,
+    config: HeterogeneousPreTrainedConfig,
     method: str | None,
 ) -> None:
     """
@@ -127,7 +128,9 @@ def stems(name: str) -> Iterator[str]:
         yield name
 
 
-def quantised_tensors(tensors: Mapping[str, TensorPlan], family: Family, config: Any) -> set[str]:
+def quantised_tensors(
+    tensors: Mapping[str, TensorPlan], family: Family, config: HeterogeneousPreTrainedConfig
+) -> set[str]:
     """Those that a method which is not known here has made or changed."""
     beside = companions(as_found(family.tensor_shapes(config), family.stacked(config), tensors), tensors)
     return beside.keys() | (set(beside.values()) & tensors.keys())

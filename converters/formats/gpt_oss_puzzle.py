@@ -109,7 +109,7 @@ def read_puzzletron_block(block: dict[str, Any]) -> Read:
     return mixer | mlp, errors
 
 
-def read_block_configs(block_configs: list[dict[str, Any]], config: Any) -> dict[str, list[Any]]:
+def read_block_configs(block_configs: list[dict[str, Any]], config: HeterogeneousGptOssConfig) -> dict[str, list[Any]]:
     """
     The layers that `block_configs` describes, as attributes of a config. Read are the dialects of gpt-oss-puzzle
     (`num_local_experts` beside `sliding_window`) and of Puzzletron (`attention` beside `ffn`).
@@ -152,7 +152,7 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: Any) -> dict
 PER_BLOCK = ("num_local_experts", "sliding_window")
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: HeterogeneousGptOssConfig) -> Iterator[str]:
     yield from other_types(config, "mixer_types", ("attention",))
     yield from other_types(config, "mlp_types", ("moe",))
     yield from varying_sizes(config, allowed=PER_BLOCK)
@@ -167,7 +167,7 @@ def write_config(config: Any) -> dict[str, Any]:
     return {**fields, "block_configs": blocks, "layer_types": list(config.layer_types)}
 
 
-class GptOssPuzzleConfig(HeterogeneousGptOssConfig):  # type: ignore[misc]
+class GptOssPuzzleConfig(HeterogeneousGptOssConfig):
     """Reads the config of a published `gpt_oss_puzzle` checkpoint; what it returns is a [`HeterogeneousGptOssConfig`]."""
 
     model_type = "gpt_oss_puzzle"

@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous_granite_moe_hybrid import (
+    HeterogeneousGraniteMoeHybridConfig,
+)
+
 from ..families.heterogeneous_granite_moe_hybrid import FAMILY
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes
 from .published_format import PublishedFormat
@@ -21,7 +25,7 @@ def problems(config: Any) -> Iterator[str]:
     yield from varying_sizes(config)
 
 
-def write_config(config: Any) -> dict[str, Any]:
+def write_config(config: HeterogeneousGraniteMoeHybridConfig) -> dict[str, Any]:
     """The config.json of a Granite 4 hybrid."""
     refuse_inexpressible("granitemoehybrid", problems(config))
     return parent_fields(config)

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers.utils import logging
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
+from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 
 from ..families.heterogeneous_nemotron_h import FAMILY
 from .expression import refuse_inexpressible, shared_fields, varying_sizes, without
@@ -198,12 +199,12 @@ def empty_layers(config: Any) -> Iterator[str]:
             yield f"layer {layer_idx} has nothing in it: every layer needs a sub-block"
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: HeterogeneousNemotronHConfig) -> Iterator[str]:
     yield from empty_layers(config)
     yield from varying_sizes(config)
 
 
-def write_config(config: Any) -> dict[str, Any]:
+def write_config(config: HeterogeneousNemotronHConfig) -> dict[str, Any]:
     """The config.json of Nemotron-H, of a model whose layers of one kind are all alike."""
     refuse_inexpressible("nemotron_h", problems(config))
     return parent_fields(config)

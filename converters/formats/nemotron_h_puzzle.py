@@ -129,7 +129,7 @@ def read_puzzletron_block(block: dict[str, Any], block_type: str | None) -> Read
     return {"block_type": block_type, **members}, errors
 
 
-def read_block(block: dict[str, Any], config: Any) -> Read:
+def read_block(block: dict[str, Any], config: HeterogeneousNemotronHConfig) -> Read:
     """One entry of `block_configs` as (attributes of the layer, errors)."""
     block_type = block.get("block_type")
     if block_type == "none":
@@ -151,7 +151,7 @@ def read_block(block: dict[str, Any], config: Any) -> Read:
 
 
 def read_block_configs(
-    block_configs: list[dict[str, Any]], layers: list[tuple[str, str]], config: Any
+    block_configs: list[dict[str, Any]], layers: list[tuple[str, str]], config: HeterogeneousNemotronHConfig
 ) -> tuple[list[str], dict[str, list[int | None]]]:
     """
     The layers that `block_configs` describes, as (block types, sizes of the layers by name).
@@ -188,13 +188,13 @@ def read_block_configs(
 BLOCKWISE = tuple(name for _, names in BLOCKS.values() for name in names)
 
 
-def block_config(config: Any, layer_idx: int) -> dict[str, Any]:
+def block_config(config: ByLayer, layer_idx: int) -> dict[str, Any]:
     """One layer."""
     block_type, names = BLOCKS[sub_block(config, layer_idx)]
     return {"block_type": block_type} | {name: config.layer_sizes(name)[layer_idx] for name in names}
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: HeterogeneousNemotronHConfig) -> Iterator[str]:
     yield from empty_layers(config)
     yield from varying_sizes(config, allowed=BLOCKWISE)
 
@@ -209,7 +209,7 @@ def write_config(config: Any) -> dict[str, Any]:
     return {**fields, "block_configs": blocks, "num_hidden_layers": None}
 
 
-class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):  # type: ignore[misc]
+class NemotronHPuzzleConfig(HeterogeneousNemotronHConfig):
     """Reads the config of a published `nemotron_h_puzzle` checkpoint; what it returns is a [`HeterogeneousNemotronHConfig`]."""
 
     model_type = "nemotron_h_puzzle"

@@ -115,7 +115,7 @@ def read_block(block: dict[str, Any], config: Any) -> Read:
     return mixer | mlp, errors
 
 
-def read_block_configs(block_configs: list[dict[str, Any]], config: Any) -> dict[str, Any]:
+def read_block_configs(block_configs: list[dict[str, Any]], config: HeterogeneousLlamaConfig) -> dict[str, Any]:
     """
     The layers that `block_configs` describes, as attributes of a family's config.
 
@@ -185,7 +185,7 @@ def ffn_mult(intermediate_size: int, hidden_size: int) -> float:
     return 3 * intermediate_size / (2 * hidden_size)
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: HeterogeneousLlamaConfig) -> Iterator[str]:
     yield from other_types(config, "mixer_types", ("attention", "linear", "none"))
     yield from varying_sizes(config, allowed=("num_key_value_heads", "intermediate_size", "sliding_window"))
     for layer_idx, size in enumerate(config.layer_sizes("intermediate_size")):
@@ -196,7 +196,7 @@ def problems(config: Any) -> Iterator[str]:
             yield f"intermediate_size[{layer_idx}] = {size}: a multiple of 256 is needed, ffn_mult says no others"
 
 
-def block_config(config: Any, layer_idx: int) -> dict[str, Any]:
+def block_config(config: ByLayer, layer_idx: int) -> dict[str, Any]:
     """One layer in the schema that Super 49B and Ultra 253B were published in."""
     mixer, mlp = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
     num_key_value_heads = config.layer_sizes("num_key_value_heads")[layer_idx]
@@ -209,7 +209,7 @@ def block_config(config: Any, layer_idx: int) -> dict[str, Any]:
         "window_length": config.layer_sizes("sliding_window")[layer_idx],
     }
     ffn = {
-        "ffn_mult": ffn_mult(width, config.hidden_size) if feeds else None,
+        "ffn_mult": None if width is None else ffn_mult(width, config.hidden_size),
         **(THERE if feeds else LINEAR if mlp == "linear" else NOT_THERE),
         "sparsify": None,
     }
@@ -225,7 +225,7 @@ def write_config(config: Any) -> dict[str, Any]:
     return {**fields, "block_configs": blocks, "intermediate_size": None, "num_key_value_heads": None}
 
 
-class NemotronNasConfig(HeterogeneousLlamaConfig):  # type: ignore[misc]
+class NemotronNasConfig(HeterogeneousLlamaConfig):
     """Reads the config of a published `nemotron-nas` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
 
     model_type = "nemotron-nas"

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from transformers_heterogeneous.configuration_heterogeneous import MAX_LAYERS
+from transformers_heterogeneous.configuration_heterogeneous import MAX_LAYERS, HeterogeneousPreTrainedConfig
 
 from .. import formats
 from ..engine.errors import CheckpointError, refuse, refuse_loops
@@ -119,7 +119,7 @@ def told_config(published: PublishedFormat, config_dict: Mapping[str, Any], sour
     return config, {**{name: config_dict[name] for name in unread}, **more}
 
 
-def model_fields(config: Any) -> dict[str, Any]:
+def model_fields(config: HeterogeneousPreTrainedConfig) -> dict[str, Any]:
     """What a family's config says of the model. A size of sub-blocks that no layer has says nothing, nor where it came from,
     nor how blocks are computed."""
     absent = {name for name in config.per_layer_sizes if not any(config.layers_with(name))} | {"fused_blocks"}
