@@ -182,7 +182,7 @@ def test_nothing_needs_vllm_but_what_vllm_imports():
     for folder in ("converters", "generated", "modular"):
         for module, each in imports_of(modules_of(HOUSE / folder)).items():
             found = [name for name in (*each.ours, *each.others) if "vllm" in name]
-            assert found == ([f"{PACKAGE}.integrations.vllm.limits"] if module == "readers" else []), (
+            assert found == ([f"{PACKAGE}.integrations.vllm.limits"] if module == "runtimes" else []), (
                 f"{folder}: {module}"
             )
 
