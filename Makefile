@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WRITTEN := hetero.py converters integrations modular scripts tests vllm_plugin
+WRITTEN := hetero.py converters integrations modular scripts tests
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick fix generate check style bench newest wheel wheels test-releases tools readers vllm survey rebase-history
@@ -50,7 +50,7 @@ tools: .tools/.ready  ## lm-eval, transformers serve, TRL and PEFT on models of 
 	.tools/bin/python -m transformers_heterogeneous.scripts.maintenance.tools
 
 readers: .readers/.ready  ## llama.cpp and MLX on what `hetero convert --for` writes, beside what we compute (five minutes)
-	.readers/bin/python -m transformers_heterogeneous.scripts.maintenance.readers
+	.readers/bin/python -m transformers_heterogeneous.scripts.maintenance.runtime_proof
 
 .tools/.ready: NEEDS := lm-eval==0.4.13 trl==1.16.0 peft==0.21.2 transformers[serving]
 .readers/.ready: NEEDS := mlx-lm==0.32.2 mlx[cpu]==0.32.4 xllamacpp==2026.10.11549 gguf==0.19.0 sentencepiece

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .conversion import Report, convert
+    from .conversion_options import ConversionOptions
     from .engine.errors import CheckpointError
     from .summary import LayerSummary, ModelSummary, summarise
     from .verification import Comparison, verify
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 HOMES = {
     "CheckpointError": "engine.errors",
     "Comparison": "verification",
+    "ConversionOptions": "conversion_options",
     "LayerSummary": "summary",
     "ModelSummary": "summary",
     "Report": "conversion",
@@ -32,6 +34,7 @@ HOMES = {
 __all__ = [
     "CheckpointError",
     "Comparison",
+    "ConversionOptions",
     "LayerSummary",
     "ModelSummary",
     "Report",

@@ -9,8 +9,8 @@ import torch
 from .engine import rendering
 from .engine.errors import CheckpointError
 from .engine.headers import DTYPE_BITS, num_bytes_of
-from .engine.pieces import FP8, TORCH_DTYPES, Piece, TensorPlan
 from .engine.rendering import bytes_at, gathered, read_exactly
+from .engine.tensor_plan import FP8, TORCH_DTYPES, Piece, TensorPlan
 
 
 # What four bits mean in MXFP4: sign, two bits of exponent, one of mantissa

@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .agreement import check_tensors
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
+
 from .engine.errors import CheckpointError
-from .engine.pieces import TORCH_DTYPES, TensorPlan, join
 from .engine.plan import NamedTensor, read_tensors, unused_tensors
 from .engine.quantised import has_quantised_weights, is_scale
+from .engine.tensor_plan import TORCH_DTYPES, TensorPlan, join
 from .engine.weights import Weights, read_weights
 from .families.layers import Place, left_out, places, renumbered
 from .formats.expression import without
@@ -25,6 +26,7 @@ from .quantisation import (
     quantisation_method,
     with_words,
 )
+from .tensor_checks import check_tensors
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Checkpoint:
     folder: Path
     published: PublishedFormat
     config_dict: Mapping[str, Any]
-    config: Any
+    config: HeterogeneousPreTrainedConfig
     method: str | None
     weights: Weights
     tensors: Mapping[str, TensorPlan]
@@ -149,7 +151,9 @@ def check_head(config_dict: Mapping[str, Any], file: str) -> None:
         )
 
 
-def skipped_places(published: PublishedFormat, config_dict: Mapping[str, Any], config: Any) -> dict[Place, str]:
+def skipped_places(
+    published: PublishedFormat, config_dict: Mapping[str, Any], config: HeterogeneousPreTrainedConfig
+) -> dict[Place, str]:
     """Where tensors may lie that the checkpoint's own `per_layer_config` says to skip, and a reason to leave them out."""
     overrides = config_dict.get("per_layer_config")
     if not isinstance(overrides, dict) or not any("skip" in members for members in overrides.values()):
@@ -168,3 +172,8 @@ def with_dtype(config_dict: Mapping[str, Any], dtype: str | None) -> dict[str, A
     if dtype is None:
         return dict(config_dict)
     return {name: value for name, value in config_dict.items() if name != "torch_dtype"} | {"dtype": dtype}
+
+
+def dtype_of(config: HeterogeneousPreTrainedConfig) -> str:
+    """The dtype that a config names, as torch calls it; bfloat16 where it names none."""
+    return str(getattr(config, "dtype", None) or "bfloat16").removeprefix("torch.")

@@ -3,20 +3,22 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from .arithmetic import compute
-from .carried import LeftBehind
+from .auxiliary_files import LeftBehind
 from .checkpoint import read_checkpoint
+from .conversion_options import ConversionOptions
+from .conversion_plan import ConversionPlan, plan_conversion
 from .engine.errors import CheckpointError, reading, refuse_loops
-from .engine.layout import Experts, parse_size
+from .engine.fingerprints import fingerprint_of
+from .engine.open_files import Source, held
 from .engine.plan import NamedTensor, WeightsPlan
 from .engine.progress import progress_bar
-from .engine.sources import Source, held
 from .engine.staging import (
     FILES,
     check_target,
@@ -28,12 +30,10 @@ from .engine.staging import (
     staging_of,
     write_text,
 )
-from .engine.stamps import stamp_of
 from .engine.transfer import Link, can_share
 from .engine.writing import Written, check_written, num_shareable, write_files
 from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
-from .outline import Outline, Wishes, outline
-from .readers import reader_named, readers_of
+from .runtimes import runtimes_of
 
 
 CONFIG = "config.json"
@@ -112,25 +112,7 @@ class Report:
         return {**plain, "cost": asdict(self.cost), "plan": self.plan.to_dict()}
 
 
-def convert(
-    src: str | Path,
-    dst: str | Path,
-    *,
-    to: str | None = None,
-    link: Link = "auto",
-    experts: Experts = "keep",
-    dtype: str | None = None,
-    dequantise: bool = False,
-    max_shard_size: str | int | None = None,
-    skip: str | Sequence[str] = (),
-    drop_empty_layers: bool = False,
-    fuse: str | Sequence[str] = (),
-    with_code: bool | Path = False,
-    reader: str | None = None,
-    jobs: int | None = None,
-    revision: str | None = None,
-    dry_run: bool = False,
-) -> Report:
+def convert(src: str | Path, dst: str | Path, options: ConversionOptions | None = None, **more: Any) -> Report:
     """
     Convert a checkpoint to the family that its format belongs to, or to another format of that family.
 
@@ -141,29 +123,8 @@ def convert(
     Args:
         src: Folder with config.json and safetensors files, in any of the known formats, or a repository of the hub.
         dst: Folder to write. It must not exist, or be empty; it appears whole or not at all.
-        to: Name of the format to write; the family's own by default.
-        link: How bytes that stay get there: `auto` shares blocks where the filesystem can and copies elsewhere,
-            `reflink`, `hardlink` and `copy` do only that. A hard link is the source file itself, editing it edits both;
-            files that change are not linked.
-        experts: `stacked` makes one tensor of the experts of a layer, `separate` one of each; `keep` leaves them.
-        dtype: `bfloat16`, `float16`, `float32` or `float64`: cast the parameters that are not quantised.
-        dequantise: Make floating point of experts in MXFP4, and of ModelOpt's weights in FP8 and NVFP4: `dtype`, or the
-            config's. Scales of activations and of the cache are dropped.
-        max_shard_size: Deal the tensors out to files of at most so many bytes, as in `5GB`; by default they stay in
-            the files that they are in.
-        skip: Sub-blocks to leave out, as in `attention:19,20,22-23`: a name that the family's `skippable` has, layers.
-        drop_empty_layers: Take out the layers that hold nothing and renumber the others. The way back to the format that
-            the checkpoint came from has them again.
-        fuse: Blocks to fuse, on disk too, as in `norm_mlp:all` or `add_norm:0,3-5`: a name that the family's `fusable`
-            has, layers. Converting such a folder without `fuse` gives the ordinary names again.
-        with_code: Put the family's own files into the folder, so that it loads with `trust_remote_code=True` where this
-            package is not installed. A folder that holds the families expanded for another release of transformers
-            (`hetero generate --against`): that code.
-        reader: Program that is to read it, `llama.cpp`, `mlx` or `vllm`: config.json is written as that needs it, and what it would
-            compute wrongly is refused.
-        jobs: Number of files written at a time; by default up to four.
-        revision: Branch, tag or commit of a repository.
-        dry_run: Read, check and plan, but write nothing.
+        options: What is wanted of it.
+        more: Members of [`ConversionOptions`] by name, in place of these or beside them.
 
     Returns:
         What was kept, dropped and left behind.
@@ -172,27 +133,15 @@ def convert(
         CheckpointError: names every file, tensor or layer that is at fault; nothing is left behind.
         KeyboardInterrupt: leaves what is finished in a hidden folder beside the target; the same call goes on with it.
     """
-    target = Path(dst)
-    size = None if max_shard_size is None else parse_size(max_shard_size)
-    wishes = Wishes(
-        to,
-        link,
-        experts,
-        dtype,
-        dequantise,
-        size,
-        (skip,) if isinstance(skip, str) else tuple(skip),
-        drop_empty_layers,
-        (fuse,) if isinstance(fuse, str) else tuple(fuse),
-        with_code,
-        None if reader is None else reader_named(reader),
-    )
+    options = replace(options or ConversionOptions(), **more)
+    target, revision, dry_run = Path(dst), options.revision, options.dry_run
     refuse_loops(Path(src), target)
     origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
 
-    def prepared(folder: Path) -> Outline:
+    def planned_from(folder: Path) -> ConversionPlan:
         with reading(folder):
-            planned = outline(read_checkpoint(folder, dtype, by_scales=dequantise), origin, wishes)
+            checkpoint = read_checkpoint(folder, options.dtype, by_scales=options.dequantise)
+            planned = plan_conversion(checkpoint, origin, options)
         check_target(folder, target)
         return planned
 
@@ -200,22 +149,23 @@ def convert(
         if is_on_hub(src):
             # All that can be refused is, before the weights are downloaded
             with outlined(src, revision) as remote:
-                planned = prepared(remote.folder)
-                cost = cost_of(planned, target, link, remote)
+                planned = planned_from(remote.folder)
+                cost = cost_of(planned, target, options.link, remote)
             if dry_run:
                 return make_report(str(src), planned, target, dry_run, cost, {})
             folder = snapshot(src, revision, remote.ignored)
         else:
             folder = own_folder(src, revision)
-        planned = prepared(folder)
-        cost = cost_of(planned, target, link)
-        written = {} if dry_run else carry_out(planned, target, link, jobs or min(MAX_JOBS, os.cpu_count() or 1))
+        planned = planned_from(folder)
+        cost = cost_of(planned, target, options.link)
+        jobs = options.jobs or min(MAX_JOBS, os.cpu_count() or 1)
+        written = {} if dry_run else carry_out(planned, target, options.link, jobs)
     except OSError as error:
         raise CheckpointError(f"{place_of(error, target)}: {error.strerror or error}") from error
     return make_report(str(src), planned, target, dry_run, cost, written)
 
 
-def cost_of(planned: Outline, target: Path, link: Link, remote: RemoteOutline | None = None) -> Cost:
+def cost_of(planned: ConversionPlan, target: Path, link: Link, remote: RemoteOutline | None = None) -> Cost:
     """
     What the conversion will take.
 
@@ -254,14 +204,14 @@ def cost_of(planned: Outline, target: Path, link: Link, remote: RemoteOutline | 
     return cost
 
 
-def num_bytes_beside(planned: Outline) -> int:
+def num_bytes_beside(planned: ConversionPlan) -> int:
     """Bytes of the files beside the weights."""
     copied = (planned.source.folder / name for name in planned.carried if name not in planned.texts)
     texts = (len(text.encode()) for text in planned.texts.values())
     return sum(path.stat().st_size for path in copied) + sum(texts)
 
 
-def carry_out(planned: Outline, target: Path, link: Link, jobs: int) -> dict[str, Written]:
+def carry_out(planned: ConversionPlan, target: Path, link: Link, jobs: int) -> dict[str, Written]:
     """
     Write the output; how each weight file came there. What fails with the small files does so before hours of weights;
     the config is last: without it nothing loads the folder.
@@ -277,14 +227,14 @@ def carry_out(planned: Outline, target: Path, link: Link, jobs: int) -> dict[str
     return written
 
 
-def source_of(planned: Outline) -> AbstractContextManager[Source]:
+def source_of(planned: ConversionPlan) -> AbstractContextManager[Source]:
     """The source, its files held open; those beside the weights have to stay what they are too."""
     folder = planned.source.folder
-    others = {name: stamp_of(os.stat(folder / name)) for name in (CONFIG, *planned.carried)}
-    return held(folder, planned.source.weights.stamps, others)
+    others = {name: fingerprint_of(os.stat(folder / name)) for name in (CONFIG, *planned.carried)}
+    return held(folder, planned.source.weights.fingerprints, others)
 
 
-def write_beside(planned: Outline, folder: Path) -> None:
+def write_beside(planned: ConversionPlan, folder: Path) -> None:
     """Write the files beside the weights, all but the config."""
     for name in planned.carried:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -305,18 +255,18 @@ def place_of(error: OSError, target: Path) -> str:
 
 
 def make_report(
-    source: str, planned: Outline, target: Path, dry_run: bool, cost: Cost, written: Mapping[str, Written]
+    source: str, planned: ConversionPlan, target: Path, dry_run: bool, cost: Cost, written: Mapping[str, Written]
 ) -> Report:
     weights, config = planned.weights, planned.source.config
     tensors = [tensor for file in weights.files for tensor in file.tensors]
-    readers, not_readers = readers_of(planned.output.name, config, planned.config)
+    readers, not_readers = runtimes_of(planned.output.name, config, planned.config)
     ways = {file.name: written.get(file.name, Written(file.how, 0)) for file in weights.files}
     return Report(
         source=source,
         target=str(target),
         format=planned.source.published.name,
         to=planned.output.name,
-        model_type=planned.config.get("model_type", config.model_type),
+        model_type=str(planned.config.get("model_type", config.model_type)),
         num_parameters=planned.source.published.family.num_parameters(config),
         num_tensors=weights.num_tensors,
         num_bytes=weights.num_bytes,

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError, refuse
 from .formats.recognition import UNREADABLE
-from .thinning import read_numbers
+from .pruning import read_numbers
 
 
 EVERY_LAYER = "all"
@@ -32,13 +33,13 @@ def with_fused_blocks(source: Checkpoint, asked: Sequence[str]) -> Checkpoint:
         fused_blocks[layer] = name
     try:
         config.fused_blocks = fused_blocks
-        config.check_layers()
+        config.check()  # type: ignore[no-untyped-call]
     except UNREADABLE as error:
         raise CheckpointError("--fuse cannot be carried out:", str(error.__cause__ or error).splitlines()) from error
     return replace(source, config=config)
 
 
-def read_fusions(asked: Iterable[str], config: Any) -> list[tuple[int, str]]:
+def read_fusions(asked: Iterable[str], config: HeterogeneousPreTrainedConfig) -> list[tuple[int, str]]:
     """The layers to fuse and how; a `CheckpointError` names all that is wrong."""
     fusions: list[tuple[int, str]] = []
     problems = []

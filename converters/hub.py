@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .carried import LEFT_BEHIND, OTHER_WEIGHTS
+from .auxiliary_files import LEFT_BEHIND, OTHER_WEIGHTS
 from .engine.errors import CheckpointError
 from .engine.headers import LENGTH, header_length
 from .engine.weights import read_weights

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 from .checkpoint import check_head, read_checkpoint
 from .engine.errors import CheckpointError
@@ -34,7 +35,9 @@ class Loading:
     loading_note: str | None
 
 
-def loading_of(published: PublishedFormat, config_dict: Mapping[str, Any], config: Any, path: Path) -> Loading:
+def loading_of(
+    published: PublishedFormat, config_dict: Mapping[str, Any], config: HeterogeneousPreTrainedConfig, path: Path
+) -> Loading:
     """
     What loads a checkpoint, by its config.
 
@@ -81,7 +84,7 @@ def unread_loading(unread: Mapping[str, Any], config_dict: Mapping[str, Any]) ->
     return Loading(None, f"nobody here reads {said}: all of this is of the model without it{passed_over}{own_code}")
 
 
-def is_read_alike(config_dict: Mapping[str, Any], config: Any) -> bool:
+def is_read_alike(config_dict: Mapping[str, Any], config: HeterogeneousPreTrainedConfig) -> bool:
     """Whether transformers' own config, which has one size for all layers, says the same sizes. It passes over some, as
     `attention_head_dim` of the first Nemotron-H."""
     try:

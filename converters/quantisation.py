@@ -16,8 +16,8 @@ from typing import Any
 
 from .engine.errors import CheckpointError
 from .engine.json_objects import read_object
-from .engine.pieces import TensorPlan
 from .engine.quantised import Names, module_in, module_of
+from .engine.tensor_plan import TensorPlan
 from .matching import Limit
 
 

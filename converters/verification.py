@@ -11,21 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from .arithmetic import compute
-from .checkpoint import Checkpoint, read_checkpoint
+from .checkpoint import Checkpoint, dtype_of, read_checkpoint
 from .engine.errors import CheckpointError, reading
 from .engine.headers import DTYPE_BITS
-from .engine.layout import dequantise_all, regroup
-from .engine.pieces import DTYPES, TensorPlan
+from .engine.open_files import held
 from .engine.progress import progress_bar
 from .engine.quantised import is_scale
 from .engine.rendering import render
-from .engine.sources import held
+from .engine.tensor_layout import dequantise_all, regroup
+from .engine.tensor_plan import DTYPES, TensorPlan
 from .engine.transfer import Advance
 from .formats.expression import without
 from .hub import local_folder
-from .outline import dtype_of
+from .pruning import without_empty_layers
 from .quantisation import read_hf_quant_config
-from .thinning import without_empty_layers
 
 
 HEAD, EMBEDDINGS = "lm_head.weight", ("model.embed_tokens.weight", "model.embeddings.weight")
@@ -110,7 +109,10 @@ def verify(
         if is_quantised(sides[at]) and sides[1 - at].method is None:
             sides[at], dequantised = unpacked(sides[at], tensors[at], sides[1 - at]), str(name)
             tensors[at] = sides[at].tensors
-    with held(folders[0], sides[0].weights.stamps) as one, held(folders[1], sides[1].weights.stamps) as other:
+    with (
+        held(folders[0], sides[0].weights.fingerprints) as one,
+        held(folders[1], sides[1].weights.fingerprints) as other,
+    ):
         files = [one.readings, other.readings]
         digests = all_digests(tensors, files, jobs)
         tensors = [without_copy(*each) for each in zip(sides, tensors, digests, strict=True)]

@@ -34,7 +34,11 @@ from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
-from .converters.formats.recognition import CONFIG_CLASSES
+from .converters.formats.deci import DeciConfig
+from .converters.formats.gpt_oss_puzzle import GptOssPuzzleConfig
+from .converters.formats.nemotron_h_puzzle import NemotronHPuzzleConfig
+from .converters.formats.nemotron_nas import NemotronNasConfig
+from .converters.formats.recognition import teach_configs
 from .integrations import follow_imports
 from .modeling_heterogeneous import (
     HeterogeneousGenerationMixin,
@@ -69,18 +73,19 @@ from .modeling_heterogeneous_nemotron_h import (
 )
 
 
-globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside what is known of the published form
-
-
 def register() -> None:
     """Tell the Auto classes about every family, and let `transformers` have the classes by name; calling it again changes
     nothing."""
+    teach_configs()
     configs = (
         HeterogeneousGptOssConfig,
         HeterogeneousGraniteMoeHybridConfig,
         HeterogeneousLlamaConfig,
         HeterogeneousNemotronHConfig,
-        *CONFIG_CLASSES.values(),
+        DeciConfig,
+        GptOssPuzzleConfig,
+        NemotronHPuzzleConfig,
+        NemotronNasConfig,
     )
     for config in configs:
         AutoConfig.register(config.model_type, config, exist_ok=True)
@@ -116,6 +121,8 @@ def register() -> None:
 
 
 __all__ = [
+    "DeciConfig",
+    "GptOssPuzzleConfig",
     "HeterogeneousConfigError",
     "HeterogeneousGenerationMixin",
     "HeterogeneousGptOssConfig",
@@ -141,11 +148,12 @@ __all__ = [
     "HeterogeneousNemotronHPreTrainedModel",
     "HeterogeneousPreTrainedConfig",
     "HeterogeneousPreTrainedModel",
+    "NemotronHPuzzleConfig",
+    "NemotronNasConfig",
     "UnreadFieldsError",
     "keep_layers",
     "layered_load_balancing_loss",
     "register",
-    *CONFIG_CLASSES,
 ]
 
 register()

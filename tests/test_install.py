@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OLDEST = ".".join(PROJECT["tool"]["transformers-heterogeneous"]["releases"][0].split(".")[:2])
 URL = "https://git.invalid/transformers-heterogeneous.git"  # which git is told to take from the clone
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "hetero.py", "converters", "generated")
-BUILT_FROM += ("integrations", "modular", "scripts", "vllm_plugin")
+BUILT_FROM += ("integrations", "modular", "scripts")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 INSTALLED = """
 import json, re

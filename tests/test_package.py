@@ -89,7 +89,7 @@ def test_how_to_install_names_what_works_without_an_index():
 
 
 def test_nothing_asks_a_package_index_for_a_name_that_is_not_ours_there():
-    folders = ("converters", "docs", "generated", "integrations", "modular", "scripts", "tests", "vllm_plugin")
+    folders = ("converters", "docs", "generated", "integrations", "modular", "scripts", "tests")
     files = [path for kind in ("py", "md") for path in ROOT.glob(f"*.{kind}")]
     files += [path for each in folders for kind in ("py", "md") for path in (ROOT / each).rglob(f"*.{kind}")]
     asked = re.compile(r"pip install (?:-\S+ )*['\"]?transformers-heterogeneous(?!\{extras\} @|(?:\[\w+\])? @)")
@@ -187,7 +187,7 @@ def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(t
         "converters/engine/headers.py",
         "converters/families/heterogeneous_llama.py",
         "converters/formats/nemotron_nas.py",
-        "vllm_plugin/llama.py",
+        "integrations/vllm/llama.py",
     )
     assert {f"transformers_heterogeneous/{name}" for name in expected} <= set(names)
     for room in ("command", "modular_converter"):
@@ -214,6 +214,19 @@ def test_a_source_distribution_builds_the_wheel_of_the_clone(tmp_path):
     assert contents[0] == contents[1]
 
 
+def test_no_module_has_the_name_of_another_of_the_package():
+    """Modules and folders of all rooms; a file that is named after a model is of that model, in whatever room."""
+    paths = [
+        path for room in ("converters", "integrations", "scripts") for path in sorted((ROOT / room).rglob("*.py"))
+    ]
+    paths = [path.parent if path.name == "__init__.py" else path for path in paths]
+    named = [(path.stem, path.relative_to(ROOT).as_posix()) for path in paths if path.name not in ("__main__.py",)]
+    models = {path.stem.split("_heterogeneous_")[-1] for path in (ROOT / "generated").glob("modeling_*_*.py")}
+    places = {name: [place for other, place in named if other == name] for name, _ in named}
+    assert len(places) > 150 and {"llama", "gpt_oss"} <= models
+    assert not {name: found for name, found in places.items() if len(found) > 1 and name not in models}
+
+
 def test_links_in_src_are_what_an_installation_maps():
     """mypy and editors follow the links; pip follows the mapping."""
     mapping = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
@@ -228,6 +241,8 @@ def test_modules_across_rooms_are_no_unknown_to_mypy(tmp_path):
         "from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig\n"
         "from transformers_heterogeneous.converters import summarise\n"
         "from transformers_heterogeneous.scripts.command.versions import parents_version\n"
+        "from transformers_heterogeneous import NemotronNasConfig\n"
+        "reveal_type(NemotronNasConfig.model_type)\n"
         "reveal_type(HeterogeneousLlamaConfig.model_type)\n"
         "reveal_type(summarise)\n"
         "reveal_type(parents_version)\n"
@@ -235,5 +250,5 @@ def test_modules_across_rooms_are_no_unknown_to_mypy(tmp_path):
     command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", tmp_path / "probe.py"]
     done = subprocess.run([*command, "--cache-dir", ROOT / ".mypy_cache"], cwd=ROOT, capture_output=True, text=True)
     found = re.findall(r'Revealed type is "(.*)"', done.stdout)
-    assert done.returncode == 0 and len(found) == 3, done.stdout + done.stderr
+    assert done.returncode == 0 and len(found) == 4, done.stdout + done.stderr
     assert not [each for each in found if each == "Any"]

@@ -16,8 +16,8 @@ from typing import Any
 
 from .errors import CheckpointError, refuse
 from .files import open_regular
+from .fingerprints import Fingerprint, fingerprint_of
 from .json_objects import parse_object
-from .stamps import Stamp, stamp_of
 
 
 Shape = tuple[int, ...]
@@ -92,11 +92,11 @@ class Header:
     tensors: Mapping[str, TensorEntry]
     metadata: Mapping[str, str]
     data_start: int
-    stamp: Stamp
+    fingerprint: Fingerprint
 
     @property
     def file_size(self) -> int:
-        return self.stamp.num_bytes
+        return self.fingerprint.num_bytes
 
 
 def read_header(path: Path, file_name: str, folder: Path | None = None) -> Header:
@@ -113,8 +113,8 @@ def read_header(path: Path, file_name: str, folder: Path | None = None) -> Heade
     """
     try:
         with open_regular(path, folder, file_name) as file:
-            stamp = stamp_of(os.fstat(file.fileno()))
-            length = header_length(file.read(LENGTH.size), stamp.num_bytes, file_name)
+            fingerprint = fingerprint_of(os.fstat(file.fileno()))
+            length = header_length(file.read(LENGTH.size), fingerprint.num_bytes, file_name)
             content = file.read(length)
     except OSError as error:
         raise CheckpointError(f"{file_name}: cannot be read: {error.strerror}") from error
@@ -124,8 +124,10 @@ def read_header(path: Path, file_name: str, folder: Path | None = None) -> Heade
     refuse(f"{file_name}: the header is not one of safetensors", problems)
     entries = sorted(map(parse_entry, members.items()), key=lambda entry: (entry.start, entry.end))
     data_start = LENGTH.size + length
-    refuse(f"{file_name}: the header and the data disagree", layout_problems(entries, stamp.num_bytes - data_start))
-    return Header({entry.name: entry for entry in entries}, metadata, data_start, stamp)
+    refuse(
+        f"{file_name}: the header and the data disagree", layout_problems(entries, fingerprint.num_bytes - data_start)
+    )
+    return Header({entry.name: entry for entry in entries}, metadata, data_start, fingerprint)
 
 
 def header_length(prefix: bytes, file_size: int, file_name: str) -> int:

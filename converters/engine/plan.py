@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import refuse
 from .headers import DTYPE_BITS, Header, TensorEntry, make_header
-from .pieces import COMPUTED, TensorPlan, keep
+from .tensor_plan import COMPUTED, TensorPlan, keep
 from .weights import SINGLE, Weights
 
 

@@ -8,7 +8,7 @@ tensors with its scales beside it: `<module>.weight_scale`, or `<name>_weight_sc
 from collections.abc import Iterable, Iterator, Mapping
 
 from .headers import Shape
-from .pieces import FLOATS, FP8, PACKED, TensorPlan
+from .tensor_plan import FLOATS, FP8, PACKED, TensorPlan
 
 
 BLOCKS, SCALES = "_blocks", "_scales"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .errors import CheckpointError
-from .pieces import COMPUTED, Piece, TensorPlan
+from .tensor_plan import COMPUTED, Piece, TensorPlan
 
 
 # The bytes of a tensor that is computed, as `render` gives them

@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from .errors import CheckpointError, refuse
+from .fingerprints import Fingerprint
 from .headers import Header, TensorEntry, read_header
 from .json_objects import read_object
-from .stamps import Stamp
 
 
 SINGLE = "model.safetensors"
@@ -25,9 +25,9 @@ class Weights:
     index_metadata: dict[str, Any] | None
 
     @property
-    def stamps(self) -> dict[str, Stamp]:
+    def fingerprints(self) -> dict[str, Fingerprint]:
         """What the files were when their headers were read."""
-        return {file_name: header.stamp for file_name, header in self.files.items()}
+        return {file_name: header.fingerprint for file_name, header in self.files.items()}
 
     def tensors(self) -> Iterator[tuple[str, TensorEntry]]:
         """All tensors with the names of their files, in the order of the files and their bytes."""

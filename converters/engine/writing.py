@@ -10,11 +10,11 @@ from threading import Event
 
 from .errors import CheckpointError
 from .headers import read_header
-from .pieces import COMPUTED, TensorPlan
+from .open_files import Source
 from .plan import UNCHANGED, FilePlan
 from .planted import is_ours
 from .rendering import Compute, file_chunks, render
-from .sources import Source
+from .tensor_plan import COMPUTED, TensorPlan
 from .transfer import Advance, Link, Move, carry_moves, hardlink, joined, whole_blocks, write_at
 
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from ..engine.pieces import TensorPlan
 from ..engine.plan import NamedTensor
+from ..engine.tensor_plan import TensorPlan
 
 
 # The number of a layer and the sub-module in it, in a family's names

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
+
 from ..families.family import ByLayer
-from . import gpt_oss, gpt_oss_blocks, llama, llama_blocks, nemotron_h, nemotron_h_blocks
+from . import gpt_oss, gpt_oss_puzzle, llama, nemotron_h, nemotron_h_puzzle, nemotron_nas
 from .expression import most_common, refuse_inexpressible, varying_sizes
 from .published_format import PublishedFormat, Reader
 
@@ -21,7 +23,7 @@ NORMS = {"input_layernorm": "attention", "post_attention_layernorm": "ffn"}
 MIXERS, MLPS = ("self_attn", "attention"), ("mlp", "ffn")
 
 
-def block_config(config: Any, layer_idx: int, names: Mapping[str, str | None]) -> dict[str, Any]:
+def block_config(config: ByLayer, layer_idx: int, names: Mapping[str, str | None]) -> dict[str, Any]:
     """One layer. `names` says which of the family's sizes are the members of an entry."""
 
     def size(member: str) -> Any:
@@ -80,18 +82,18 @@ def file_of(tensor: str, config: Any) -> str:
     return f"{FOLDER}/block_{layer_idx}_{group}.safetensors"
 
 
-def llama_problems(config: Any) -> Iterator[str]:
+def llama_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     yield from varying_sizes(config, allowed=("num_key_value_heads", "intermediate_size", "sliding_window"))
     if config.sliding_window is not None:
         yield f"sliding_window = {config.sliding_window}: this format has no windows"
 
 
-def gpt_oss_problems(config: Any) -> Iterator[str]:
+def gpt_oss_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     allowed = ("num_key_value_heads", "num_local_experts", "num_experts_per_tok", "intermediate_size")
     yield from varying_sizes(config, allowed)
 
 
-def nemotron_h_problems(config: Any) -> Iterator[str]:
+def nemotron_h_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     allowed = ("num_key_value_heads", "intermediate_size", "moe_intermediate_size", "n_routed_experts")
     yield from varying_sizes(config, (*allowed, "num_experts_per_tok", "moe_shared_expert_intermediate_size"))
 
@@ -142,9 +144,9 @@ def any_model(
 
 
 FORMATS = (
-    any_model(llama.FORMAT, llama.parent_fields, llama_problems, LLAMA_NAMES, llama_blocks.read),
-    any_model(gpt_oss.FORMAT, gpt_oss.parent_fields, gpt_oss_problems, GPT_OSS_NAMES, gpt_oss_blocks.read),
+    any_model(llama.FORMAT, llama.parent_fields, llama_problems, LLAMA_NAMES, nemotron_nas.read),
+    any_model(gpt_oss.FORMAT, gpt_oss.parent_fields, gpt_oss_problems, GPT_OSS_NAMES, gpt_oss_puzzle.read),
     any_model(
-        nemotron_h.FORMAT, nemotron_h.parent_fields, nemotron_h_problems, NEMOTRON_H_NAMES, nemotron_h_blocks.read
+        nemotron_h.FORMAT, nemotron_h.parent_fields, nemotron_h_problems, NEMOTRON_H_NAMES, nemotron_h_puzzle.read
     ),
 )

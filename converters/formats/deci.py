@@ -32,21 +32,21 @@ def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "num_key_value_heads": config_dict[name]}
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: HeterogeneousLlamaConfig) -> Iterator[str]:
     yield from other_types(config, "mixer_types", ("attention",))
     yield from other_types(config, "mlp_types", ("dense",))
     yield from varying_sizes(config, allowed=("num_key_value_heads", "sliding_window"))
     yield from any_window(config)
 
 
-def write_config(config: Any) -> dict[str, Any]:
+def write_config(config: HeterogeneousLlamaConfig) -> dict[str, Any]:
     """Deci's config.json, of a model whose layers differ in KV heads alone."""
     refuse_inexpressible("deci", problems(config))
     fields = without(shared_fields(config, "deci", "DeciLMForCausalLM"), "num_key_value_heads", "sliding_window")
     return {**fields, "num_key_value_heads_per_layer": config.layer_sizes("num_key_value_heads")}
 
 
-class DeciConfig(HeterogeneousLlamaConfig):  # type: ignore[misc]
+class DeciConfig(HeterogeneousLlamaConfig):
     """Reads the config of a published `deci` checkpoint; what it returns is a [`HeterogeneousLlamaConfig`]."""
 
     model_type = "deci"

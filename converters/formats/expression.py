@@ -4,6 +4,8 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
+
 from ..engine.errors import CheckpointError
 
 
@@ -11,7 +13,7 @@ from ..engine.errors import CheckpointError
 OURS = ("mixer_types", "mlp_types", "layer_types", "fused_blocks")
 
 
-def shared_fields(config: Any, model_type: str, architecture: str) -> dict[str, Any]:
+def shared_fields(config: HeterogeneousPreTrainedConfig, model_type: str, architecture: str) -> dict[str, Any]:
     """A family's config as a dict, under another model type and without what only the families say."""
     fields = json.loads(config.to_json_string(use_diff=False))
     fields = {name: value for name, value in fields.items() if name not in OURS and not name.startswith("_")}
@@ -24,7 +26,7 @@ def refuse_inexpressible(format_name: str, problems: Iterable[str]) -> None:
         raise CheckpointError(f"cannot be written as {format_name}:", found, remedy="Choose another format with --to.")
 
 
-def varying_sizes(config: Any, allowed: Collection[str] = ()) -> Iterator[str]:
+def varying_sizes(config: HeterogeneousPreTrainedConfig, allowed: Collection[str] = ()) -> Iterator[str]:
     """Sizes that differ between layers, where one for all of them is needed."""
     for name in config.per_layer_sizes:
         value = getattr(config, name)
@@ -32,14 +34,14 @@ def varying_sizes(config: Any, allowed: Collection[str] = ()) -> Iterator[str]:
             yield f"{name} = {value}: one value for all layers is needed"
 
 
-def other_types(config: Any, name: str, allowed: Collection[str]) -> Iterator[str]:
+def other_types(config: HeterogeneousPreTrainedConfig, name: str, allowed: Collection[str]) -> Iterator[str]:
     """Layers that are made of something that the format does not have."""
     for layer_idx, layer_type in enumerate(getattr(config, name)):
         if layer_type not in allowed:
             yield f"{name}[{layer_idx}] is {layer_type!r}, allowed are {list(allowed)}"
 
 
-def any_window(config: Any) -> Iterator[str]:
+def any_window(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     """A window, where all layers attend to everything."""
     if config.sliding_window is not None:
         yield f"sliding_window = {config.sliding_window}: this format has no windows"

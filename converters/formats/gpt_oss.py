@@ -6,6 +6,8 @@ which name another architecture. Experts may be packed in MXFP4.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
+
 from ..families.heterogeneous_gpt_oss import FAMILY
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes
 from .published_format import PublishedFormat
@@ -18,16 +20,16 @@ def recognises(config: Mapping[str, Any]) -> bool:
 
 def parent_fields(config: Any) -> dict[str, Any]:
     """The fields that are gpt-oss's too: which layers have the window is in `layer_types`."""
-    return {**shared_fields(config, "gpt_oss", "GptOssForCausalLM"), "layer_types": config.saved_layer_types()}
+    return {**shared_fields(config, "gpt_oss", "GptOssForCausalLM"), "layer_types": list(config.layer_types)}
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: HeterogeneousGptOssConfig) -> Iterator[str]:
     yield from other_types(config, "mixer_types", ("attention",))
     yield from other_types(config, "mlp_types", ("moe",))
     yield from varying_sizes(config)
 
 
-def write_config(config: Any) -> dict[str, Any]:
+def write_config(config: HeterogeneousGptOssConfig) -> dict[str, Any]:
     """The config.json of gpt-oss, of a model whose layers are all alike but for the one window."""
     refuse_inexpressible("gpt_oss", problems(config))
     return parent_fields(config)

@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous_granite_moe_hybrid import (
+    HeterogeneousGraniteMoeHybridConfig,
+)
+
 from ..families.heterogeneous_granite_moe_hybrid import FAMILY
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes
 from .published_format import PublishedFormat
@@ -11,7 +15,7 @@ from .published_format import PublishedFormat
 def parent_fields(config: Any) -> dict[str, Any]:
     """The fields that are Granite's too. Without experts it says so by their number."""
     fields = shared_fields(config, "granitemoehybrid", "GraniteMoeHybridForCausalLM")
-    fields |= {"layer_types": config.saved_layer_types()}
+    fields |= {"layer_types": list(config.layer_types)}
     return fields if "moe" in config.mlp_types else {**fields, "num_local_experts": 0, "num_experts_per_tok": 0}
 
 
@@ -21,7 +25,7 @@ def problems(config: Any) -> Iterator[str]:
     yield from varying_sizes(config)
 
 
-def write_config(config: Any) -> dict[str, Any]:
+def write_config(config: HeterogeneousGraniteMoeHybridConfig) -> dict[str, Any]:
     """The config.json of a Granite 4 hybrid."""
     refuse_inexpressible("granitemoehybrid", problems(config))
     return parent_fields(config)

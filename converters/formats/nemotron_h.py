@@ -9,13 +9,13 @@ from typing import Any
 
 from transformers.utils import logging
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
+from transformers_heterogeneous.configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 
 from ..families.heterogeneous_nemotron_h import FAMILY
 from .expression import refuse_inexpressible, shared_fields, varying_sizes, without
 from .published_format import PublishedFormat
 
 
-# What a layer is made of -> transformers' word for it; there is none for a layer with nothing in it
 logger = logging.get_logger(__name__)
 
 Layer = tuple[str, str]  # mixer, MLP
@@ -29,7 +29,8 @@ BLOCK_TYPES = {
     "none": ("none", "none"),
 }
 PATTERN_BLOCK_TYPES = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
-LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}  # the last name of each: transformers'
+# What a layer is made of -> transformers' word for it, the last name of each; "none" is no word of theirs
+LAYERS_BLOCK_TYPES = {layer: name for name, layer in BLOCK_TYPES.items()}
 # Names in older checkpoints -> the fields they became
 OLDER_NAMES = {
     "mamba_n_groups": "n_groups",
@@ -200,12 +201,12 @@ def empty_layers(config: Any) -> Iterator[str]:
             yield f"layer {layer_idx} has nothing in it: every layer needs a sub-block"
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: HeterogeneousNemotronHConfig) -> Iterator[str]:
     yield from empty_layers(config)
     yield from varying_sizes(config)
 
 
-def write_config(config: Any) -> dict[str, Any]:
+def write_config(config: HeterogeneousNemotronHConfig) -> dict[str, Any]:
     """The config.json of Nemotron-H, of a model whose layers of one kind are all alike."""
     refuse_inexpressible("nemotron_h", problems(config))
     return parent_fields(config)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
+
 from . import gpt_oss, granitemoehybrid, llama, nemotron_h
 from .expression import most_common, other_types, refuse_inexpressible
 from .published_format import PublishedFormat
@@ -16,7 +18,7 @@ def write_config(
     parent_fields: Callable[[Any], dict[str, Any]],
     problems: Callable[[Any], Iterator[str]],
     skipped: Callable[[Any, int], list[str]],
-    config: Any,
+    config: HeterogeneousPreTrainedConfig,
 ) -> dict[str, Any]:
     """The parent's config.json, its sizes those that most layers have, and the layers that differ from them."""
     refuse_inexpressible("per_layer_config", problems(config))
@@ -31,7 +33,9 @@ def write_config(
     return {**fields, **sizes, "per_layer_config": overrides}
 
 
-def layer_override(config: Any, layer_idx: int, sizes: dict[str, Any], skip: list[str]) -> dict[str, Any]:
+def layer_override(
+    config: HeterogeneousPreTrainedConfig, layer_idx: int, sizes: dict[str, Any], skip: list[str]
+) -> dict[str, Any]:
     """What is different in a layer. That one has no window is said by `layer_types`."""
     here = {name: config.layer_sizes(name)[layer_idx] for name in sizes if config.layers_with(name)[layer_idx]}
     override = {
@@ -42,7 +46,7 @@ def layer_override(config: Any, layer_idx: int, sizes: dict[str, Any], skip: lis
     return {**override, "skip": sorted(skip)} if skip else override
 
 
-def llama_problems(config: Any) -> Iterator[str]:
+def llama_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     yield from other_types(config, "mixer_types", ("attention", "none"))
     yield from other_types(config, "mlp_types", ("dense", "none"))
     if config.sliding_window is not None:
@@ -54,12 +58,12 @@ def granite_problems(config: Any) -> Iterator[str]:
     yield from other_types(config, "mlp_types", kinds)
 
 
-def no_problems(config: Any) -> Iterator[str]:
+def no_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     """All that the family can say can be said."""
     yield from ()
 
 
-def skipped(config: Any, layer_idx: int) -> list[str]:
+def skipped(config: HeterogeneousPreTrainedConfig, layer_idx: int) -> list[str]:
     """The sub-blocks that a layer does not have."""
     found: list[str] = config.skipped_sub_blocks(layer_idx)
     return found
@@ -67,11 +71,11 @@ def skipped(config: Any, layer_idx: int) -> list[str]:
 
 def skipped_of_hybrids(config: Any, layer_idx: int) -> list[str]:
     """The same where `layer_types`, which has no word for a layer without a mixer, calls it after the others."""
-    kinds = {"attention": "mamba" if config.saved_layer_types()[layer_idx] == "linear_attention" else "attention"}
+    kinds = {"attention": "mamba" if config.layer_types[layer_idx] == "linear_attention" else "attention"}
     return [kinds.get(name, name) for name in skipped(config, layer_idx)]
 
 
-def skipped_whole(config: Any, layer_idx: int) -> list[str]:
+def skipped_whole(config: HeterogeneousPreTrainedConfig, layer_idx: int) -> list[str]:
     """The same where a layer has one sub-block at most, and is called an MLP where it has none."""
     return ["mlp"] if nemotron_h.sub_block(config, layer_idx) == "none" else []
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from transformers_heterogeneous.configuration_heterogeneous import MAX_LAYERS
+from transformers_heterogeneous.configuration_heterogeneous import MAX_LAYERS, HeterogeneousPreTrainedConfig
 
 from .. import formats
 from ..engine.errors import CheckpointError, refuse, refuse_loops
@@ -119,7 +119,7 @@ def told_config(published: PublishedFormat, config_dict: Mapping[str, Any], sour
     return config, {**{name: config_dict[name] for name in unread}, **more}
 
 
-def model_fields(config: Any) -> dict[str, Any]:
+def model_fields(config: HeterogeneousPreTrainedConfig) -> dict[str, Any]:
     """What a family's config says of the model. A size of sub-blocks that no layer has says nothing, nor where it came from,
     nor how blocks are computed."""
     absent = {name for name in config.per_layer_sizes if not any(config.layers_with(name))} | {"fused_blocks"}
@@ -179,17 +179,15 @@ def in_order(found: Iterable[PublishedFormat]) -> tuple[PublishedFormat, ...]:
     return tuple(published for name in order.static_order() for published in named[name])
 
 
-def teach(published: PublishedFormat) -> None:
-    """Let `from_dict` of the family's config read this format too."""
-    config_class, own = published.family.config_class, published.config_class
-    config_class.published_readers = {**config_class.published_readers, **published.readers}
-    if own is not None:
-        config_class.published_model_types = {*config_class.published_model_types, own.model_type}
+def teach_configs() -> None:
+    """Let `from_dict` of the families' configs read the published formats too; doing it again changes nothing."""
+    for published in FORMATS:
+        config_class, own = published.family.config_class, published.config_class
+        config_class.published_readers = {**config_class.published_readers, **published.readers}
+        if own is not None:
+            config_class.published_model_types = {*config_class.published_model_types, own.model_type}
 
 
 # The first that recognises a config reads it
 FORMATS = in_order(found_formats())
-# By their names, what AutoConfig is told of
-CONFIG_CLASSES = {each.config_class.__name__: each.config_class for each in FORMATS if each.config_class is not None}
-for each in FORMATS:
-    teach(each)
+teach_configs()

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from . import convert, families, generator, kernels
+from . import conversions, generator, kernels, models
 
 
 def main() -> int:
@@ -16,14 +16,14 @@ def main() -> int:
         "ours / theirs", "CPU time", "Python calls", "parameters", title="ratios; 1.00 is as fast as the parent"
     )
     with torch.no_grad():
-        for row in (*families.rows(), *kernels.rows()):
+        for row in (*models.rows(), *kernels.rows()):
             table.add_row(*row)
     console.print(table)
     costs = Table("generator", "CPU seconds", "peak MB", "ratio to the floor")
     for costs_row in generator.rows():
         costs.add_row(*costs_row)
     console.print(costs)
-    return convert.main()
+    return conversions.main()
 
 
 if __name__ == "__main__":

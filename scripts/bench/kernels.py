@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from .families import LLAMA
 from .measure import TASKS, Row, compare, model
+from .models import LLAMA
 
 
 KERNELS = Path(__file__).resolve().parents[2] / "tests" / "data" / "local_kernels"

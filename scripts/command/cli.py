@@ -3,11 +3,14 @@
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from transformers_heterogeneous.converters.conversion_options import ConversionOptions
 from transformers_heterogeneous.integrations.installing import how_to_install
+
+from .dataclass_options import takes_fields_of
 
 
 app = typer.Typer(
@@ -22,10 +25,6 @@ Strict = Annotated[
     bool | None,
     typer.Option("--strict/--no-strict", help="Take warnings for errors; the default where no shard is named."),
 ]
-FORMATS_HELP = (
-    "Format to write, by default the family's own. What it came from, and what its layers can be said in: nemotron-nas, "
-    "deci, llama, gpt_oss_puzzle, gpt_oss, granitemoehybrid, nemotron_h_puzzle, nemotron_h, anymodel, per_layer_config."
-)
 Format = Annotated[
     Literal["text", "github"],
     typer.Option("--format", help="How problems are told. github: annotations of a pull request."),
@@ -127,7 +126,7 @@ def generate(
     need_generator()
     if against is not None:
         need_all_shards(shards)
-        from .releases import generate_against
+        from .expand_against import generate_against
 
         raise typer.Exit(generate_against(against, out, accept or ()))
     from .generate import generate_command
@@ -181,66 +180,19 @@ def rebase(
 
 
 @app.command()
+@takes_fields_of(ConversionOptions)
 def convert(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder in a known format, or ORG/NAME on the hub.")],
     dst: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
-    to: Annotated[
-        str | None,
-        typer.Option(metavar="FORMAT", help=FORMATS_HELP),
-    ] = None,
-    reader: Annotated[
-        str | None,
-        typer.Option(
-            "--for", metavar="READER", help="llama.cpp, mlx or vllm: as it needs it; refuses what it gets wrong."
-        ),
-    ] = None,
-    link: Annotated[
-        Literal["auto", "reflink", "hardlink", "copy"],
-        typer.Option(help="How bytes that stay get there. auto: share blocks where the filesystem can, else copy."),
-    ] = "auto",
-    experts: Annotated[
-        Literal["keep", "stacked", "separate"], typer.Option(help="One tensor for a layer's experts, or one for each.")
-    ] = "keep",
-    dtype: Annotated[
-        Literal["bfloat16", "float16", "float32", "float64"] | None,
-        typer.Option(help="Cast the parameters that are not quantised."),
-    ] = None,
-    dequantise: Annotated[
-        bool, typer.Option("--dequantise", help="Make floating point of MXFP4, and of ModelOpt's FP8 and NVFP4.")
-    ] = False,
-    max_shard_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Deal tensors out to files of at most this size, as in 5GB.")
-    ] = None,
-    skip: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME:LAYERS", help="Leave sub-blocks out, as in attention:19,20,22-23; more than once."),
-    ] = None,
-    drop_empty_layers: Annotated[
-        bool,
-        typer.Option(
-            "--drop-empty-layers", help="Take out layers that hold nothing and renumber; undone on the way back."
-        ),
-    ] = False,
-    fuse: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME:LAYERS", help="Fuse blocks, on disk too, as in norm_mlp:all or add_norm:0,3-5."),
-    ] = None,
-    with_code: Annotated[
-        bool,
-        typer.Option("--with-code", help="Put the family's code beside it, to load with trust_remote_code elsewhere."),
-    ] = False,
+    *,
     code_for: Annotated[
         str | None,
         typer.Option(
             metavar="RELEASE", help="The code as --with-code puts it there, for another transformers, as in 5.19."
         ),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Files written at a time; by default up to four.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say the plan and what it costs, write nothing.")
-    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan and the report as JSON.")] = False,
+    **options: Any,
 ) -> None:
     """Convert a checkpoint to the family that loads it without remote code, or back."""
     need_fitting_transformers()
@@ -248,28 +200,11 @@ def convert(
 
     from .convert import convert_command
 
-    conversion = partial(
-        convert_checkpoint,
-        src,
-        dst,
-        to=to,
-        link=link,
-        experts=experts,
-        dtype=dtype,
-        dequantise=dequantise,
-        max_shard_size=max_shard_size,
-        skip=skip or (),
-        drop_empty_layers=drop_empty_layers,
-        fuse=fuse or (),
-        with_code=with_code,
-        reader=reader,
-        jobs=jobs,
-        revision=revision,
-        dry_run=dry_run,
-    )
+    given = {name: value for name, value in options.items() if value is not None}
+    conversion = partial(convert_checkpoint, src, dst, **given)
     if code_for is not None:
         need_generator()
-        from .releases import with_code_for
+        from .expand_against import with_code_for
 
         raise typer.Exit(
             with_code_for(code_for, lambda code: convert_command(partial(conversion, with_code=code), dst, as_json))

@@ -187,7 +187,7 @@ def _expand(release: str, out: Path) -> None:
     assert launcher is not None and launcher.loader is not None
     sys.modules[launcher.name] = module_from_spec(launcher)
     launcher.loader.exec_module(sys.modules[launcher.name])
-    from transformers_heterogeneous.scripts.command.releases import expand_for_installed
+    from transformers_heterogeneous.scripts.command.expand_against import expand_for_installed
     from transformers_heterogeneous.scripts.modular_converter.sources.paths import installed_version
 
     found = installed_version("transformers")

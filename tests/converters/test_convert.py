@@ -5,16 +5,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from transformers_heterogeneous import HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM
-from transformers_heterogeneous.converters import convert
+from transformers_heterogeneous.converters import CheckpointError, ConversionOptions, convert
 from transformers_heterogeneous.converters.engine import transfer
 from transformers_heterogeneous.scripts.command.cli import app
 
@@ -338,6 +340,42 @@ class TestCommand:
         result = self.run(source, target, "--json")
         assert result.exit_code == 2 and not result.stdout
         assert all(name in result.stderr for name in ("qwen3", "nemotron-nas", "deci", "heterogeneous_llama"))
+
+
+def test_every_option_is_declared_once_and_the_command_has_it():
+    declared = {each.name: each.metadata for each in fields(ConversionOptions) if each.init}
+    command = {each.name: each for each in get_command(app).commands["convert"].params}
+    assert command.keys() - declared.keys() == {"src", "dst", "code_for", "as_json"}
+    assert {name: command[name].help for name in declared} == {name: told["help"] for name, told in declared.items()}
+    plain = [str(each.default) for each in fields(ConversionOptions) if each.init and each.default not in ((), None)]
+    assert plain == [str(command[name].default) for name in declared if command[name].default is not None]
+    described = ConversionOptions.__doc__.partition("Attributes:")[2]
+    assert all(f"        {name}: " in described for name in declared)
+
+
+def test_options_are_given_together_or_one_by_one(source, target, tmp_path):
+    write_checkpoint(source, CONFIG)
+    together = ConversionOptions(link="copy", max_shard_size="1MB", skip="attention:0", dry_run=True)
+    reports = [
+        convert(source, target, together),
+        convert(source, target, link="copy", max_shard_size=10**6, skip=["attention:0"], dry_run=True),
+        convert(
+            source,
+            target,
+            ConversionOptions(link="copy", max_shard_size=1, skip="attention:0"),
+            max_shard_size="1MB",
+            dry_run=True,
+        ),
+    ]
+    plans = [report.to_dict()["plan"] for report in reports]
+    assert plans[0] == plans[1] == plans[2] and not target.exists()
+    assert convert(source, target, ConversionOptions(skip="attention:0", dry_run=True)).to_dict()["plan"] != plans[0]
+    with pytest.raises(TypeError, match="max_size"):
+        convert(source, target, max_size="1MB")
+    with pytest.raises(CheckpointError, match="max_shard_size = '1 byte'"):
+        ConversionOptions(max_shard_size="1 byte")
+    with pytest.raises(CheckpointError, match="--for word: known are"):
+        ConversionOptions(reader="word")
 
 
 def test_stdout_that_lacks_letters(source, tmp_path):

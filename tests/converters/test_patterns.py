@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from transformers.quantizers.quantizers_utils import should_convert_module
-from transformers_heterogeneous.converters.engine.pieces import Piece, TensorPlan
 from transformers_heterogeneous.converters.engine.plan import inverted, renamed
+from transformers_heterogeneous.converters.engine.tensor_plan import Piece, TensorPlan
 from transformers_heterogeneous.converters.families.layers import renumbered
 from transformers_heterogeneous.converters.quantisation import READERS, Modules, Translation, modules_of, with_words
 

@@ -30,7 +30,7 @@ def room_of(module: str) -> str:
 
 
 def test_the_visitor_sees_imports_of_every_kind():
-    assert {"pieces", "headers"} <= {name.removeprefix("engine.") for name in IMPORTS["engine.plan"].ours}
+    assert {"tensor_plan", "headers"} <= {name.removeprefix("engine.") for name in IMPORTS["engine.plan"].ours}
     assert "engine.rendering" in IMPORTS["arithmetic"].ours and "torch" in IMPORTS["arithmetic"].others
     assert "huggingface_hub.errors" in IMPORTS["hub"].others  # inside a function
     assert "formats.llama" in IMPORTS["formats.anymodel"].ours  # `from . import llama`

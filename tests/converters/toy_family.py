@@ -53,7 +53,8 @@ class ToyConfig:
 
     @classmethod
     def from_dict(cls, members: dict[str, Any]) -> "ToyConfig":
-        return cls(**{name: value for name, value in members.items() if name in cls.__dataclass_fields__})
+        known = cls.__dataclass_fields__.keys() - {"model_type"}  # what it reads becomes its own
+        return cls(**{name: value for name, value in members.items() if name in known})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

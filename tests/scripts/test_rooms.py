@@ -63,7 +63,7 @@ def test_no_module_imports_itself_by_way_of_others():
 
 
 def test_nothing_else_imports_the_scripts():
-    for folder in ("converters", "generated", "modular", "vllm_plugin"):
+    for folder in ("converters", "generated", "modular", "integrations"):
         for module, imports in imports_of(modules_of(HOUSE / folder)).items():
             found = [name for name in (*imports.ours, *imports.others) if "scripts" in name.split(".")]
             assert not found, f"{folder}: {module}"

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..sources.paths import installed_folder, installed_version
 
 
 _AUTO_CLASS = "class AutoModel"
+_FORMATS = Path(__file__).parents[3] / "converters" / "formats"
+_CONFIG_CLASS = re.compile(r"^    config_class=(\w+),$", re.MULTILINE)
 _QUANTIZER_MAPPING = "from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING\n"
 _TEMPLATE = '''\
 # Generated from the shards in {folder}/ by `hetero generate`. Do not edit.
@@ -36,16 +39,15 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import {autos}
 {quantizer_mapping}
 {imports}
-from .converters.formats.recognition import CONFIG_CLASSES
+{published}
+from .converters.formats.recognition import teach_configs
 from .integrations import follow_imports
-
-
-globals().update(CONFIG_CLASSES)  # NemotronNasConfig and others, each beside what is known of the published form
 
 
 def register() -> None:
     """Tell the Auto classes about every family, and let `transformers` have the classes by name; calling it again changes
     nothing."""
+    teach_configs()
     configs = ({configs})
     for config in configs:
         AutoConfig.register(config.model_type, config, exist_ok=True)
@@ -55,7 +57,7 @@ def register() -> None:
     follow_imports(configs)
 
 
-__all__ = [{exported}, *CONFIG_CLASSES]
+__all__ = [{exported}]
 
 register()
 '''
@@ -88,19 +90,28 @@ def render_package(families: Iterable[Family], folder: str) -> str:
     imports = [
         f"from .{module} import {', '.join(names)}" for each in families for module, names in each.modules.items()
     ]
-    names = sorted(name for each in families for name in each.names)
+    published = published_configs()
+    names = sorted([*(name for each in families for name in each.names), *published])
     quantizers = [name for name in names if name.endswith("HfQuantizer")]
     return _TEMPLATE.format(
         folder=folder,
         parents_version=installed_version("transformers"),
         autos=", ".join(sorted(autos)),
         imports="\n".join(imports),
-        configs=_elements([*sorted(name for each in families for name in each.configs), "*CONFIG_CLASSES.values()"]),
+        published="\n".join(f"from .converters.formats.{module} import {name}" for name, module in published.items()),
+        configs=_elements([*sorted(name for each in families for name in each.configs), *published]),
         models="".join(lines),
         quantizer_mapping=_QUANTIZER_MAPPING if quantizers else "",
         quantizers="".join(f"    AUTO_QUANTIZER_MAPPING[{name}.quant_method] = {name}\n" for name in quantizers),
         exported=", ".join(f'"{name}"' for name in [*names, "register"]),
     )
+
+
+def published_configs() -> dict[str, str]:
+    """Config classes of published formats, which stand in `converters/formats/` -> the module of each. Looked for line by
+    line, as an unchanged run parses nothing."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(_FORMATS.glob("*.py"))}
+    return {name: module for module, text in texts.items() for name in _CONFIG_CLASS.findall(text)}
 
 
 def _elements(names: Sequence[str]) -> str:

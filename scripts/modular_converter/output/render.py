@@ -15,11 +15,11 @@ from ..sources.file_types import file_type
 from ..sources.paths import installed_version
 from ..sources.pieces import Line
 from ..syntax.tree import small
-from .family import family
 from .imports import futures, output_imports
 from .order import in_import_order
 from .package import Family
 from .parent_references import import_referenced_parents
+from .registration import family
 
 
 _SIREN_LINE = "#" + " " * 16 + "\N{POLICE CARS REVOLVING LIGHT}" * 48

@@ -35,9 +35,9 @@ else:
     raise AssertionError("torch can be imported, so nothing is shown")
 
 from transformers_heterogeneous.converters.engine.plan import in_files, plan_weights, read_tensors, with_names
-from transformers_heterogeneous.converters.engine.pieces import cast
+from transformers_heterogeneous.converters.engine.tensor_plan import cast
 from transformers_heterogeneous.converters.engine.rendering import no_arithmetic, render
-from transformers_heterogeneous.converters.engine.sources import held
+from transformers_heterogeneous.converters.engine.open_files import held
 from transformers_heterogeneous.converters.engine.weights import read_weights
 from transformers_heterogeneous.converters.engine.writing import write_files
 
@@ -46,7 +46,7 @@ weights = read_weights(source)
 tensors, dropped = read_tensors(weights, {"old.": "new."}, {"*.gone": "not wanted"})
 files = in_files(with_names(tensors.values(), {}), lambda tensor: tensor.file)
 plan = plan_weights(files, weights, dropped, ())
-with held(source, weights.stamps) as opened:
+with held(source, weights.fingerprints) as opened:
     write_files(plan.files, opened, target, "copy", 1, no_arithmetic, lambda num_bytes: None)
 try:
     list(render(cast(tensors["b"], "F32"), opened.readings, no_arithmetic))

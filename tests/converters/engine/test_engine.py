@@ -18,10 +18,10 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 from transformers_heterogeneous.converters import CheckpointError, convert
 from transformers_heterogeneous.converters.arithmetic import compute
 from transformers_heterogeneous.converters.engine.headers import BLOCK, read_header
-from transformers_heterogeneous.converters.engine.layout import parse_size
-from transformers_heterogeneous.converters.engine.pieces import keep, slice_tensor
 from transformers_heterogeneous.converters.engine.progress import progress_bar
 from transformers_heterogeneous.converters.engine.rendering import render
+from transformers_heterogeneous.converters.engine.tensor_layout import parse_size
+from transformers_heterogeneous.converters.engine.tensor_plan import keep, slice_tensor
 from transformers_heterogeneous.scripts.command.cli import app
 
 from .. import published, toy_family

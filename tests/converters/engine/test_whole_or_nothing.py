@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from transformers_heterogeneous.converters import CheckpointError, conversion, convert
 from transformers_heterogeneous.converters.engine import staging, writing
 from transformers_heterogeneous.converters.engine.headers import TensorEntry, make_header
-from transformers_heterogeneous.scripts.bench.convert import START
+from transformers_heterogeneous.scripts.bench.conversions import START
 from transformers_heterogeneous.scripts.command.cli import app
 
 from ..published import assert_same_tensors, read_tensors, write_checkpoint
@@ -545,7 +545,7 @@ def test_command_that_is_stopped_says_how_to_go_on(tmp_path, target):
 
 MEASURED = (
     f"{START}\n"
-    "from transformers_heterogeneous.scripts.bench.convert import run_task\n"
+    "from transformers_heterogeneous.scripts.bench.conversions import run_task\n"
     "run_task(*sys.argv[1:])\n"
     "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)\n"
     "peak = [line for line in open('/proc/self/status') if line.startswith('VmHWM')]\n"

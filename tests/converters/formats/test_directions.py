@@ -1,15 +1,15 @@
 """Every format that can be written: what is written says the same model, and what cannot be said is refused."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 
-from transformers_heterogeneous.converters import CheckpointError, convert, verify
+from transformers_heterogeneous.converters import CheckpointError, ConversionOptions, convert, verify
 from transformers_heterogeneous.converters.formats import recognition
-from transformers_heterogeneous.converters.formats.llama_blocks import ffn_mult_to_intermediate_size
-from transformers_heterogeneous.converters.origin import ORIGIN
-from transformers_heterogeneous.scripts.command.cli import FORMATS_HELP
+from transformers_heterogeneous.converters.formats.nemotron_nas import ffn_mult_to_intermediate_size
+from transformers_heterogeneous.converters.provenance import ORIGIN
 
 from ..checkpoints import logits
 from ..published import assert_same_tensors, read_tensors
@@ -128,4 +128,5 @@ def test_blocks_have_the_members_that_servers_read():
 
 def test_help_names_all_formats():
     own = {family.config_class.model_type for family in (each.family for each in recognition.FORMATS)}
-    assert all(each.name in FORMATS_HELP for each in recognition.FORMATS if each.name not in own)
+    told = next(each.metadata["help"] for each in fields(ConversionOptions) if each.name == "to")
+    assert all(each.name in told for each in recognition.FORMATS if each.name not in own)

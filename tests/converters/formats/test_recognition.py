@@ -1,6 +1,8 @@
 """Which format a config is in: where several would read it, one of them says that it is asked first."""
 
+import ast
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,15 +85,24 @@ def test_formats_of_one_family_read_a_field_alike():
     for published in FOUND:
         for name, read in published.readers.items():
             readers.setdefault((published.family.config_class, name), set()).add(read)
-    assert len(readers) > 4 and all(len(found) == 1 for found in readers.values())
+    assert {"block_configs", "hybrid_override_pattern", "num_key_value_heads_per_layer"} <= {
+        name for _, name in readers
+    }
+    assert sum(name == "block_configs" for _, name in readers) == 3 and all(
+        len(found) == 1 for found in readers.values()
+    )
     for (config_class, name), (read,) in readers.items():
         assert config_class.published_readers[name] is read
 
 
 def test_config_classes_are_those_of_the_package():
+    classes = {each.config_class.__name__: each.config_class for each in FOUND if each.config_class is not None}
     names = {"DeciConfig", "GptOssPuzzleConfig", "NemotronHPuzzleConfig", "NemotronNasConfig"}
-    assert set(recognition.CONFIG_CLASSES) == names <= set(transformers_heterogeneous.__all__)
-    for name, config_class in recognition.CONFIG_CLASSES.items():
+    assert classes.keys() == names <= set(transformers_heterogeneous.__all__)
+    package = ast.parse(Path(transformers_heterogeneous.__file__).read_text())
+    imported = {each.name for node in package.body if isinstance(node, ast.ImportFrom) for each in node.names}
+    assert names <= imported  # by name, for type checkers and editors
+    for name, config_class in classes.items():
         assert getattr(transformers_heterogeneous, name) is config_class
         assert CONFIG_MAPPING[config_class.model_type] is config_class
 

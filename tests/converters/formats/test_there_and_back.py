@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from transformers_heterogeneous.converters import convert, verify
 from transformers_heterogeneous.converters.engine.json_objects import parse_object
 from transformers_heterogeneous.converters.formats import recognition
-from transformers_heterogeneous.converters.origin import ORIGIN
+from transformers_heterogeneous.converters.provenance import ORIGIN
 
 from .. import published, published_families
 from ..checkpoints import CHECKPOINTS

@@ -8,22 +8,23 @@ import pytest
 
 import transformers_heterogeneous
 from transformers import AutoConfig
-from transformers_heterogeneous.scripts.maintenance.vllm_proof import CASES, Case, what_was_said
-from transformers_heterogeneous.vllm_plugin import UnservedError, register
-from transformers_heterogeneous.vllm_plugin.limits import (
+from transformers_heterogeneous.integrations.vllm import UnservedError, register
+from transformers_heterogeneous.integrations.vllm.limits import (
     ARCHITECTURES,
     architecture,
     engine_problems,
     model_problems,
     refuse,
 )
-from transformers_heterogeneous.vllm_plugin.views import largest, only_layer, without_layers
+from transformers_heterogeneous.integrations.vllm.views import largest, only_layer, without_layers
+from transformers_heterogeneous.scripts.maintenance.vllm_proof import CASES, Case, what_was_said
 
-from ..imports import imports_of, modules_of
+from ...imports import imports_of, modules_of
 
 
-HOUSE = Path(__file__).resolve().parents[2]
+HOUSE = Path(__file__).resolve().parents[3]
 DATA = HOUSE / "tests" / "data"
+VLLM = HOUSE / "integrations" / "vllm"
 PACKAGE = "transformers_heterogeneous"
 # Of the cases that `make vllm` runs, those whose row in docs/vllm.md is a sentence of ours
 REFUSED = {
@@ -169,19 +170,21 @@ def test_vllm_finds_the_plug_in():
 def test_there_is_a_class_for_each_family():
     for model_type, name in ARCHITECTURES.items():
         assert hasattr(transformers_heterogeneous, name)
-        path = HOUSE / "vllm_plugin" / f"{model_type.removeprefix('heterogeneous_')}.py"
+        path = VLLM / f"{model_type.removeprefix('heterogeneous_')}.py"
         assert f"class {name}(" in path.read_text()
 
 
 def test_nothing_needs_vllm_but_what_vllm_imports():
-    imports = imports_of(modules_of(HOUSE / "vllm_plugin"))
+    imports = imports_of(modules_of(VLLM))
     free = {module for module, each in imports.items() if not any(name.startswith("vllm") for name in each.others)}
     assert free == {"limits", "views"}
-    assert imports[""].ours == {"limits", "verification"}  # the latter inside `register`
+    assert imports[""].ours == {"limits", "config_hooks"}  # the former inside `register`
     for folder in ("converters", "generated", "modular"):
         for module, each in imports_of(modules_of(HOUSE / folder)).items():
             found = [name for name in (*each.ours, *each.others) if "vllm" in name]
-            assert found == ([f"{PACKAGE}.vllm_plugin.limits"] if module == "readers" else []), f"{folder}: {module}"
+            assert found == ([f"{PACKAGE}.integrations.vllm.limits"] if module == "runtimes" else []), (
+                f"{folder}: {module}"
+            )
 
 
 def test_the_proof_finds_what_was_said():

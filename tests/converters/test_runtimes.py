@@ -8,8 +8,8 @@ import json
 import pytest
 
 from transformers_heterogeneous.converters import CheckpointError, convert
-from transformers_heterogeneous.converters.readers import reader_named
-from transformers_heterogeneous.scripts.maintenance.readers import (
+from transformers_heterogeneous.converters.runtimes import runtime_named
+from transformers_heterogeneous.scripts.maintenance.runtime_proof import (
     GPT_OSS,
     GRANITE,
     LLAMA,
@@ -63,7 +63,7 @@ def written(case: Case, folder, **options) -> dict:
 def test_what_a_reader_computes_wrongly_is_refused_by_field(case: Case, reader: str, problem: str, tmp_path) -> None:
     with pytest.raises(CheckpointError) as error:
         written(case, tmp_path, to=case.format, reader=reader)
-    assert f"cannot be written for {reader_named(reader)}:\n  {problem}" in str(error.value)
+    assert f"cannot be written for {runtime_named(reader)}:\n  {problem}" in str(error.value)
     assert not (tmp_path / "target").exists()
 
 
@@ -147,7 +147,7 @@ def test_for_vllm_it_is_the_familys_own_format_or_refused(tmp_path) -> None:
 
 def test_a_reader_that_nobody_tried() -> None:
     with pytest.raises(CheckpointError, match=r"--for tgi: known are llama.cpp, mlx, vllm"):
-        reader_named("tgi")
+        runtime_named("tgi")
 
 
 def test_every_rule_has_a_case() -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import libcst as cst
 
-from ...integrations.installing import how_to_install
+from transformers_heterogeneous.integrations.installing import how_to_install
+
 from ..modular_converter.releases.lock import (
     NAME,
     BrokenLock,

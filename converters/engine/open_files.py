@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import CheckpointError, refuse
 from .files import open_regular
-from .stamps import Stamp, stamp_of
+from .fingerprints import Fingerprint, fingerprint_of
 
 
 SPARE_FILES = 256  # that are open beside those of a checkpoint
@@ -20,12 +20,12 @@ class Source:
     A checkpoint's folder and its open files.
 
     Attributes:
-        stamps: Name of a file -> what it was when it was planned with.
+        fingerprints: Name of a file -> what it was when it was planned with.
         readings: Name of a file with weights -> its descriptor.
     """
 
     folder: Path
-    stamps: Mapping[str, Stamp]
+    fingerprints: Mapping[str, Fingerprint]
     readings: Mapping[str, int]
 
     def check(self) -> None:
@@ -38,19 +38,21 @@ class Source:
 
     def changes(self) -> Iterator[tuple[str, str]]:
         """The files that are not what they were, and how each differs."""
-        for name, before in self.stamps.items():
+        for name, before in self.fingerprints.items():
             try:
-                now = [stamp_of(os.stat(self.folder / name))]
+                now = [fingerprint_of(os.stat(self.folder / name))]
             except OSError as error:
                 yield name, f"cannot be found any more: {error.strerror}"
                 continue
-            now += [stamp_of(os.fstat(self.readings[name]))] if name in self.readings else []
+            now += [fingerprint_of(os.fstat(self.readings[name]))] if name in self.readings else []
             if change := next((change for each in now if (change := before.change_to(each))), None):
                 yield name, change
 
 
 @contextmanager
-def held(folder: Path, weights: Mapping[str, Stamp], others: Mapping[str, Stamp] | None = None) -> Iterator[Source]:
+def held(
+    folder: Path, weights: Mapping[str, Fingerprint], others: Mapping[str, Fingerprint] | None = None
+) -> Iterator[Source]:
     """
     A checkpoint with its weight files open: whatever takes their names, what was planned is what is read.
 

@@ -5,11 +5,15 @@ case. docs/readers.md says what was seen to be right, and what was not tried.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers_heterogeneous.vllm_plugin.limits import ARCHITECTURES, model_problems
+from transformers_heterogeneous.integrations.vllm.limits import ARCHITECTURES, model_problems
 
 from .engine.errors import CheckpointError
+
+
+if TYPE_CHECKING:
+    from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 
 Problems = Callable[[Any], Iterator[str]]
@@ -18,7 +22,7 @@ REMEDY = "Leave out --for, and the report says what is known of those that were 
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class Runtime:
     """
     A program that reads published formats.
 
@@ -37,19 +41,21 @@ class Reader:
     def __str__(self) -> str:
         return self.program
 
-    def cannot(self, format_name: str, config: Any) -> list[str]:
+    def cannot(self, format_name: str, config: "HeterogeneousPreTrainedConfig") -> list[str]:
         """What keeps the program from computing this model from this format, empty if nothing does."""
         if format_name not in self.problems:
             return [f"{self} is not known to read {format_name}, but {', '.join(self.problems)}"]
         return [problem for problems in self.problems[format_name] for problem in problems(config)]
 
-    def config(self, format_name: str, config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def config(
+        self, format_name: str, config: "HeterogeneousPreTrainedConfig", fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """config.json as this program needs it."""
         changed = self.fields.get(format_name)
         return dict(fields) if changed is None else changed(config, fields)
 
 
-def windows(config: Any) -> Iterator[str]:
+def windows(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
     found = {layer: window for layer, window in enumerate(config.layer_sizes("sliding_window")) if window is not None}
     if found:
         yield f"sliding_window is {sorted({*found.values()})} in layers {[*found]}: it attends to everything, without a word"
@@ -78,7 +84,7 @@ def linear_attention(config: Any) -> Iterator[str]:
             yield f"mixer_types[{layer_idx}] is 'linear': it fails"
 
 
-def head_dim(config: Any) -> Iterator[str]:
+def head_dim(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
     derived = config.hidden_size // config.num_attention_heads
     if config.head_dim != derived:
         yield f"head_dim = {config.head_dim}: it takes hidden_size / num_attention_heads = {derived}, and fails"
@@ -87,7 +93,7 @@ def head_dim(config: Any) -> Iterator[str]:
 def rope(*known: str) -> Problems:
     """The kinds of RoPE that a program was seen to compute."""
 
-    def of_other_kinds(config: Any) -> Iterator[str]:
+    def of_other_kinds(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
         kind = config.rope_parameters.get("rope_type", "default")
         if kind not in known:
             yield f"rope_type = {kind!r}: right are {', '.join(known)}, others wrong without a word, or not tried"
@@ -98,7 +104,7 @@ def rope(*known: str) -> Problems:
 def one_of(*names: str) -> Problems:
     """Sizes that a program has one of for all layers."""
 
-    def that_differ(config: Any) -> Iterator[str]:
+    def that_differ(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
         for name in names:
             if isinstance(value := getattr(config, name), list) and len({*value} - {None}) > 1:
                 yield f"{name} = {value}: it fails where layers differ in it"
@@ -116,12 +122,12 @@ def dense_mlps(config: Any) -> Iterator[str]:
         yield f"layers {dense} have a dense MLP: it fails, as transformers 5 has it take every such model for one of experts"
 
 
-def latent(config: Any) -> Iterator[str]:
+def latent(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
     if not any(config.layer_sizes("moe_latent_size")):
         yield "moe_latent_size is null: it fails without a latent space of the experts"
 
 
-def with_rope_scaling(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+def with_rope_scaling(config: "HeterogeneousPreTrainedConfig", fields: Mapping[str, Any]) -> dict[str, Any]:
     """RoPE by the two fields that transformers had before 5."""
     rope = dict(config.rope_parameters)
     theta, scaled = rope.pop("rope_theta"), rope["rope_type"] != "default"
@@ -133,12 +139,12 @@ def with_older_layer_types(config: Any, fields: Mapping[str, Any]) -> dict[str, 
     return {**fields, "layer_types": list(config.mixer_types)}
 
 
-def beyond_vllm(config: Any) -> Iterator[str]:
+def beyond_vllm(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
     yield from model_problems(config, config.max_position_embeddings)
 
 
-READERS = (
-    Reader(
+RUNTIMES = (
+    Runtime(
         name="llama.cpp",
         program="llama.cpp b11549",
         problems={
@@ -150,7 +156,7 @@ READERS = (
         },
         fields={"granitemoehybrid": with_older_layer_types},
     ),
-    Reader(
+    Runtime(
         name="mlx",
         program="mlx-lm 0.32.2",
         problems={
@@ -166,7 +172,7 @@ READERS = (
         },
         fields={"nemotron-nas": with_rope_scaling},
     ),
-    Reader(  # with this package's plug-in, which finds the families' own folders: `make vllm`
+    Runtime(  # with this package's plug-in, which finds the families' own folders: `make vllm`
         name="vllm",
         program="vLLM 0.32.0",
         problems=dict.fromkeys(ARCHITECTURES, (beyond_vllm,)),
@@ -174,8 +180,8 @@ READERS = (
 )
 
 
-def readers_of(
-    format_name: str, config: Any, fields: Mapping[str, Any]
+def runtimes_of(
+    format_name: str, config: "HeterogeneousPreTrainedConfig", fields: Mapping[str, Any]
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """
     Who reads a model in a format; who is not known to read the format at all is not mentioned.
@@ -186,21 +192,21 @@ def readers_of(
     Returns:
         Program -> the option that it should have been written with, empty if none; program -> why it does not read it.
     """
-    known = [reader for reader in READERS if format_name in reader.problems]
-    cannot = {str(reader): reader.cannot(format_name, config) for reader in known}
-    can = [reader for reader in known if not cannot[str(reader)]]
-    changed = {reader.program: reader.config(format_name, config, fields) != fields for reader in can}
-    options = {reader.program: f"--for {reader.name}" if changed[reader.program] else "" for reader in can}
+    known = [runtime for runtime in RUNTIMES if format_name in runtime.problems]
+    cannot = {str(runtime): runtime.cannot(format_name, config) for runtime in known}
+    can = [runtime for runtime in known if not cannot[str(runtime)]]
+    changed = {runtime.program: runtime.config(format_name, config, fields) != fields for runtime in can}
+    options = {runtime.program: f"--for {runtime.name}" if changed[runtime.program] else "" for runtime in can}
     return options, {program: problems for program, problems in cannot.items() if problems}
 
 
-def reader_named(name: str) -> Reader:
+def runtime_named(name: str) -> Runtime:
     """
     The program that `--for` names.
 
     Raises:
         CheckpointError: where it is none of those that were tried.
     """
-    if found := next((reader for reader in READERS if reader.name == name), None):
+    if found := next((runtime for runtime in RUNTIMES if runtime.name == name), None):
         return found
-    raise CheckpointError(f"--for {name}: known are {', '.join(reader.name for reader in READERS)}", remedy=REMEDY)
+    raise CheckpointError(f"--for {name}: known are {', '.join(runtime.name for runtime in RUNTIMES)}", remedy=REMEDY)

@@ -17,11 +17,11 @@ from pathlib import Path
 from statistics import median
 
 from transformers_heterogeneous.converters.engine.headers import TensorEntry, make_header, num_bytes_of
-from transformers_heterogeneous.converters.engine.layout import regroup
+from transformers_heterogeneous.converters.engine.open_files import held
 from transformers_heterogeneous.converters.engine.plan import in_files, plan_weights, read_tensors, with_names
 from transformers_heterogeneous.converters.engine.rendering import no_arithmetic
-from transformers_heterogeneous.converters.engine.sources import held
 from transformers_heterogeneous.converters.engine.staging import flush_tree
+from transformers_heterogeneous.converters.engine.tensor_layout import regroup
 from transformers_heterogeneous.converters.engine.transfer import Link, can_share
 from transformers_heterogeneous.converters.engine.weights import SINGLE, read_weights
 from transformers_heterogeneous.converters.engine.writing import write_files
@@ -35,7 +35,9 @@ START = (
     "import importlib.util, sys; name = 'transformers_heterogeneous';"
     "sys.modules[name] = importlib.util.module_from_spec(importlib.util.find_spec(name));"
 )
-CHILD = f"{START} from transformers_heterogeneous.scripts.bench import convert; convert.run_task(*sys.argv[1:])"
+CHILD = (
+    f"{START} from transformers_heterogeneous.scripts.bench import conversions; conversions.run_task(*sys.argv[1:])"
+)
 # Runs a command in a process that measures its own children: this one is larger
 MEASURE = (
     "import resource, subprocess, sys\n"
@@ -178,7 +180,7 @@ def convert(
     tensors, _ = read_tensors(weights, names, {})
     tensors = regroup(tensors, stacked, "stacked").tensors if stacked else tensors
     plan = plan_weights(in_files(with_names(tensors.values(), {}), lambda tensor: tensor.file), weights, (), ())
-    with held(source, weights.stamps) as opened:
+    with held(source, weights.fingerprints) as opened:
         write_files(
             plan.files, opened, target, link, min(4, os.cpu_count() or 1), no_arithmetic, lambda num_bytes: None
         )

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, models
 import transformers_heterogeneous
 from transformers import PreTrainedTokenizerFast
 from transformers_heterogeneous.converters import CheckpointError, convert
-from transformers_heterogeneous.converters.readers import READERS, Reader
+from transformers_heterogeneous.converters.runtimes import RUNTIMES, Runtime
 
 
 PROMPT = [72, 101, 108, 108, 111, 32, 119, 111, 114, 108, 100, 46, 33, 40, 50, 60]
@@ -254,10 +254,10 @@ def llama_cpp(folder: Path, sources: Path) -> tuple[list[int], list[float]]:
 
 Read = Callable[[Path, Path], tuple[list[int], list[float]]]
 PROGRAMS: dict[str, Read] = {"llama.cpp": llama_cpp, "mlx": mlx}
-TRIED = [reader for reader in READERS if reader.name in PROGRAMS]  # vLLM has a proof of its own
+TRIED = [reader for reader in RUNTIMES if reader.name in PROGRAMS]  # vLLM has a proof of its own
 
 
-def outcome(case: Case, reader: Reader, sources: Path) -> str:
+def outcome(case: Case, reader: Runtime, sources: Path) -> str:
     """A cell of the table: what a reader makes of what is written for it, and where that is refused, of what is written
     all the same."""
     with tempfile.TemporaryDirectory() as name:
@@ -277,7 +277,7 @@ def outcome(case: Case, reader: Reader, sources: Path) -> str:
         return judged(case, source, target, reader, sources)
 
 
-def judged(case: Case, source: Path, target: Path, reader: Reader, sources: Path) -> str:
+def judged(case: Case, source: Path, target: Path, reader: Runtime, sources: Path) -> str:
     """Whether a reader computes what we do."""
     expected, expected_values = ours(case, source)
     try:

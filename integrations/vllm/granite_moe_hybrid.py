@@ -12,7 +12,7 @@ from vllm.model_executor.models.granitemoehybrid import GraniteMoeHybridAttentio
 from vllm.model_executor.models.granitemoeshared import GraniteMoeSharedMLP
 from vllm.model_executor.models.utils import maybe_prefix
 
-from .layers import put_layers, with_config
+from .layer_building import put_layers, with_config
 from .views import without_layers
 
 

@@ -8,19 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
+
 from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError
 from .engine.files import read_file
 from .engine.json_objects import MAX_JSON_BYTES, parse_object
-from .engine.layout import Experts, regroup
 from .engine.plan import inverted, renamed
 from .engine.quantised import BLOCKS
+from .engine.tensor_layout import Experts, regroup
 from .families.family import Family
 from .families.layers import place_in, renumbered
 from .formats import recognition
 from .formats.published_format import PublishedFormat
+from .pruning import numbers_without_empty, shortened, with_numbers
 from .quantisation import HF_QUANT_CONFIG, read_hf_quant_config
-from .thinning import numbers_without_empty, shortened, with_numbers
 
 
 ORIGIN = "hetero_origin.json"
@@ -49,7 +51,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Past:
+class VerifiedOrigin:
     """
     An origin that still holds.
 
@@ -61,7 +63,7 @@ class Past:
     """
 
     origin: Origin
-    config: Any
+    config: HeterogeneousPreTrainedConfig
     config_dict: dict[str, Any]
     numbers: Mapping[int, int]
     hf_quant_config: str | None
@@ -167,7 +169,7 @@ def found_experts(source: Checkpoint) -> Experts:
     return "keep" if stacked == separate else "stacked" if stacked else "separate"
 
 
-def past_of(source: Checkpoint, origin: Origin) -> Past | None:
+def verified_origin(source: Checkpoint, origin: Origin) -> VerifiedOrigin | None:
     """The origin of a checkpoint, where it describes the same model still; at most empty layers are not there any more."""
     try:
         published, config_dict = format_of(origin, source.published.family)
@@ -180,8 +182,8 @@ def past_of(source: Checkpoint, origin: Origin) -> Past | None:
             then = as_published(replace(source, published=published, config=shorter, numbers=numbers), origin)
             if then.model_fields() != source.model_fields():
                 return None
-        past = Past(origin, whole, config_dict, then.numbers, quantisation_of(origin, then, source))
-        return checked(past, source, published)
+        verified = VerifiedOrigin(origin, whole, config_dict, then.numbers, quantisation_of(origin, then, source))
+        return checked(verified, source, published)
     except CheckpointError:
         return None  # what cannot be read does not hold
 
@@ -223,15 +225,15 @@ def format_of(origin: Origin, family: Family) -> tuple[PublishedFormat, dict[str
     return published, config_dict
 
 
-def checked(past: Past, source: Checkpoint, published: PublishedFormat) -> Past | None:
-    """The past, unless a tensor would not be found again under the name that it gets back."""
-    back = inverted(past.origin.names)
-    found = all(renamed(renamed(name, back), published.names) == name for name in as_it_was(source, past).tensors)
-    return past if found else None
+def checked(verified: VerifiedOrigin, source: Checkpoint, published: PublishedFormat) -> VerifiedOrigin | None:
+    """The origin, unless a tensor would not be found again under the name that it gets back."""
+    back = inverted(verified.origin.names)
+    found = all(renamed(renamed(name, back), published.names) == name for name in restored(source, verified).tensors)
+    return verified if found else None
 
 
-def as_it_was(source: Checkpoint, past: Past) -> Checkpoint:
-    """A checkpoint with the config of its past, and with the layers that were empty."""
-    if not past.numbers:
-        return replace(source, config=past.config)
-    return with_numbers(source, {new: old for old, new in past.numbers.items()}, past.config)
+def restored(source: Checkpoint, verified: VerifiedOrigin) -> Checkpoint:
+    """A checkpoint with the config of its origin, and with the layers that were empty."""
+    if not verified.numbers:
+        return replace(source, config=verified.config)
+    return with_numbers(source, {new: old for old, new in verified.numbers.items()}, verified.config)

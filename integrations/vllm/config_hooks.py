@@ -13,6 +13,7 @@ from vllm.platforms import current_platform
 from vllm.transformers_utils.model_arch_config_convertor import ModelArchConfigConvertorBase
 
 from . import limits
+from .views import with_fields
 
 
 logger = init_logger(__name__)
@@ -36,7 +37,7 @@ class HeterogeneousVerification(VerifyAndUpdateConfig):
         config = model_config.hf_config
         limits.refuse(config, limits.model_problems(config, model_config.max_model_len))
         if isinstance(config.windows, list):  # where all layers have a window, vLLM reads it as one number
-            model_config.hf_text_config = config.with_fields(sliding_window=None)
+            model_config.hf_text_config = with_fields(config, sliding_window=None)
         if "mamba" not in config.mixer_types:  # vLLM would prepare for states, going by the class and `layer_types`
             model_config._model_info = replace(model_config._model_info, is_hybrid=False)
 

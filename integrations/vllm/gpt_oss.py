@@ -12,7 +12,7 @@ from vllm.model_executor.layers.layernorm import RMSNorm
 from vllm.model_executor.models.gpt_oss import GptOssForCausalLM, MLPBlock, OAIAttention
 from vllm.model_executor.models.utils import maybe_prefix
 
-from .layers import put_layers, with_config
+from .layer_building import put_layers, with_config
 from .views import largest, without_layers
 
 

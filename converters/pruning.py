@@ -5,6 +5,8 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
+
 from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError, refuse
 from .families.family import Family
@@ -39,7 +41,7 @@ def without_sub_blocks(source: Checkpoint, asked: Sequence[str]) -> Checkpoint:
     return without_places(replace(source, config=config), reasons)
 
 
-def unfused(config: Any, skipped: Mapping[int, Sequence[str]]) -> list[str] | None:
+def unfused(config: HeterogeneousPreTrainedConfig, skipped: Mapping[int, Sequence[str]]) -> list[str] | None:
     """`fused_blocks` without those that need a sub-block which is skipped."""
     if config.fused_blocks is None:
         return None
@@ -61,7 +63,7 @@ def without_places(source: Checkpoint, reasons: Mapping[tuple[int, str], str]) -
     return replace(source, tensors=tensors, dropped=(*source.dropped, *dropped), unused=unused)
 
 
-def read_skips(asked: Iterable[str], config: Any) -> dict[int, list[str]]:
+def read_skips(asked: Iterable[str], config: HeterogeneousPreTrainedConfig) -> dict[int, list[str]]:
     """The sub-blocks to skip by their layers; a `CheckpointError` names all that is wrong."""
     skipped: dict[int, list[str]] = {}
     problems = []
@@ -99,7 +101,7 @@ def read_numbers(numbers: str, num_layers: int) -> tuple[list[int], list[str]]:
     return layers, wrong
 
 
-def has(config: Any, name: str, layer: int) -> bool:
+def has(config: HeterogeneousPreTrainedConfig, name: str, layer: int) -> bool:
     """Whether a layer has a sub-block of a name that `skip` knows."""
     return any(getattr(config, types)[layer] != "none" for types in config.entries_without(name, layer))
 
@@ -115,13 +117,13 @@ def layers_with_something(config: Any) -> list[int]:
     return [layer for layer, both in kinds if both != ("none", "none")]
 
 
-def numbers_without_empty(config: Any) -> dict[int, int]:
+def numbers_without_empty(config: HeterogeneousPreTrainedConfig) -> dict[int, int]:
     """Layer -> its number when the layers that hold nothing are taken out; empty where there are none of these."""
     kept = layers_with_something(config)
     return {} if len(kept) == config.num_hidden_layers else {old: new for new, old in enumerate(kept)}
 
 
-def shortened(config: Any, kept: Collection[int], family: Family) -> Any:
+def shortened(config: HeterogeneousPreTrainedConfig, kept: Collection[int], family: Family) -> Any:
     """The config of the model that has these layers alone."""
     members = {name: value for name, value in config.to_dict().items() if name not in PROVENANCE}
     for name in ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *config.per_layer_sizes):
@@ -148,7 +150,7 @@ def without_empty_layers(source: Checkpoint) -> Checkpoint:
     return with_numbers(source, numbers, shortened(source.config, numbers, source.published.family))
 
 
-def with_numbers(source: Checkpoint, numbers: Mapping[int, int], config: Any) -> Checkpoint:
+def with_numbers(source: Checkpoint, numbers: Mapping[int, int], config: HeterogeneousPreTrainedConfig) -> Checkpoint:
     """A checkpoint whose layers have other numbers, as `config` has them."""
     tensors = {renumbered(name, numbers): tensor for name, tensor in source.tensors.items()}
     return replace(
@@ -160,7 +162,7 @@ def with_numbers(source: Checkpoint, numbers: Mapping[int, int], config: Any) ->
     )
 
 
-def empty_layers(config: Any) -> Iterator[int]:
+def empty_layers(config: HeterogeneousPreTrainedConfig) -> Iterator[int]:
     """The layers that hold nothing."""
     kept = set(layers_with_something(config))
     return (layer for layer in range(config.num_hidden_layers) if layer not in kept)

@@ -5,7 +5,7 @@ from ..families.family import Family
 from .published_format import PublishedFormat
 
 
-def own_format(family: Family) -> PublishedFormat:
+def native_format(family: Family) -> PublishedFormat:
     """A family's config.json says its model type, and tensors have the family's names."""
     model_type: str = family.config_class.model_type
     return PublishedFormat(
@@ -17,4 +17,4 @@ def own_format(family: Family) -> PublishedFormat:
     )
 
 
-FORMATS = tuple(map(own_format, found_families()))
+FORMATS = tuple(map(native_format, found_families()))

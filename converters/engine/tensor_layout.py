@@ -6,7 +6,6 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from .errors import CheckpointError, refuse
-from .pieces import DTYPES, TensorPlan, cast, dequantise, dequantise_mxfp4, split_groups, stack_groups
 from .quantised import (
     BLOCKS,
     SCALES,
@@ -20,6 +19,7 @@ from .quantised import (
     unpacked_shape,
     with_scales,
 )
+from .tensor_plan import DTYPES, TensorPlan, cast, dequantise, dequantise_mxfp4, split_groups, stack_groups
 
 
 Experts = Literal["keep", "stacked", "separate"]

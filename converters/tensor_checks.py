@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 from .engine.errors import refuse
 from .engine.headers import Shape
-from .engine.pieces import FLOATS, FP8, PACKED, TensorPlan
 from .engine.quantised import (
     BLOCKS,
     COMPUTABLE,
@@ -21,6 +21,7 @@ from .engine.quantised import (
     scale_shapes,
     weight_shapes,
 )
+from .engine.tensor_plan import FLOATS, FP8, PACKED, TensorPlan
 from .families.family import Family
 
 
@@ -37,7 +38,7 @@ def check_tensors(
     tensors: Mapping[str, TensorPlan],
     ignored: Collection[str],
     family: Family,
-    config: Any,
+    config: HeterogeneousPreTrainedConfig,
     method: str | None,
 ) -> None:
     """
@@ -127,7 +128,9 @@ def stems(name: str) -> Iterator[str]:
         yield name
 
 
-def quantised_tensors(tensors: Mapping[str, TensorPlan], family: Family, config: Any) -> set[str]:
+def quantised_tensors(
+    tensors: Mapping[str, TensorPlan], family: Family, config: HeterogeneousPreTrainedConfig
+) -> set[str]:
     """Those that a method which is not known here has made or changed."""
     beside = companions(as_found(family.tensor_shapes(config), family.stacked(config), tensors), tensors)
     return beside.keys() | (set(beside.values()) & tensors.keys())

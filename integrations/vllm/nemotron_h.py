@@ -14,7 +14,7 @@ from vllm.model_executor.models.nemotron_h import (
 )
 from vllm.model_executor.models.utils import maybe_prefix
 
-from .layers import put_layers, with_config
+from .layer_building import put_layers, with_config
 from .views import largest, only_layer, without_layers
 
 

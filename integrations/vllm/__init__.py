@@ -2,7 +2,7 @@
 
 `llama.py` and the others beside it build vLLM's own modules layer by layer, from `config.per_layer_config[i]`;
 `limits.py` says what vLLM would not compute as transformers does, and is refused when the config is read
-(`verification.py`). vLLM is imported by `register` and by what it registers, not by this package.
+(`config_hooks.py`). vLLM is imported by `register` and by what it registers, not by this package.
 """
 
 from .limits import ARCHITECTURES, UnservedError
@@ -17,7 +17,7 @@ def register() -> None:
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
     from vllm.transformers_utils.model_arch_config_convertor import MODEL_ARCH_CONFIG_CONVERTORS
 
-    from .verification import VERIFICATIONS, HeterogeneousConfigConvertor
+    from .config_hooks import VERIFICATIONS, HeterogeneousConfigConvertor
 
     for model_type, name in ARCHITECTURES.items():
         if name not in ModelRegistry.get_supported_archs():
