@@ -10,7 +10,7 @@ import libcst as cst
 import pytest
 
 from tests.modular_converter.toybox import Toy
-from transformers_heterogeneous.scripts.command import drift, releases
+from transformers_heterogeneous.scripts.command import drift, expand_against
 from transformers_heterogeneous.scripts.command.generate import generate_command
 from transformers_heterogeneous.scripts.modular_converter.releases.lock import read_lock
 from transformers_heterogeneous.scripts.modular_converter.releases.overlay import overlay
@@ -92,7 +92,7 @@ class House:
         return path
 
     def generate(self, *accept: str) -> int:
-        return releases.expand_for_installed(self.modular, self.out, accept)
+        return expand_against.expand_for_installed(self.modular, self.out, accept)
 
     @property
     def expanded(self) -> str:
