@@ -60,6 +60,8 @@ RELATIONS = {
     "divides": (lambda size, other: other % size == 0, "does not divide"),
     "is at most": (lambda size, other: size <= other, "is more than"),
 }
+# Of the fields that published configs describe layers with, those that no type of transformers has itself
+PUBLISHED_LAYERS = {"block_configs", "num_key_value_heads_per_layer"}
 MAX_LAYERS = 4096  # eight times what any model has
 
 
@@ -349,10 +351,12 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         layers where the family does not know the type, or to be read with other code than transformers has."""
         if transformers_class(model_type := config_dict.get("model_type")) is None:
             return
-        blocks = config_dict.get("block_configs") is not None
+        blocks = [
+            name for name in PUBLISHED_LAYERS & cls.published_readers.keys() if config_dict.get(name) is not None
+        ]
         if blocks and model_type not in cls.compatible_model_types:
-            said = f"block_configs describes layers of a {model_type}, and nothing reads them here"
-            raise UnreadFieldsError(f"{cls.model_type}:\n{said}", ["block_configs"])
+            lines = [f"{name} describes layers of a {model_type}, and nothing reads them here" for name in blocks]
+            raise UnreadFieldsError("\n".join([f"{cls.model_type}:", *lines]), blocks)
         # What a published form comes with is read here instead
         if named := [] if blocks else foreign_code(config_dict):
             raise UnreadFieldsError(
