@@ -100,7 +100,7 @@ def test_upstreams_readers_need_not_know_us():
 
 def test_layers_without_attention_add_no_kind_of_mask():
     config = HeterogeneousLlamaConfig(**{**THINNED, "sliding_window": 6})
-    assert config.layer_types == ["sliding_attention"] * 5
+    assert config.saved_layer_types() == ["sliding_attention"] * 5
 
 
 @pytest.mark.parametrize("fields", [UNIFORM, MIXED, THINNED], ids=["uniform", "mixed", "thinned"])

@@ -82,7 +82,7 @@ def test_layers_of_every_generation(fields):
     config = make(**fields)
     assert layers(config) == [MAMBA, MOE, ATTENTION, MLP] and config.num_hidden_layers == 4
     assert config.layers_block_type == ["linear_attention", "moe", "full_attention", "mlp"]
-    assert config.layer_types == ["linear_attention", "linear_attention", "full_attention", "linear_attention"]
+    assert config.saved_layer_types() == ["linear_attention", "linear_attention", "full_attention", "linear_attention"]
     saved = json.loads(config.to_json_string())
     assert saved["mixer_types"] == ["mamba", "none", "attention", "none"] and saved["num_hidden_layers"] == 4
     assert not saved.keys() & {"hybrid_override_pattern", "layers_block_type", "block_configs"}
