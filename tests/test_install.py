@@ -37,7 +37,7 @@ def documented() -> dict[str, str]:
     pages = {
         command
         for page in PAGES
-        for command in re.findall(r"pip (install \. --config-settings \S+)", page.read_text())
+        for command in re.findall(r"pip (install \. --config-settings [^\s`]+)", page.read_text())
     }
     assert pages == {f"install . --config-settings transformers={OLDEST}"}
     clone, url = re.findall(r"`pip (.+?)`", how_to_install(release=OLDEST))
