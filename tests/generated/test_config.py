@@ -346,7 +346,7 @@ def test_heads_that_do_not_divide_the_hidden_size():
 
 def test_the_example_of_the_documentation(capsys):
     text = (Path(__file__).parents[2] / "docs" / "config.md").read_text(encoding="utf-8")
-    code, said = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL).groups()
+    code, said = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL).groups()
     exec(code, {})
     assert capsys.readouterr().out == said
 

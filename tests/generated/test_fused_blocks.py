@@ -332,7 +332,7 @@ def test_a_norm_that_feeds_two_sub_blocks_is_not_fused():
     granite = small_granite_moe_hybrid
     with pytest.raises(Exception, match=r"fused_blocks\[1\] is 'norm_mlp'.*'attention' and 'moe', needed.*'dense'"):
         granite.build({**granite.UNIFORM, "fused_blocks": ["none", "norm_mlp", "none", "none"]})
-    with pytest.raises(Exception, match=r"fused_blocks is 'norm_mlp', but no layer's mixer and MLP are.*'dense'"):
+    with pytest.raises(Exception, match=r"fused_blocks is 'norm_mlp': but no layer's mixer and MLP are.*'dense'"):
         granite.build({**granite.UNIFORM, "fused_blocks": "norm_mlp"})
 
 
