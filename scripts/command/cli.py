@@ -245,6 +245,9 @@ def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Model name in lower case: NAME of modular_NAME.py.")],
     parent: Annotated[str, typer.Option(metavar="MODEL", help="Model of transformers to inherit from, as in qwen3.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the shard.")] = Path(),
+    heterogeneous: Annotated[
+        bool, typer.Option("--heterogeneous", help="A family whose layers may differ, out of a decoder.")
+    ] = False,
 ) -> None:
     """Start a family: a shard that expands to a working copy of a parent, ready to be edited."""
     need_generator()
@@ -252,7 +255,7 @@ def new(
 
     from .new import new_command
 
-    raise typer.Exit(new_command(name, parent, out, date.today().year))
+    raise typer.Exit(new_command(name, parent, out, date.today().year, heterogeneous))
 
 
 @app.command()

@@ -5,6 +5,9 @@ import re
 import sys
 from pathlib import Path
 
+from ..heterogenise.parent import DoesNotFit, read_parent
+from ..heterogenise.plan import plan_family
+from ..heterogenise.shard_text import shard_text
 from ..modular_converter.naming.model_names import read_model_names
 from ..modular_converter.naming.renaming import model_renaming
 from ..modular_converter.shards.shard import exports
@@ -35,24 +38,31 @@ class CannotStart(Exception):
     """Why no shard can be written, and what to do instead."""
 
 
-def new_command(model: str, parent: str, out: Path, year: int) -> int:
+def new_command(model: str, parent: str, out: Path, year: int, heterogeneous: bool = False) -> int:
     """
     Write `modular_<model>.py` into `out`: a class of one's own for every public class of the parent.
+
+    Args:
+        heterogeneous: its layers may differ from one another.
 
     Returns:
         0 when it was written, 2 when it could not be, with the reason on stderr.
     """
     try:
-        path = new_shard(model, parent, out, year)
+        path, notes = new_shard(model, parent, out, year, heterogeneous)
     except CannotStart as error:
         print(f"hetero new: {error}", file=sys.stderr)
         return 2
+    for note in notes:
+        print(note)
     print(f"{path} is written; change what differs from {parent}, then: hetero generate {path}")
     return 0
 
 
-def new_shard(model: str, parent: str, out: Path, year: int) -> Path:
-    """The path of the shard that was written; `CannotStart` where it could not be."""
+def new_shard(
+    model: str, parent: str, out: Path, year: int, heterogeneous: bool = False
+) -> tuple[Path, list[str]]:
+    """The path of the shard that was written, and what there is to say of it; `CannotStart` where it could not be."""
     path = out / f"modular_{model}.py"
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", model):
         raise CannotStart(f"{model!r} is not a model name: lower case, digits and single underscores are allowed")
@@ -61,9 +71,10 @@ def new_shard(model: str, parent: str, out: Path, year: int) -> Path:
     models = models_folder()
     if not (models / parent / f"modeling_{parent}.py").is_file():
         raise CannotStart(f"transformers has no model {parent!r}{nearest(parent, parents())}")
+    text, notes = (heterogeneous_text if heterogeneous else plain_text)(model, parent, models, year)
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(shard_text(model, parent, models, year), encoding="utf-8")
-    return path
+    path.write_text(text, encoding="utf-8")
+    return path, notes
 
 
 def parents() -> list[str]:
@@ -81,7 +92,20 @@ def models_folder() -> Path:
     return package / "models"
 
 
-def shard_text(model: str, parent: str, models: Path, year: int) -> str:
+def heterogeneous_text(model: str, parent: str, models: Path, year: int) -> tuple[str, list[str]]:
+    """The shard of a family whose layers may differ."""
+    try:
+        plan = plan_family(read_parent(parent, models))
+        classes = [each.name for each in plan.parent.modeling.of_kind("class")] + [plan.parent.config]
+        children = child_names(classes, model, parent, models)
+        header = HEADER.format(year=year, model=model)
+        return shard_text(plan, lambda name: children.get(name, name), header), plan.notes
+    except DoesNotFit as error:
+        lines = "\n  ".join(error.reasons)
+        raise CannotStart(f"{parent} is not a parent for --heterogeneous, and nothing is written:\n  {lines}") from error
+
+
+def plain_text(model: str, parent: str, models: Path, year: int) -> tuple[str, list[str]]:
     """The shard: the parent's public classes, each inherited under the new name and left as it is."""
     files = {kind: public_classes(models / parent / f"{kind}_{parent}.py") for kind in FILE_TYPES}
     children = child_names([name for found in files.values() for name in found], model, parent, models)
@@ -94,7 +118,7 @@ def shard_text(model: str, parent: str, models: Path, year: int) -> str:
     )
     bodies = "".join(f"\n\nclass {child}({name}):\n    pass\n" for name, child in children.items())
     listed = "".join(f'    "{child}",\n' for child in children.values())
-    return f"{HEADER.format(year=year, model=model)}{imports}{bodies}\n\n__all__ = [\n{listed}]\n"
+    return f"{HEADER.format(year=year, model=model)}{imports}{bodies}\n\n__all__ = [\n{listed}]\n", []
 
 
 def public_classes(path: Path) -> list[str]:

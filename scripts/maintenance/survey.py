@@ -84,7 +84,7 @@ def expanded(models: Iterable[str], package: Path) -> dict[str, Outcome]:
     shards: dict[Path, str] = {}
     for model in models:
         try:
-            shards[new_shard(f"my_{model}", model, package, YEAR)] = model
+            shards[new_shard(f"my_{model}", model, package, YEAR)[0]] = model
         except CannotStart as error:
             outcomes[model] = Outcome(REFUSED, [str(error)])
     run = expand(list(shards), lambda path: package)

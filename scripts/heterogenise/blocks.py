@@ -1,0 +1,250 @@
+"""The residual blocks of a decoder layer's forward: where each begins and ends, and what it uses."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import libcst as cst
+
+from ..modular_converter.syntax.tree import code, small, walk
+from .parent import Parent, attributes_of, names_of, parameters_of, statements_of
+
+
+MIXED = {"attention_mask", "cache"}  # what a sub-block takes that mixes tokens
+
+
+@dataclass(frozen=True)
+class Block:
+    """Statements that add something to the stream; `kind` is "mixer", "mlp", or "both" where they share one residual."""
+
+    kind: str
+    statements: Sequence[cst.BaseStatement]
+    uses: frozenset[str]
+    residual: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The forward of a decoder layer: blocks, and the statements between them."""
+
+    stream: str
+    parts: Sequence[Block | cst.BaseStatement]
+
+    @property
+    def blocks(self) -> list[Block]:
+        return [part for part in self.parts if isinstance(part, Block)]
+
+    def block_of(self, attribute: str) -> str | None:
+        """The kind of the one block that uses an attribute of the layer; None where none does, or several."""
+        kinds = [block.kind for block in self.blocks if attribute in block.uses]
+        return kinds[0] if len(kinds) == 1 else None
+
+
+def read_layer(parent: Parent) -> Layer:
+    """The blocks, or `DoesNotFit` where the forward is something else than a mixer and an MLP with residuals."""
+    forward = parent.method(parent.layer, "forward")
+    parameters = parameters_of(forward)
+    stream, body = parameters[0], statements_of(forward)
+    parts: list[Block | cst.BaseStatement] = []
+    at = 0
+    while at < len(body):
+        end, residual = _end_of_block(parent, body, at, stream)
+        if end is None:
+            _expect_between(parent, body[at], stream, last=at == len(body) - 1)
+            parts.append(body[at])
+            at += 1
+            continue
+        parts.append(_block(parent, body[at : end + 1], residual))
+        _expect_nothing_left(parent, body[at : end + 1], body[end + 1 :], {stream, residual})
+        at = end + 1
+    layer = Layer(stream, parts)
+    kinds = [block.kind for block in layer.blocks]
+    if kinds not in (["mixer", "mlp"], ["both"]):
+        names = {"mixer": "a mixer", "mlp": "an MLP", "both": "a mixer beside an MLP"}
+        found = ", ".join(names[kind] for kind in kinds) or "none"
+        reason = f"the residual blocks of {parent.layer}.forward are {found}; a mixer and then an MLP are expected"
+        raise parent.refusal(forward, reason)
+    return layer
+
+
+def _end_of_block(
+    parent: Parent, body: Sequence[cst.BaseStatement], at: int, stream: str
+) -> tuple[int | None, str]:
+    """The statement that ends the block that begins here, and what the block calls its residual."""
+    match small(body[at]):
+        case cst.Assign(
+            targets=[cst.AssignTarget(target=cst.Name(value=residual))], value=cst.Name(value=value)
+        ) if value == stream:
+            for end in range(at + 1, len(body)):
+                if _adds(body[end], stream, residual):
+                    return end, residual
+                if end > at + 1 and _assigned(body[end]) == residual:
+                    break
+            reason = f"`{residual} = {stream}` begins a block that does not end in `{stream} = {residual} + ...`"
+            raise parent.refusal(body[at], f"{parent.layer}.forward: {reason}")
+    return (at, stream) if _adds(body[at], stream, stream) else (None, "")
+
+
+def _assigned(statement: cst.BaseStatement) -> str:
+    match small(statement):
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))]):
+            return str(name)
+    return ""
+
+
+def _adds(statement: cst.BaseStatement, stream: str, residual: str) -> bool:
+    """Whether a statement is `stream = residual + ...`, the residual itself being one of the terms."""
+    match small(statement):
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value) if name == stream:
+            terms = terms_of(value)
+            return len(terms) > 1 and [code(term) for term in terms].count(residual) == 1
+    return False
+
+
+def terms_of(node: cst.BaseExpression) -> list[cst.BaseExpression]:
+    """`a + b + c` -> a, b, c."""
+    if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Add) and not node.lpar:
+        return [*terms_of(node.left), *terms_of(node.right)]
+    return [node]
+
+
+def _block(parent: Parent, statements: Sequence[cst.BaseStatement], residual: str) -> Block:
+    calls = [each for statement in statements for each in calls_of_parts(statement)]
+    mixing = [name for name, call in calls if MIXED & {*_keywords(call), *names_of(call)}]
+    built = modules_built(parent)
+    other = [name for name, _ in calls if name not in mixing and "norm" not in name and "dropout" not in name]
+    if unknown := [name for name, _ in calls if name not in built and name not in parent.methods(parent.layer)]:
+        known = [name for name in unknown if name not in activations(parent)]
+        if known:
+            raise parent.refusal(statements[0], f"{parent.layer} does not build {known[0]} in its constructor")
+    uses = frozenset(name for each in statements for name in attributes_of(each))
+    kind = "both" if mixing and other and len(terms_of(small(statements[-1]).value)) > 2 else "mixer" if mixing else "mlp"
+    return Block(kind, statements, uses, residual)
+
+
+def activations(parent: Parent) -> set[str]:
+    """Attributes of the layer that are functions: `self.act = ACT2FN[...]`."""
+    init = parent.method(parent.layer, "__init__")
+    found = [small(each) for each in statements_of(init)]
+    return {
+        each.targets[0].target.attr.value
+        for each in found
+        if isinstance(each, cst.Assign)
+        and isinstance(each.targets[0].target, cst.Attribute)
+        and isinstance(each.value, cst.Subscript)
+    }
+
+
+def _keywords(call: cst.Call) -> list[str]:
+    return [each.keyword.value for each in call.args if each.keyword]
+
+
+def calls_of_parts(node: cst.CSTNode) -> list[tuple[str, cst.Call]]:
+    """(x, call) of each `self.x(...)`."""
+    return [
+        (each.func.attr.value, each)
+        for each in walk(node)
+        if isinstance(each, cst.Call)
+        and isinstance(each.func, cst.Attribute)
+        and isinstance(each.func.value, cst.Name)
+        and each.func.value.value == "self"
+    ]
+
+
+def modules_built(parent: Parent) -> dict[str, list[str]]:
+    """Attribute of the layer -> the classes that its constructor may build for it."""
+    found: dict[str, list[str]] = {}
+    for each in walk(parent.method(parent.layer, "__init__")):
+        match each:
+            case cst.Assign(
+                targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name("self"), attr=cst.Name(name)))], value=value
+            ):
+                classes = [call for call in map(_class_of, walk(value)) if call]
+                classes = [call for call in classes if parent.is_class(call) or re.match(r"nn\.[A-Z]", call)]
+                if classes:
+                    found.setdefault(name, []).extend(classes)
+    return found
+
+
+def _class_of(node: cst.CSTNode) -> str:
+    return code(node.func) if isinstance(node, cst.Call) else ""
+
+
+def _expect_between(parent: Parent, statement: cst.BaseStatement, stream: str, last: bool) -> None:
+    """Refuse a statement outside the blocks that computes with a part of the layer, or returns something else."""
+    node = small(statement)
+    if isinstance(node, cst.Return):
+        if not (last and node.value and code(node.value) == stream):
+            said = code(node).strip()
+            raise parent.refusal(statement, f"{parent.layer}.forward ends with `{said}`; `return {stream}` is expected")
+    elif last:
+        raise parent.refusal(statement, f"{parent.layer}.forward does not end with `return {stream}`")
+    elif attributes_of(statement):
+        said = code(statement).strip().splitlines()[0]
+        reason = f"{parent.layer}.forward: `{said}` is part of no block of the form `{stream} = residual + ...`"
+        raise parent.refusal(statement, reason)
+
+
+def _expect_nothing_left(
+    parent: Parent, statements: Sequence[cst.BaseStatement], rest: Sequence[cst.BaseStatement], known: set[str]
+) -> None:
+    """Refuse a block that leaves something behind, beside the stream, for what comes after it."""
+    left = {name for each in statements for name in assigned_names(each)} - known - {"_"}
+    for each in rest:
+        if read := sorted(left & set(_read_names(each))):
+            reason = f"{parent.layer}.forward reads {read[0]} of a block that may be absent"
+            raise parent.refusal(each, reason)
+        left -= set(assigned_names(each))
+
+
+def _read_names(statement: cst.BaseStatement) -> list[str]:
+    node = small(statement)
+    return list(names_of(node.value if isinstance(node, cst.Assign) else statement))
+
+
+def assigned_names(statement: cst.CSTNode) -> list[str]:
+    """The variables that a statement assigns, within its branches too."""
+    targets = [
+        target.target for each in walk(statement) if isinstance(each, cst.Assign) for target in each.targets
+    ]
+    return [
+        each.value
+        for target in targets
+        if not isinstance(target, cst.Attribute | cst.Subscript)
+        for each in walk(target)
+        if isinstance(each, cst.Name)
+    ]
+
+
+def parts_of_sum(block: Block) -> tuple[list[cst.BaseStatement], list[tuple[cst.BaseExpression, str]]]:
+    """Of a block that is a mixer beside an MLP: its statements without the last, and (term, kind) of the sum that is it,
+    the residual having no kind."""
+    *before, last = block.statements
+    terms = terms_of(small(last).value)
+    return before, [(term, _kind_of_term(term, before, block.residual)) for term in terms]
+
+
+def _kind_of_term(term: cst.BaseExpression, before: Sequence[cst.BaseStatement], residual: str) -> str:
+    if code(term) == residual:
+        return ""
+    return "mixer" if MIXED & names_needed(set(names_of(term)), before) else "mlp"
+
+
+def names_needed(wanted: set[str], before: Sequence[cst.BaseStatement]) -> set[str]:
+    """All that statements read on the way to these names."""
+    found = set(wanted)
+    for statement in statements_needed(wanted, before):
+        found |= set(_read_names(statement))
+        found |= {each.value for each in walk(statement) if isinstance(each, cst.Name)}
+    return found
+
+
+def statements_needed(wanted: set[str], before: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
+    """The statements that these names are computed by."""
+    needed, found = set(wanted), []
+    for statement in reversed(before):
+        assigned = set(assigned_names(statement))
+        if assigned & needed:
+            found.append(statement)
+            needed = (needed - assigned) | set(_read_names(statement))
+    return found[::-1]

@@ -1,0 +1,201 @@
+"""The config of a heterogeneous family, as text: its fields as lists, and what the parent decides by layer as lists too."""
+
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+
+import libcst as cst
+
+from ..modular_converter.syntax.tree import bare, code, walk
+from .blocks import assigned_names
+from .layer_text import indented
+from .parent import Parent, attributes_of, names_of, statements_of
+from .plan import HEADS, KV_HEADS, WINDOW, Plan, condition_fields
+from .sizes import literal_default
+
+
+SAID = {
+    HEADS: "Query heads. As a list it needs an explicit `head_dim`.",
+    KV_HEADS: "Key and value heads; each entry divides the layer's query heads.",
+    WINDOW: "How many positions, its own included, a token attends to. `None` is full attention.",
+    "intermediate_size": "Width of the MLP.",
+    "moe_intermediate_size": "Width of each expert.",
+    "num_experts_per_tok": "Experts that each token goes to, at most as many as the layer has.",
+}
+WORDS = {
+    (r"(num|n)(_local|_routed)?_experts", "Experts."),
+    (r"\w*shared_expert\w*_size|shared_intermediate_size", "Width of the shared expert."),
+    (r"\w*shared_experts?", "Shared experts, in widths of one expert."),
+    (r"\w+_lora_rank", "Rank of what is projected down and up again."),
+    (r"\w*(state_size|d_state)", "State of the mamba layers."),
+}
+KINDS = {"dense": '`"dense"`', "moe": '`"moe"`'}
+
+
+def config_class_text(plan: Plan, names: Callable[[str], str]) -> str:
+    """The class of the config."""
+    parent = plan.parent
+    parts = [
+        docstring(plan, names),
+        attributes(plan),
+        fields(plan),
+        post_init(plan),
+        *(deletion(each) for each in plan.deleted_checks),
+    ]
+    body = "\n\n".join(part for part in parts if part)
+    return f"@strict\nclass {names(parent.config)}({parent.config}, HeterogeneousPreTrainedConfig):\n{indented(body)}\n"
+
+
+def docstring(plan: Plan, names: Callable[[str], str]) -> str:
+    """What the config says of itself: which of its fields may be lists."""
+    mixers = ", ".join(f'`"{kind}"`' for kind in plan.mixer_types)
+    mlps = ", ".join(f'`"{kind}"`' for kind in plan.mlp_types)
+    entries = [
+        (
+            "mixer_types",
+            "`list[str]`, *optional*",
+            f"What mixes tokens in each layer: {mixers} or `\"none\"`." + " Follows `layer_types` by default." * (len(plan.mixer_types) > 1),
+        ),
+        (
+            "mlp_types",
+            "`list[str]`, *optional*",
+            f"The feed-forward block of each layer: {mlps} or `\"none\"`." + " As the parent's by default." * bool(plan.kinds),
+        ),
+    ]
+    for name in plan.sizes:
+        default = literal_default(plan.parent.fields[name])
+        ending = f"defaults to {default}" if default not in ("", "None") else "*optional*"
+        entries.append((name, f"`int` or `list[int | None]`, {ending}", said(name)))
+    lines = "".join(
+        f"    {name} ({kind}):\n{textwrap.indent(textwrap.fill(text, 107), ' ' * 8)}\n" for name, kind, text in entries
+    )
+    first = textwrap.fill(
+        f"Config of a {plan.parent.config.removesuffix('Config')} whose layers may differ. All fields of [`{plan.parent.config}`] "
+        "keep their meaning; those below may be lists with one entry a layer, `None` where the layer has no such sub-block. "
+        "A scalar means every layer.",
+        115,
+    )
+    return f'r"""\n{first}\n\nArgs:\n{lines}\nRaises:\n    HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed.\n"""'
+
+
+def said(name: str) -> str:
+    return SAID.get(name) or next((text for pattern, text in sorted(WORDS) if re.fullmatch(pattern, name)), f"`{name}` of the layer.")
+
+
+def attributes(plan: Plan) -> str:
+    """What the base class of configs asks of a family."""
+    sizes = "".join(f'    "{name}": ("{types}", {having!r}),\n' for name, (types, having) in plan.sizes.items())
+    lines = [f"per_layer_sizes = {{\n{sizes}}}"]
+    lines.append(f"supported_mixer_types = {(*plan.mixer_types, 'none')!r}")
+    lines.append(f"supported_mlp_types = {(*plan.mlp_types, 'none')!r}")
+    if len(plan.mixer_types) > 1:
+        skipped = ", ".join(f'"{kind}": {{"mixer_types": ("{kind}",)}}' for kind in plan.mixer_types)
+        lines.append(f'skippable = {{{skipped}, "mlp": {{"mlp_types": {tuple(plan.mlp_types)!r}}}}}')
+    lines.append(f"related_sizes = {tuple(plan.related)!r}")
+    lines.append(f"sharded_sizes = {sharded(plan)!r}")
+    if WINDOW not in plan.sizes:
+        lines.append("optional_per_layer_sizes = ()")
+    lines.append(f"compatible_model_types = ({plan.parent.config_text('model_type')},)")
+    return "\n".join(lines)
+
+
+def sharded(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Sizes that the parent's plans split over ranks, as far as they name them."""
+    parent = plan.parent
+    heads = tuple(name for name in (HEADS, KV_HEADS) if name in parent.fields)
+    experts = tuple(name for name in plan.sizes if re.fullmatch(r"(num|n)(_local|_routed)?_experts", name))
+    found = {}
+    if '_proj": "colwise"' in parent.config_text("base_model_tp_plan").replace("'", '"') and heads:
+        found["tp_size"] = heads
+    if parent.config_text("base_model_ep_plan") and experts:
+        found["ep_size"] = experts
+    return found
+
+
+def fields(plan: Plan) -> str:
+    lines = []
+    for name in plan.sizes:
+        node = plan.parent.fields[name]
+        optional = " | None" if "None" in code(node.annotation.annotation) else ""
+        default = literal_default(node)
+        lines.append(f"{name}: int | list[int | None]{optional}" + (f" = {default}" if default else ""))
+    return "\n".join(lines)
+
+
+def post_init(plan: Plan) -> str:
+    """`__post_init__`: lists before the parent computes with them, and what it decides by layer."""
+    parent, lines = plan.parent, []
+    head_dim = parent.fields.get("head_dim")
+    if HEADS in plan.sizes and head_dim and "None" in code(head_dim.annotation.annotation):
+        lines.append(
+            f"heads = self.{HEADS}\n"
+            "if self.head_dim is None and not (isinstance(heads, int) and heads > 0 and self.hidden_size % heads == 0):\n"
+            f'    self.refuse([f"{HEADS} = {{heads}} does not divide hidden_size = {{self.hidden_size}}: head_dim must be given"])\n'
+        )
+    if plan.windows or plan.kinds:
+        lines.append("self.refuse(self._depth_errors())\n")
+    if plan.windows:
+        lines += windows(parent)
+    if plan.kinds:
+        lines.append("if self.mlp_types is None:\n" + indented(kinds(plan)))
+    if not lines:
+        return ""
+    return "def __post_init__(self, **kwargs):\n" + indented("".join(lines) + "super().__post_init__(**kwargs)\n")
+
+
+def windows(parent: Parent) -> list[str]:
+    """Windows as a list say by themselves which layers slide."""
+    lines = []
+    if "use_sliding_window" in parent.fields:
+        lines.append(f"self.use_sliding_window = self.use_sliding_window or isinstance(self.{WINDOW}, list)\n")
+    if "layer_types" in parent.fields:
+        lines.append(
+            f"windows = self.{WINDOW}\n"
+            "if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:\n"
+            '    self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]\n'
+        )
+    return lines
+
+
+def kinds(plan: Plan) -> str:
+    """The list of MLPs that the parent's own condition comes to."""
+    assert plan.kinds is not None
+    copied = "".join(defaults_of(plan.parent, condition_fields(plan.kinds)))
+    condition = own_condition(code(plan.kinds.condition), plan)
+    chosen = f'"{plan.kinds.first}" if {condition} else "{plan.kinds.second}"'
+    return f"{copied}self.mlp_types = [{chosen} for layer_idx in range(self.num_hidden_layers)]\n"
+
+
+def own_condition(text: str, plan: Plan) -> str:
+    """A condition on `config` as one on `self`; a size may be a list, `None` where a layer has none."""
+
+    def own(match: re.Match[str]) -> str:
+        return f'(self._as_list("{match[1]}")[layer_idx] or 0)' if match[1] in plan.sizes else f"self.{match[1]}"
+
+    return re.sub(r"\bconfig\.(\w+)", own, text)
+
+
+def defaults_of(parent: Parent, wanted: set[str]) -> list[str]:
+    """The statements by which the parent's config completes these fields, which is later than they are read here."""
+    node = parent.config_pieces.get("__post_init__")
+    if not isinstance(node, cst.FunctionDef):
+        return []
+    needed, found = {f"self.{name}" for name in wanted}, []
+    for statement in reversed(statements_of(node)):
+        assigned = {f"self.{name}" for name in attributes_set(statement)} | set(assigned_names(statement))
+        if assigned & needed and "super()" not in code(statement):
+            found.append(code(bare(statement)).replace("kwargs.pop(", "kwargs.get("))
+            needed |= {f"self.{name}" for name in attributes_of(statement)} | (set(names_of(statement)) - {"self", "kwargs"})
+    return found[::-1]
+
+
+def attributes_set(statement: cst.CSTNode) -> list[str]:
+    targets = [target.target for each in walk(statement) if isinstance(each, cst.Assign) for target in each.targets]
+    return [each.attr.value for each in targets if isinstance(each, cst.Attribute) and code(each.value) == "self"]
+
+
+def deletion(method: str) -> str:
+    return f'def {method}(self):\n    raise AttributeError("The layers are checked one by one in HeterogeneousPreTrainedConfig")\n'
+
+
+__all__: Sequence[str] = ["config_class_text"]
