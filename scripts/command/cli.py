@@ -77,7 +77,7 @@ def say_versions(asked: bool) -> None:
 def need_shards_to_run(shards: list[Path] | None, run: bool) -> None:
     """Stop where `--run` has nothing to run, or `--config` stands alone."""
     missing = [shard for shard in shards or () if not shard.is_file()]
-    reason = "--config belongs to --run" if not run else "--run takes the shards to run" if not shards else ""
+    reason = "--config and --heterogeneous belong to --run" if not run else "--run takes the shards to run" if not shards else ""
     if reason or missing:
         typer.echo(f"hetero check: {reason or f'there is no shard {missing[0]}'}", err=True)
         raise typer.Exit(2)
@@ -150,14 +150,18 @@ def check(
             metavar="JSON", help="With --run: fields of the small config that models are built from, or a file."
         ),
     ] = None,
+    heterogeneous: Annotated[
+        bool,
+        typer.Option("--heterogeneous", help="With --run: compare models whose layers differ with the parent's layers."),
+    ] = False,
 ) -> None:
     """Expand shards in memory and compare with what is on disk; exit 1 when anything differs."""
     need_generator()
-    if run or config is not None:
+    if run or config is not None or heterogeneous:
         need_shards_to_run(shards, run)
         from .run_shard import run_command
 
-        raise typer.Exit(run_command(shards or [], config))
+        raise typer.Exit(run_command(shards or [], config, heterogeneous))
     from .generate import check_command
 
     raise typer.Exit(check_command(shards, out, as_json, strict, format))

@@ -1,5 +1,6 @@
 """`hetero check --run`: a shard and its expansion side by side: their classes, and their models on small inputs."""
 
+import importlib
 import inspect
 import json
 import os
@@ -36,12 +37,13 @@ SMALL = (
 SEED = 0
 
 
-def run_command(shards: list[Path], config: str | None) -> int:
+def run_command(shards: list[Path], config: str | None, heterogeneous: bool = False) -> int:
     """
     Compare shards with their expansions.
 
     Args:
         config: fields of the small config that models are built from, as JSON or a file of it.
+        heterogeneous: compare the expansions with the layers of their parents instead.
 
     Returns:
         0 when all are equal, 1 when something differs, 2 when something could not be run.
@@ -53,8 +55,21 @@ def run_command(shards: list[Path], config: str | None) -> int:
     except (OSError, ValueError) as error:
         print(f"hetero check: --config is neither JSON nor a file of it: {error}", file=sys.stderr)
         return 2
+    execute_package()
+    if heterogeneous:
+        from .judge import judge_command
+
+        return judge_command(shards, changes)
     codes = [_run_one(Path(os.path.abspath(shard)), changes) for shard in shards]
     return max(codes, default=0)
+
+
+def execute_package() -> None:
+    """Execute the package, which `hetero` only puts in place: shards may import from it."""
+    package = importlib.import_module(__name__.partition(".")[0])
+    if not hasattr(package, "__version__"):
+        assert package.__spec__ and package.__spec__.loader
+        package.__spec__.loader.exec_module(package)
 
 
 def _run_one(shard: Path, changes: Mapping[str, Any]) -> int:
