@@ -5,6 +5,7 @@ parent's model into which layers were put by hand, each taken from a model of th
 sub-block that a layer lacks, the parent's layer gives zeros. Which parts of a layer these are is seen while the parent runs.
 """
 
+import dataclasses
 import importlib
 import inspect
 import os
@@ -34,9 +35,10 @@ from .run_shard import small_fields
 LAYERS, LENGTH, PROMPT, SEED = 8, 9, 5, 0
 # What the config of a small model has beside the sizes that `check --run` knows
 SMALL = {
+    **{"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 8},
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 8),
-    **{"n_group": 2, "topk_group": 1, "sliding_window": 4, "use_sliding_window": True},
-    **{"moe_topk": 2, "moe_k": 2, "num_shared_experts": 1, "n_shared_experts": 1},
+    **{"num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "moe_topk": 2, "moe_k": 2},
+    **{"num_shared_experts": 1, "n_shared_experts": 1, "sliding_window": 4, "use_sliding_window": True},
     **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8},
 }
 NO_MIXER, NO_MLP = (0, 4), (2, 4)  # layers; the first one too, since caches and masks look at it
@@ -159,16 +161,15 @@ def judge(family: Family, changes: Mapping[str, Any], verdict: Verdict) -> None:
 
 def fields_of(family: Family, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the small config that both are built from."""
-    default = family.parent_config()
     fields = {
         name: value
         for name, value in small_fields(family.parent_config, {}).items()
         if not (isinstance(value, list) and "layer" in name)
     }
-    known = vars(default)
-    fields |= {name: value for name, value in SMALL.items() if name in known and (known[name] is not None or "window" in name or "lora" in name)}
-    if "head_dim" in known and "num_attention_heads" in known:
-        fields["head_dim"] = 8
+    declared = {each.name for each in dataclasses.fields(family.parent_config)}
+    fields = {name: value for name, value in (fields | SMALL).items() if name in declared}
+    if "kv_lora_rank" in declared:  # latent attention has as many keys as queries
+        fields["num_key_value_heads"] = fields["num_attention_heads"]
     return {**fields, "num_hidden_layers": LAYERS, "pad_token_id": 0, **changes}
 
 
@@ -304,13 +305,12 @@ def put_together(
         torch.manual_seed(SEED + 1 + layer_idx)
         donor = family.parent_model(config).eval()
         parts.append(parts_of_layer(donor, layer.like))
-        module = donor.base_model.layers[layer.like]
+        module = donor.base_model.layers[layer_idx]
+        for name in parts[-1][1]:  # of two kinds of MLP, the layer's
+            setattr(module, name, getattr(donor.base_model.layers[layer.like], name))
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
-        for each in module.modules():
-            if layer.like != layer_idx and hasattr(each, "layer_idx"):
-                each.layer_idx = layer_idx
         configs.append(config)
         taken.append(module)
     parent.base_model.layers = nn.ModuleList(taken)

@@ -40,6 +40,7 @@ def config_class_text(plan: Plan, names: Callable[[str], str]) -> str:
         attributes(plan),
         fields(plan),
         post_init(plan),
+        rope(plan),
         *(deletion(each) for each in plan.deleted_checks),
     ]
     body = "\n\n".join(part for part in parts if part)
@@ -132,15 +133,39 @@ def post_init(plan: Plan) -> str:
             "if self.head_dim is None and not (isinstance(heads, int) and heads > 0 and self.hidden_size % heads == 0):\n"
             f'    self.refuse([f"{HEADS} = {{heads}} does not divide hidden_size = {{self.hidden_size}}: head_dim must be given"])\n'
         )
+    for flag in dict.fromkeys(plan.refused_flags):
+        lines.append(f'if self.{flag}:\n    self.refuse(["{flag}: layers of a family have masks of their own"])\n')
     if plan.windows or plan.kinds:
         lines.append("self.refuse(self._depth_errors())\n")
-    if plan.windows:
+    if "mamba" in plan.mixer_types:
+        lines.append(layer_types_of_mixers(plan))
+    if plan.windows and "mamba" not in plan.mixer_types:
         lines += windows(parent)
     if plan.kinds:
         lines.append("if self.mlp_types is None:\n" + indented(kinds(plan)))
     if not lines:
         return ""
     return "def __post_init__(self, **kwargs):\n" + indented("".join(lines) + "super().__post_init__(**kwargs)\n")
+
+
+def layer_types_of_mixers(plan: Plan) -> str:
+    """`layer_types` where the mixers are given: the parent would write its own default."""
+    window = f"self.{WINDOW}[idx] is not None" if plan.windows else ""
+    attends = f'"sliding_attention" if isinstance(self.{WINDOW}, list) and {window} else "full_attention"' if window else '"full_attention"'
+    return (
+        "if self.layer_types is None and self.mixer_types is not None:\n"
+        f'    self.layer_types = ["linear_attention" if mixer == "mamba" else {attends} for idx, mixer in enumerate(self.mixer_types)]\n'
+    )
+
+
+def rope(plan: Plan) -> str:
+    """The base class checks one RoPE for all layers."""
+    if not re.search(r"config\.rope_parameters\[", plan.parent.modeling.text):
+        return ""
+    return (
+        "def _rope_errors(self) -> list[str]:\n    return []  # one RoPE for each type of layer, which transformers checks\n\n"
+        "def validate_rope(self):\n    PreTrainedConfig.validate_rope(self)\n"
+    )
 
 
 def windows(parent: Parent) -> list[str]:

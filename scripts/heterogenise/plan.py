@@ -47,6 +47,7 @@ class Plan:
     masks: str = ""
     layered_loss: bool = False  # experts differ, and the parent's loss is for one number of them
     deleted_checks: list[str] = field(default_factory=list)
+    refused_flags: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -120,20 +121,17 @@ def kinds_of_mlp(parent: Parent, sides: dict[str, str]) -> Kinds | None:
         elif not all("norm" in name for name in attributes):
             reason = f"{parent.layer} chooses by layer between two MLPs that are both {kinds.first!r}"
             raise parent.refusal(statement, reason)
-    if len(found) > 1 or (found and _read_elsewhere(parent, found[0][1].condition)):
-        raise parent.refusal(found[0][0], f"{parent.layer}: the condition of the MLP's kind is read in other places too")
+    if len(found) > 1 or (found and _read_in_mlp(parent, sides, found[0][1].condition)):
+        raise parent.refusal(found[0][0], f"{parent.layer}: the condition of the MLP's kind is read in the MLPs too")
     return found[0][1] if found else None
 
 
-def _read_elsewhere(parent: Parent, condition: cst.BaseExpression) -> bool:
-    """Whether lists of the config that a condition reads are read outside the layer's constructor."""
+def _read_in_mlp(parent: Parent, sides: dict[str, str], condition: cst.BaseExpression) -> bool:
+    """Whether lists of the config that a condition reads are read in the MLPs too."""
     lists = {name for each in walk(condition) if (name := read_field(each)) and f".{name}[" in code(condition)}
-    return any(
-        re.search(rf"config\.{name}\b", statement.code) is not None
-        for statement in parent.modeling.of_kind("class")
-        for name in lists
-        if statement.name != parent.layer
-    )
+    classes = uses_of(parent, statements_on(parent, sides, "mlp")).classes
+    texts = [parent.modeling.definitions[name].code for name in classes]
+    return any(re.search(rf"config\.{name}\b", text) is not None for text in texts for name in lists)
 
 
 def chosen_by_layer(
@@ -232,13 +230,16 @@ def find_sizes(plan: Plan) -> None:
     inside = mixer.classes.union(*(uses.classes for uses in by_kind.values())) | {parent.layer}
     neutral = uses_of(parent, [each for each in _constructor(parent) if side_of_statement(each, plan.sides) in ("", "either")])
     outside = _reached_outside(parent, inside)
+    asked = asked_in_constructor(plan)
     for name, node in parent.fields.items():
         kinds = tuple(kind for kind, uses in by_kind.items() if name in uses.reads)
-        if not is_integer(node) or not (name in mixer.sizes or any(name in by_kind[kind].sizes for kind in kinds)):
-            if not (name == WINDOW and is_integer(node) and WINDOW in mixer.reads):
-                continue
+        sizing = name in mixer.sizes or any(name in by_kind[kind].sizes for kind in kinds)
+        if not is_integer(node) or not (sizing or name == WINDOW and plan.masks != "one"):
+            continue
         reason = ""
-        if name in mixer.reads and kinds:
+        if name in asked:
+            reason = f"decides in {parent.layer} what is built ({parent.place(asked[name])})"
+        elif name in mixer.reads and kinds:
             reason = "sizes both the mixer and the MLP"
         elif name in neutral.reads:
             reason = f"is read for every layer in {parent.layer}"
@@ -246,17 +247,46 @@ def find_sizes(plan: Plan) -> None:
             reason = f"is read outside the layers too ({parent.place(outside[name][0])})"
         elif statement := unsafe_in_config(plan, name):
             reason = f"is computed with in {parent.config} ({parent.place(statement, parent.configuration)})"
-        elif name == WINDOW and plan.masks == "one":
-            reason = "is not what the masks are made with"
+        elif name == WINDOW and (where := asks_for_no_window(parent, mixer.classes)):
+            reason = f"is asked for as one of the whole model ({parent.place(where)})"
+        elif name == HEADS and (name not in mixer.inputs or KV_HEADS in mixer.reads and KV_HEADS not in parent.fields.keys() & mixer.sizes):
+            reason = "does not size all that depends on it"
         if reason:
             plan.notes.append(f"{name} cannot vary by layer: it {reason}")
         else:
             plan.sizes[name] = ("mlp_types", kinds) if kinds else ("mixer_types", ("attention",))
     if "mamba" in plan.mixer_types:
         _split_mixers(plan)
+    if WINDOW not in plan.sizes and '"sliding_attention"' in parent.modeling.text + parent.configuration.text:
+        reason = next((note for note in plan.notes if note.startswith(WINDOW)), f"{parent.config} has no {WINDOW}")
+        raise parent.refusal(None, f"layers have windows, and a family's windows are those of each layer, but {reason}")
     if HEADS in plan.sizes and not HEAD_DIMS & parent.fields.keys():
         del plan.sizes[HEADS]
         plan.notes.append(f"{HEADS} cannot vary by layer: {parent.config} has no head_dim of its own")
+
+
+def asked_in_constructor(plan: Plan) -> dict[str, cst.CSTNode]:
+    """Field -> where the layer's constructor compares it, to decide for all layers alike what they have."""
+    found: dict[str, cst.CSTNode] = {}
+    for statement in _constructor(plan.parent):
+        for each in walk(statement):
+            if isinstance(each, cst.If | cst.IfExp) and "layer_idx" not in names_of(each.test):
+                found |= {name: statement for node in walk(each.test) if (name := read_field(node))}
+    return found
+
+
+def asks_for_no_window(parent: Parent, classes: set[str]) -> cst.CSTNode | None:
+    """Where a mixer tells models that have windows from those without, by a field that here is each layer's."""
+    for name in sorted(classes):
+        text = parent.modeling.definitions[name].code
+        own = "self.sliding_window = config.sliding_window\n" in text
+        for each in walk(parent.node(name)):
+            asked = isinstance(each, cst.Comparison) and re.fullmatch(
+                r"(self\.)?config\.sliding_window is (not )?None" + r"|self\.sliding_window is (not )?None" * own, code(each)
+            )
+            if asked:
+                return each
+    return None
 
 
 def _constructor(parent: Parent) -> list[cst.BaseStatement]:
@@ -373,12 +403,33 @@ def unsafe_in_config(plan: Plan, name: str) -> cst.CSTNode | None:
                 continue
             if name == HEADS and "head_dim" in plan.parent.fields and "head_dim" in statement_names(statement):
                 continue
-            if piece.startswith("validate_") and len(statements_of(node)) == 1 and name == HEADS and "head_dim" in plan.parent.fields:
+            if flag := _only_where_flag(plan, statement, names):
+                plan.refused_flags.append(flag)
+                continue
+            if _is_check_of_layers(plan, piece, node):
                 if piece not in plan.deleted_checks:
                     plan.deleted_checks.append(piece)
                 continue
             return statement
     return None
+
+
+def _is_check_of_layers(plan: Plan, piece: str, node: cst.FunctionDef) -> bool:
+    """Whether a method checks nothing else than heads and windows, which the base class checks for each layer."""
+    checked = {WINDOW} | ({HEADS} if "head_dim" in plan.parent.fields else set())
+    rest = [each for each in statements_of(node) if not checked & set(statement_names(each))]
+    return piece.startswith("validate_") and all(code(each).strip().startswith("super().validate_") for each in rest)
+
+
+def _only_where_flag(plan: Plan, statement: cst.BaseStatement, names: set[str]) -> str:
+    """The field, off by default, that a statement asks for before it computes with others; nothing where it does not."""
+    node = small(statement)
+    if not isinstance(node, cst.If) or node.orelse:
+        return ""
+    found = re.fullmatch(r'(?:self\.|getattr\(self, ")(\w+)(?:", False\))?', code(node.test))
+    flag = plan.parent.fields.get(found[1]) if found else None
+    is_off = flag is not None and flag.value is not None and code(flag.value) in ("None", "False")
+    return found[1] if found and is_off else ""
 
 
 def _only_copies(statement: cst.BaseStatement, names: set[str]) -> bool:

@@ -46,7 +46,8 @@ def shard_text(plan: Plan, names: Callable[[str], str], header: str) -> str:
         *(f"class {names(name)}({name}):\n    pass\n" for name in other_heads(parent)),
     ]
     written = rename_classes("\n\n".join(own), parent, names)
-    mentioned = [name for name in parts_named(parent, own) if name not in (parent.layer,)]
+    taken = {parent.layer, parent.base, parent.pretrained, parent.causal, *other_heads(parent)}
+    mentioned = [name for name in parts_named(parent, own) if name not in taken]
     parts = [rotary_text(plan, name, names) or f"class {names(name)}({name}):\n    pass\n" for name in mentioned]
     config = config_class_text(plan, names)
     body = "\n\n".join([config, *parts, written])
@@ -161,7 +162,7 @@ def rotary_text(plan: Plan, name: str, names: Callable[[str], str]) -> str:
 
 def parts_named(parent: Parent, own: list[str]) -> list[str]:
     """The classes of the parent that the family names, and its rotary embedding, in the parent's order."""
-    mentioned = set(re.findall(r"\w+", own[0]))
+    mentioned = set(re.findall(r"\w+", "".join(own)))
     built = {each.func.value for each in walk(parent.method(parent.base, "__init__")) if isinstance(each, cst.Call) and isinstance(each.func, cst.Name)}
     mentioned |= {name for name in built if name.endswith("RotaryEmbedding")}
     return [each.name for each in parent.modeling.of_kind("class") if each.name in mentioned]
@@ -169,9 +170,12 @@ def parts_named(parent: Parent, own: list[str]) -> list[str]:
 
 def rename_classes(text: str, parent: Parent, names: Callable[[str], str]) -> str:
     """The family's names in the place of the parent's, but for the bases of classes."""
-    classes = {each.name for each in parent.modeling.of_kind("class")} | {parent.config}
+    classes = {each.name for each in parent.modeling.of_kind("class")}
+    configs = {each.name for each in parent.configuration.of_kind("class")}
 
     def renamed(match: re.Match[str]) -> str:
+        if match[0] in configs:
+            return names(parent.config)
         return names(match[0]) if match[0] in classes else match[0]
 
     lines = text.split("\n")
@@ -181,7 +185,7 @@ def rename_classes(text: str, parent: Parent, names: Callable[[str], str]) -> st
 def imports_text(plan: Plan, parts: list[str]) -> str:
     """All that the shard may need; what it does not is dropped when it is formatted."""
     parent = plan.parent
-    lines = ["import torch", "from torch import nn", "from huggingface_hub.dataclasses import strict"]
+    lines = ["import torch", "from torch import nn", "from transformers.configuration_utils import PreTrainedConfig", "from huggingface_hub.dataclasses import strict"]
     for source in (parent.modeling, parent.configuration):
         package = f"transformers.models.{parent.model}".split(".")
         for statement in source.of_kind("import"):

@@ -21,11 +21,13 @@ class Uses:
     """What modules make of the config: fields that size something, fields that are read at all."""
 
     sizes: set[str] = field(default_factory=set)
+    inputs: set[str] = field(default_factory=set)  # that size what a linear map reads
     reads: set[str] = field(default_factory=set)
     classes: set[str] = field(default_factory=set)
 
     def __ior__(self, other: "Uses") -> "Uses":
         self.sizes |= other.sizes
+        self.inputs |= other.inputs
         self.reads |= other.reads
         self.classes |= other.classes
         return self
@@ -80,6 +82,8 @@ class Reader:
             return NONE
         sizing = [value for each, value in values if not (each.keyword and each.keyword.value in NOT_SIZES)]
         found = NONE.union(*sizing) - CONFIG
+        if name == "nn.Linear" and values:
+            uses.inputs |= next((value for each, value in values if each.keyword and each.keyword.value == "in_features"), values[0][1])
         if re.match(r"nn\.[A-Z]|torch\.(empty|zeros|ones|randn|full)$", name):
             uses.sizes |= found
         if name.rpartition(".")[2] == "topk":
