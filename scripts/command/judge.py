@@ -38,10 +38,10 @@ SMALL = {
     **{"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 8},
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 8),
     **{"num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "moe_topk": 2, "moe_k": 2},
-    **{"num_shared_experts": 1, "n_shared_experts": 1, "sliding_window": 4, "use_sliding_window": True},
+    **{"num_shared_experts": 1, "n_shared_experts": 1, "sliding_window": 4, "use_sliding_window": True, "attn_layer_indices": [1, 5]},
     **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8},
 }
-NO_MIXER, NO_MLP = (0, 4), (2, 4)  # layers; the first one too, since caches and masks look at it
+NO_MIXER, NO_MLP = (0, 4, 5), (2, 4)  # layers; the first one too, since caches and masks look at it
 
 
 @dataclass
@@ -170,7 +170,11 @@ def fields_of(family: Family, changes: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in (fields | SMALL).items() if name in declared}
     if "kv_lora_rank" in declared:  # latent attention has as many keys as queries
         fields["num_key_value_heads"] = fields["num_attention_heads"]
-    return {**fields, "num_hidden_layers": LAYERS, "pad_token_id": 0, **changes}
+    fields |= {"num_hidden_layers": LAYERS, "pad_token_id": 0}
+    kinds = vars(family.parent_config(**fields)).get("layer_types")
+    if "layer_types" in declared and kinds and len(set(kinds)) == 1 and kinds[0] == "linear_attention":
+        fields["layer_types"] = ["linear_attention", "full_attention"] * (LAYERS // 2)
+    return {**fields, **changes}
 
 
 def built(model: type[PreTrainedModel], config: PreTrainedConfig) -> PreTrainedModel:
@@ -201,7 +205,8 @@ def mixed_configs(
     like = swapped(mlps)
     mlps = [mlps[each] for each in like]
     for layer_idx in NO_MIXER:
-        mixers[layer_idx] = "none"
+        if "attention" in mixers[:layer_idx] + mixers[layer_idx + 1 :]:  # which counts the tokens in a cache
+            mixers[layer_idx] = "none"
     for layer_idx in NO_MLP:
         mlps[layer_idx] = "none"
     having = {"mixer_types": mixers, "mlp_types": mlps}
@@ -211,7 +216,8 @@ def mixed_configs(
         if name == "sliding_window":
             lists[name] = windows(uniform, mixers)
         elif isinstance(size, int) and size > 1:
-            sizes = [size if (layer >> (number % 3)) & 1 else size // 2 for layer in range(LAYERS)]
+            other = other_size(name, size, uniform)
+            sizes = [size if (layer >> (number % 3)) & 1 else other for layer in range(LAYERS)]
             lists[name] = [each if kind in kinds else None for each, kind in zip(sizes, having[types], strict=True)]
     verdict.varied += lists
     given = {name: value for name, value in fields.items() if name not in lists}
@@ -223,6 +229,14 @@ def mixed_configs(
             own |= {"layer_types": list(config.layer_types), "sliding_window": own["sliding_window"] or 4}
         layers.append(LayerOfMix(own, mixers[layer_idx] != "none", mlps[layer_idx] != "none", like[layer_idx]))
     return config, layers
+
+
+def other_size(name: str, size: int, uniform: PreTrainedConfig) -> int:
+    """Half of a size, or twice where the half is none that the family allows."""
+    for one, relation, two in uniform.related_sizes:
+        if relation == "divides" and two == name and size // 2 % getattr(uniform, one):
+            return 2 * size
+    return size // 2
 
 
 def swapped(mlps: Sequence[str]) -> list[int]:

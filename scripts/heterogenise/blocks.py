@@ -29,6 +29,7 @@ class Layer:
 
     stream: str
     parts: Sequence[Block | cst.BaseStatement]
+    left: tuple[str, ...] = ()  # what is returned beside the stream, and None where the block is absent
 
     @property
     def blocks(self) -> list[Block]:
@@ -46,18 +47,19 @@ def read_layer(parent: Parent) -> Layer:
     parameters = parameters_of(forward)
     stream, body = parameters[0], statements_of(forward)
     parts: list[Block | cst.BaseStatement] = []
+    left = returned_beside(body[-1], stream)
     at = 0
     while at < len(body):
         end, residual = _end_of_block(parent, body, at, stream)
         if end is None:
-            _expect_between(parent, body[at], stream, last=at == len(body) - 1)
+            _expect_between(parent, body[at], stream, last=at == len(body) - 1, left=left)
             parts.append(body[at])
             at += 1
             continue
         parts.append(_block(parent, body[at : end + 1], residual))
-        _expect_nothing_left(parent, body[at : end + 1], body[end + 1 :], {stream, residual})
+        _expect_nothing_left(parent, body[at : end + 1], body[end + 1 : -1], {stream, residual})
         at = end + 1
-    layer = Layer(stream, parts)
+    layer = Layer(stream, parts, left)
     kinds = [block.kind for block in layer.blocks]
     if kinds not in (["mixer", "mlp"], ["both"]):
         names = {"mixer": "a mixer", "mlp": "an MLP", "both": "a mixer beside an MLP"}
@@ -65,6 +67,14 @@ def read_layer(parent: Parent) -> Layer:
         reason = f"the residual blocks of {parent.layer}.forward are {found}; a mixer and then an MLP are expected"
         raise parent.refusal(forward, reason)
     return layer
+
+
+def returned_beside(statement: cst.BaseStatement, stream: str) -> tuple[str, ...]:
+    """`a` and `b` of `return stream, a, b`."""
+    match small(statement):
+        case cst.Return(value=cst.Tuple(elements=[first, *others])) if code(first.value) == stream:
+            return tuple(code(each.value) for each in others)
+    return ()
 
 
 def _end_of_block(
@@ -124,8 +134,7 @@ def _block(parent: Parent, statements: Sequence[cst.BaseStatement], residual: st
 
 def activations(parent: Parent) -> set[str]:
     """Attributes of the layer that are functions: `self.act = ACT2FN[...]`."""
-    init = parent.method(parent.layer, "__init__")
-    found = [small(each) for each in statements_of(init)]
+    found = [small(each) for each in parent.constructor()]
     return {
         each.targets[0].target.attr.value
         for each in found
@@ -154,7 +163,7 @@ def calls_of_parts(node: cst.CSTNode) -> list[tuple[str, cst.Call]]:
 def modules_built(parent: Parent) -> dict[str, list[str]]:
     """Attribute of the layer -> the classes that its constructor may build for it."""
     found: dict[str, list[str]] = {}
-    for each in walk(parent.method(parent.layer, "__init__")):
+    for each in (node for statement in parent.constructor() for node in walk(statement)):
         match each:
             case cst.Assign(
                 targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name("self"), attr=cst.Name(name)))], value=value
@@ -170,16 +179,18 @@ def _class_of(node: cst.CSTNode) -> str:
     return code(node.func) if isinstance(node, cst.Call) else ""
 
 
-def _expect_between(parent: Parent, statement: cst.BaseStatement, stream: str, last: bool) -> None:
+def _expect_between(
+    parent: Parent, statement: cst.BaseStatement, stream: str, last: bool, left: tuple[str, ...]
+) -> None:
     """Refuse a statement outside the blocks that computes with a part of the layer, or returns something else."""
     node = small(statement)
     if isinstance(node, cst.Return):
-        if not (last and node.value and code(node.value) == stream):
+        if not (last and node.value and (code(node.value) == stream or left)):
             said = code(node).strip()
             raise parent.refusal(statement, f"{parent.layer}.forward ends with `{said}`; `return {stream}` is expected")
     elif last:
         raise parent.refusal(statement, f"{parent.layer}.forward does not end with `return {stream}`")
-    elif attributes_of(statement):
+    elif calls_of_parts(statement):
         said = code(statement).strip().splitlines()[0]
         reason = f"{parent.layer}.forward: `{said}` is part of no block of the form `{stream} = residual + ...`"
         raise parent.refusal(statement, reason)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import libcst as cst
 
-from ..modular_converter.syntax.tree import bare, code, walk
+from ..modular_converter.syntax.tree import bare, code, small, walk
 from .blocks import assigned_names
 from .layer_text import indented
 from .parent import Parent, attributes_of, names_of, statements_of
@@ -40,6 +40,7 @@ def config_class_text(plan: Plan, names: Callable[[str], str]) -> str:
         attributes(plan),
         fields(plan),
         post_init(plan),
+        block_types(plan.parent),
         rope(plan),
         *(deletion(each) for each in plan.deleted_checks),
     ]
@@ -117,10 +118,65 @@ def fields(plan: Plan) -> str:
     lines = []
     for name in plan.sizes:
         node = plan.parent.fields[name]
-        optional = " | None" if "None" in code(node.annotation.annotation) else ""
+        optional = " | None" if name == WINDOW or "None" in code(node.annotation.annotation) else ""
         default = literal_default(node)
         lines.append(f"{name}: int | list[int | None]{optional}" + (f" = {default}" if default else ""))
+    if is_property(plan.parent, "layer_types"):
+        lines.append("layer_types: list[str] | None = None")
     return "\n".join(lines)
+
+
+def is_property(parent: Parent, name: str) -> bool:
+    return isinstance(parent.config_pieces.get(name), cst.FunctionDef)
+
+
+def block_types(parent: Parent) -> str:
+    """The parent's list of kinds of layers, which it derives from other fields: here from `layer_types`."""
+    if not is_property(parent, "layers_block_type"):
+        return ""
+    words = {MIXER_WORDS[word]: word for word in words_of_property(parent)}
+    full, linear = words.get("full_attention"), words.get("linear_attention")
+    return (
+        "@property\ndef layers_block_type(self) -> list[str]:\n"
+        f'    return ["{linear}" if kind == "linear_attention" else "{full}" for kind in self.layer_types]\n'
+    )
+
+
+MIXER_WORDS = {"attention": "full_attention", "full_attention": "full_attention", "mamba": "linear_attention", "linear_attention": "linear_attention"}
+
+
+def words_of_property(parent: Parent) -> list[str]:
+    """The two kinds of layers that the parent's property tells apart."""
+    found = [each.evaluated_value for each in walk(property_value(parent)) if isinstance(each, cst.SimpleString)]
+    if len(found) != 2 or not all(word in MIXER_WORDS for word in found):
+        raise parent.refusal(None, f"the layers_block_type of {parent.config} are {found}, {sorted(MIXER_WORDS)} are known")
+    return [str(word) for word in found]
+
+
+def property_value(parent: Parent) -> cst.BaseExpression:
+    node = parent.config_pieces["layers_block_type"]
+    assert isinstance(node, cst.FunctionDef)
+    match [small(each) for each in statements_of(node)]:
+        case [cst.Return(value=cst.ListComp() as value)]:
+            return value
+    raise parent.refusal(None, f"layers_block_type of {parent.config} is no list that is understood")
+
+
+def default_layer_types(parent: Parent) -> str:
+    """The kinds of layers that the parent's config comes to without lists, before the base class asks for them."""
+    node = parent.config_pieces.get("__post_init__")
+    late = ""
+    if is_property(parent, "layers_block_type"):
+        late = code(property_value(parent))
+        for word in words_of_property(parent):
+            late = re.sub(rf"([\"']){word}\1", f'"{MIXER_WORDS[word]}"', late)
+        late = f"self.layer_types = {late}\n"
+    elif isinstance(node, cst.FunctionDef):
+        body = statements_of(node)
+        at = next((idx for idx, each in enumerate(body) if "super().__post_init__" in code(each)), len(body))
+        if any("layer_types" in attributes_set(each) for each in body[at:]):
+            late = "".join(defaults_of(parent, {"layer_types"}))
+    return f"if self.layer_types is None and self.mixer_types is None:\n{indented(late)}" if late else ""
 
 
 def post_init(plan: Plan) -> str:
@@ -138,6 +194,7 @@ def post_init(plan: Plan) -> str:
     if plan.windows or plan.kinds:
         lines.append("self.refuse(self._depth_errors())\n")
     if "mamba" in plan.mixer_types:
+        lines.append(default_layer_types(parent))
         lines.append(layer_types_of_mixers(plan))
     if plan.windows and "mamba" not in plan.mixer_types:
         lines += windows(parent)

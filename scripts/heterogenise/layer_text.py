@@ -1,5 +1,6 @@
 """The decoder layer of a heterogeneous family, as text: its constructor and its forward with what a layer may lack in an `if`."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -41,7 +42,7 @@ def constructor_text(plan: Plan) -> str:
     if "layer_idx" not in attributes_of(init):
         body.append("self.layer_idx = layer_idx\n")  # which `keep_layers` looks at
     before = ""
-    for statement in statements_of(init):
+    for statement in parent.constructor():
         if code(statement).strip().startswith("super().__init__"):
             continue
         side = side_of_statement(statement, plan.sides)
@@ -74,7 +75,7 @@ def parameters_text(function: cst.FunctionDef) -> str:
 def forward_text(plan: Plan) -> str:
     """`forward` of the layer: the parent's, with each block in an `if`."""
     forward = plan.parent.method(plan.parent.layer, "forward")
-    body = []
+    body = [f"{name} = None\n" for name in plan.layer.left if re.fullmatch(r"\w+", name)]
     for part in plan.layer.parts:
         if isinstance(part, Block):
             body.append(_shared_block(plan, part) if part.kind == "both" else _block(plan, part))

@@ -11,7 +11,7 @@ import libcst as cst
 from ..modular_converter.shards.shard import exports
 from ..modular_converter.sources.members import Pieces, pieces_of
 from ..modular_converter.sources.source import SourceFile, read_source
-from ..modular_converter.syntax.tree import block, code, small, walk
+from ..modular_converter.syntax.tree import Edits, block, code, descend, rewrite, small, walk
 
 
 class DoesNotFit(Exception):
@@ -34,6 +34,7 @@ class Parent:
     layer: str
     pretrained: str
     config: str
+    layers: tuple[str, ...] = ()  # where there are several classes of layers, all of them
 
     def refusal(self, node: cst.CSTNode | None, reason: str) -> DoesNotFit:
         return DoesNotFit([f"{self.place(node)}: {reason}"])
@@ -62,6 +63,14 @@ class Parent:
             if self.is_class(base):
                 found += [each for each in self.lineage(base) if each not in found]
         return found
+
+    def bases(self, name: str) -> list[str]:
+        """All that a class inherits from, as far as its file goes."""
+        return [base for each in self.lineage(name) for base in self.modeling.definitions[each].bases]
+
+    def constructor(self) -> list[cst.BaseStatement]:
+        """The statements of the layer's constructor; a class that is chosen by a variable stands where it is called."""
+        return with_chosen_classes(self, statements_of(self.method(self.layer, "__init__")))
 
     def methods(self, name: str) -> Pieces:
         """The methods and attributes of a class, with those that it inherits within its file."""
@@ -107,6 +116,52 @@ def statements_of(function: cst.FunctionDef) -> list[cst.BaseStatement]:
     return body[1:] if is_doc else body
 
 
+def with_chosen_classes(parent: Parent, body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
+    """`kind = A if x else B; self.y = kind(config)` as `self.y = A(config) if x else B(config)`."""
+    values: dict[str, cst.BaseExpression] = {}
+    for statement in body:
+        match small(statement):
+            case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
+                values[name] = value
+    called = {code(each.func) for each in body for each in walk(each) if isinstance(each, cst.Call)}
+    if not called & values.keys():
+        return body
+    edits: Edits = {}
+
+    def name(node: cst.Name) -> cst.CSTNode:
+        return parenthesised(rewrite(values[node.value], edits)) if node.value in values else node
+
+    def call(node: cst.Call) -> cst.CSTNode:
+        new = descend(node, edits)
+        match new.func:
+            case cst.IfExp(test=test, body=first, orelse=second):
+                return chosen_call(new, test, first, second)
+        return new
+
+    edits = {cst.Name: name, cst.Call: call, cst.Attribute: lambda node: node.with_changes(value=rewrite(node.value, edits))}
+    edits |= {cst.Arg: lambda node: node.with_changes(value=rewrite(node.value, edits))}
+    return [
+        rewrite(each, edits)
+        for each in body
+        if not (isinstance(small(each), cst.Assign) and code(small(each).targets[0].target) in values)
+    ]
+
+
+def parenthesised(node: cst.BaseExpression) -> cst.BaseExpression:
+    simple = isinstance(node, cst.Name | cst.Attribute | cst.Call | cst.Integer)
+    return node if simple or node.lpar else node.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+
+
+def chosen_call(call: cst.Call, test: cst.BaseExpression, first: cst.BaseExpression, second: cst.BaseExpression) -> cst.BaseExpression:
+    """`(A if x else B)(y)` as `A(y) if x else B(y)`; of a choice between constants, what is chosen."""
+    one, two = (
+        each if code(each) == "None" else call.with_changes(func=each.with_changes(lpar=[], rpar=[])) for each in (first, second)
+    )
+    if re.fullmatch(r"\(?(\d+) == \1\)?", code(test)):
+        return one
+    return cst.IfExp(test=test, body=one, orelse=two)
+
+
 def parameters_of(function: cst.FunctionDef) -> list[str]:
     """The names of the parameters that are not stars, `self` left out."""
     parameters = function.params
@@ -150,12 +205,12 @@ def read_parent(model: str, models: Path) -> Parent:
     if re.search("is_encoder_decoder|encoder_hidden_states", modeling.text):
         raise DoesNotFit([f"{modeling.path.name}: encoder-decoder models, and decoders with cross-attention, are out of scope"])
     base = _base_of(draft)
-    layer = _layer_of(draft, base)
+    layers = _layers_of(draft, base)
     pretrained = next((name for name in draft.lineage(base) if name.endswith("PreTrainedModel")), "")
     if not pretrained:
         raise draft.refusal(draft.node(base), f"{base} has no ...PreTrainedModel of this file above it")
     config = _config_of(draft, base)
-    return Parent(model, modeling, configuration, causal[0], base, layer, pretrained, config)
+    return Parent(model, modeling, configuration, causal[0], base, layers[0], pretrained, config, layers)
 
 
 def _base_of(parent: Parent) -> str:
@@ -171,24 +226,24 @@ def _base_of(parent: Parent) -> str:
     raise parent.refusal(init, f"{parent.causal} does not build its decoder as `self.model = ...`")
 
 
-def _layer_of(parent: Parent, base: str) -> str:
-    """The class that `self.layers = nn.ModuleList(...)` builds one of for each layer."""
+def _layers_of(parent: Parent, base: str) -> tuple[str, ...]:
+    """The classes that `self.layers` is built of, for which the constructor of the model calls for each layer."""
     init = parent.method(base, "__init__")
-    for each in walk(init):
-        if isinstance(each, cst.Assign) and code(each.targets[0].target) == "self.layers":
-            match each.value:
-                case cst.Call(
-                    func=cst.Attribute(attr=cst.Name("ModuleList")),
-                    args=[
-                        cst.Arg(
-                            value=cst.ListComp(elt=cst.Call(func=cst.Name(value=name)))
-                            | cst.GeneratorExp(elt=cst.Call(func=cst.Name(value=name)))
-                        )
-                    ],
-                ) if parent.is_class(name):
-                    return name
-            raise parent.refusal(each, f"{base} builds its layers otherwise than as one class in a ModuleList")
-    raise parent.refusal(init, f"{base} has no `self.layers`")
+    if not any(isinstance(each, cst.Assign) and code(each.targets[0].target) == "self.layers" for each in walk(init)):
+        raise parent.refusal(init, f"{base} has no `self.layers`")
+    named = [each for each in walk(init) if isinstance(each, cst.Name) and parent.is_class(each.value)]
+    tables = [parent.modeling.definitions[each.value].node for each in walk(init) if isinstance(each, cst.Name) and _is_table(parent, each.value)]
+    named += [each for table in tables for each in walk(table) if isinstance(each, cst.Name) and parent.is_class(each.value)]
+    layers = tuple(dict.fromkeys(each.value for each in named if "GradientCheckpointingLayer" in parent.bases(each.value)))
+    if not layers:
+        raise parent.refusal(init, f"{base} builds its layers of no class that is a GradientCheckpointingLayer")
+    return layers
+
+
+def _is_table(parent: Parent, name: str) -> bool:
+    """Whether a constant of the file is what layers are looked up in."""
+    found = parent.modeling.definitions.get(name)
+    return found is not None and found.kind == "constant"
 
 
 def _config_of(parent: Parent, base: str) -> str:

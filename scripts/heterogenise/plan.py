@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import libcst as cst
 
@@ -42,6 +42,7 @@ class Plan:
     kinds: Kinds | None
     mixer_types: list[str]
     mlp_types: list[str]
+    others: list["Plan"] = field(default_factory=list)  # of the other classes of layers, where there are several
     sizes: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     related: list[tuple[str, str, str]] = field(default_factory=list)
     masks: str = ""
@@ -49,6 +50,10 @@ class Plan:
     deleted_checks: list[str] = field(default_factory=list)
     refused_flags: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def every(self) -> list["Plan"]:
+        return [self, *self.others]
 
     @property
     def windows(self) -> bool:
@@ -61,17 +66,26 @@ class Plan:
 
 def plan_family(parent: Parent) -> Plan:
     """The plan, or `DoesNotFit` with what is not as expected."""
-    layer = read_layer(parent)
     refuse_layer_types(parent)
-    sides = sides_of_parts(parent, layer)
-    kinds = kinds_of_mlp(parent, sides)
-    mixers = ["attention", *(["mamba"] if '"linear_attention"' in parent.modeling.text else [])]
-    plan = Plan(parent, layer, sides, kinds, mixers, mlp_types(parent, sides, kinds))
+    plan, *others = [plan_layer(replace(parent, layer=name)) for name in parent.layers]
+    plan.others = others
+    if any(each.mlp_types != plan.mlp_types for each in others):
+        raise parent.refusal(None, f"the layers {', '.join(parent.layers)} have MLPs of different kinds")
     plan.masks = form_of_masks(parent)
-    find_sizes(plan)
-    find_relations(plan)
+    find_relations(plan, find_sizes(plan))
+    for each in others:
+        each.sizes, each.masks = plan.sizes, plan.masks
     plan.layered_loss = has_common_loss(parent) and any("expert" in name for name in plan.sizes)
     return plan
+
+
+def plan_layer(parent: Parent) -> Plan:
+    """The plan of one class of layers."""
+    layer = read_layer(parent)
+    sides = sides_of_parts(parent, layer)
+    kinds = kinds_of_mlp(parent, sides)
+    mixers = ["attention", *(["mamba"] if '"linear_attention"' in parent.modeling.text + parent.configuration.text else [])]
+    return Plan(parent, layer, sides, kinds, mixers, mlp_types(parent, sides, kinds))
 
 
 def refuse_layer_types(parent: Parent) -> None:
@@ -107,7 +121,7 @@ def _side_in(block_: Block, name: str) -> str:
 def kinds_of_mlp(parent: Parent, sides: dict[str, str]) -> Kinds | None:
     """The choice between two MLPs by layer, where the constructor of the layer makes one."""
     found: list[tuple[cst.BaseStatement, Kinds]] = []
-    for statement in statements_of(parent.method(parent.layer, "__init__")):
+    for statement in parent.constructor():
         chosen = chosen_by_layer(statement)
         if chosen is None:
             continue
@@ -182,12 +196,12 @@ def mlp_types(parent: Parent, sides: dict[str, str], kinds: Kinds | None) -> lis
     return [_kind_of(parent, statements_on(parent, sides, "mlp"))]
 
 
-def statements_on(parent: Parent, sides: dict[str, str], side: str) -> list[cst.BaseStatement]:
+def statements_on(parent: Parent, sides: dict[str, str], *wanted: str) -> list[cst.BaseStatement]:
     """The statements of the layer's constructor that build parts of one side."""
     return [
         statement
-        for statement in statements_of(parent.method(parent.layer, "__init__"))
-        if side_of_statement(statement, sides) == side
+        for statement in parent.constructor()
+        if side_of_statement(statement, sides) in wanted and "super().__init__" not in code(statement)
     ]
 
 
@@ -222,13 +236,18 @@ def _own_methods(parent: Parent) -> list[cst.FunctionDef]:
     return [node for node in found if isinstance(node, cst.FunctionDef)]
 
 
-def find_sizes(plan: Plan) -> None:
-    """Note the fields that may differ from layer to layer, and why others that size a sub-block may not."""
+def find_sizes(plan: Plan) -> set[tuple[str, str]]:
+    """Note the fields that may differ from layer to layer, and why others that size a sub-block may not; returns which
+    fields divide others."""
     parent = plan.parent
-    mixer = uses_of(parent, statements_on(parent, plan.sides, "mixer"))
-    by_kind = mlp_uses(plan)
-    inside = mixer.classes.union(*(uses.classes for uses in by_kind.values())) | {parent.layer}
-    neutral = uses_of(parent, [each for each in _constructor(parent) if side_of_statement(each, plan.sides) in ("", "either")])
+    mixer, neutral = Uses(), Uses()
+    by_kind = {kind: Uses() for kind in plan.mlp_types}
+    for each in plan.every:
+        mixer |= uses_of(each.parent, statements_on(each.parent, each.sides, "mixer"))
+        neutral |= uses_of(each.parent, statements_on(each.parent, each.sides, "", "either"))
+        for kind, uses in mlp_uses(each).items():
+            by_kind[kind] |= uses
+    inside = mixer.classes.union(*(uses.classes for uses in by_kind.values())) | {*parent.layers}
     outside = _reached_outside(parent, inside)
     asked = asked_in_constructor(plan)
     for name, node in parent.fields.items():
@@ -263,12 +282,13 @@ def find_sizes(plan: Plan) -> None:
     if HEADS in plan.sizes and not HEAD_DIMS & parent.fields.keys():
         del plan.sizes[HEADS]
         plan.notes.append(f"{HEADS} cannot vary by layer: {parent.config} has no head_dim of its own")
+    return mixer.divides.union(*(uses.divides for uses in by_kind.values()))
 
 
 def asked_in_constructor(plan: Plan) -> dict[str, cst.CSTNode]:
     """Field -> where the layer's constructor compares it, to decide for all layers alike what they have."""
     found: dict[str, cst.CSTNode] = {}
-    for statement in _constructor(plan.parent):
+    for statement in (each for plan_ in plan.every for each in plan_.parent.constructor()):
         for each in walk(statement):
             if isinstance(each, cst.If | cst.IfExp) and "layer_idx" not in names_of(each.test):
                 found |= {name: statement for node in walk(each.test) if (name := read_field(node))}
@@ -287,14 +307,6 @@ def asks_for_no_window(parent: Parent, classes: set[str]) -> cst.CSTNode | None:
             if asked:
                 return each
     return None
-
-
-def _constructor(parent: Parent) -> list[cst.BaseStatement]:
-    return [
-        each
-        for each in statements_of(parent.method(parent.layer, "__init__"))
-        if "super().__init__" not in code(each)
-    ]
 
 
 def mlp_uses(plan: Plan) -> dict[str, Uses]:
@@ -316,28 +328,21 @@ def mlp_uses(plan: Plan) -> dict[str, Uses]:
 
 def _split_mixers(plan: Plan) -> None:
     """Of a parent with two kinds of mixers: which of them a size belongs to."""
-    parent = plan.parent
-    for statement in statements_on(parent, plan.sides, "mixer"):
-        for each in walk(statement):
-            if isinstance(each, cst.Call) and parent.is_class(code(each.func)):
-                uses = uses_of(parent, [cst.SimpleStatementLine([cst.Expr(each)])])
-                attends = any("eager_attention_forward" in parent.modeling.definitions[name].identifiers for name in uses.classes)
-                for name in uses.reads & plan.sizes.keys():
-                    types, kinds = plan.sizes[name]
-                    if not attends and types == "mixer_types":
-                        shared = "attention" in kinds and name in _read_by_attention(parent, plan)
-                        plan.sizes[name] = (types, ("attention", "mamba") if shared else ("mamba",))
+    attending, others = set(), set()
+    for each in plan.every:
+        for statement in statements_on(each.parent, each.sides, "mixer"):
+            for call in walk(statement):
+                if isinstance(call, cst.Call) and plan.parent.is_class(code(call.func)):
+                    uses = uses_of(plan.parent, [cst.SimpleStatementLine([cst.Expr(call)])])
+                    (attending if _attends(plan.parent, uses) else others).update(uses.reads)
+    for name, (types, _) in plan.sizes.items():
+        if types == "mixer_types":
+            kinds = ("attention",) * (name in attending) + ("mamba",) * (name in others)
+            plan.sizes[name] = (types, kinds or ("attention",))
 
 
-def _read_by_attention(parent: Parent, plan: Plan) -> set[str]:
-    found: set[str] = set()
-    for statement in statements_on(parent, plan.sides, "mixer"):
-        for each in walk(statement):
-            if isinstance(each, cst.Call) and parent.is_class(code(each.func)):
-                uses = uses_of(parent, [cst.SimpleStatementLine([cst.Expr(each)])])
-                if any("eager_attention_forward" in parent.modeling.definitions[name].identifiers for name in uses.classes):
-                    found |= uses.reads
-    return found
+def _attends(parent: Parent, uses: Uses) -> bool:
+    return any("eager_attention_forward" in parent.modeling.definitions[name].identifiers for name in uses.classes)
 
 
 def _reached_outside(parent: Parent, inside: set[str]) -> dict[str, list[cst.CSTNode]]:
@@ -437,14 +442,16 @@ def _only_copies(statement: cst.BaseStatement, names: set[str]) -> bool:
     text = code(statement)
     for name in names:
         text = re.sub(rf"self\.{name}\b\s*(is not None|is None)", "", text)
-        text = re.sub(rf"(?m)^\s*self\.\w+ = self\.{name}$|^\s*self\.{name} = .*$", "", text)
+        text = re.sub(rf"(?m)^\s*self\.\w+ = self\.{name}$|^\s*self\.{name} = self\.(\w+|{name} if self\.\w+ else None)$", "", text)
     return not any(re.search(rf"self\.{name}\b", text) for name in names)
 
 
-def find_relations(plan: Plan) -> None:
+def find_relations(plan: Plan, divides: set[tuple[str, str]]) -> None:
     """Which sizes divide others, and which are at most others."""
-    if KV_HEADS in plan.sizes and HEADS in plan.parent.fields:
-        plan.related.append((KV_HEADS, "divides", HEADS))
+    fields, order = plan.parent.fields, list(plan.parent.fields)
+    for one, other in sorted(divides, key=lambda pair: [order.index(name) if name in order else -1 for name in pair]):
+        if {one, other} & plan.sizes.keys() and {one, other} <= fields.keys() and other != "hidden_size":
+            plan.related.append((one, "divides", other))
     top_k = [name for name in plan.sizes if re.search(r"top_?k|per_tok", name)]
     experts = [name for name in plan.sizes if re.fullmatch(r"(num|n)(_local|_routed)?_experts", name)]
     if top_k and experts:

@@ -38,7 +38,7 @@ def shard_text(plan: Plan, names: Callable[[str], str], header: str) -> str:
     """
     parent = plan.parent
     own = [
-        class_text(parent.layer, names, constructor_text(plan), forward_text(plan)),
+        *(class_text(each.parent.layer, names, constructor_text(each), forward_text(each)) for each in plan.every),
         pretrained_text(plan, names),
         model_text(plan, names),
         LOSS if plan.layered_loss else "",
@@ -46,7 +46,7 @@ def shard_text(plan: Plan, names: Callable[[str], str], header: str) -> str:
         *(f"class {names(name)}({name}):\n    pass\n" for name in other_heads(parent)),
     ]
     written = rename_classes("\n\n".join(own), parent, names)
-    taken = {parent.layer, parent.base, parent.pretrained, parent.causal, *other_heads(parent)}
+    taken = {*parent.layers, parent.base, parent.pretrained, parent.causal, *other_heads(parent)}
     mentioned = [name for name in parts_named(parent, own) if name not in taken]
     parts = [rotary_text(plan, name, names) or f"class {names(name)}({name}):\n    pass\n" for name in mentioned]
     config = config_class_text(plan, names)
@@ -193,7 +193,7 @@ def imports_text(plan: Plan, parts: list[str]) -> str:
                 lines += absolute_lines(node, package)
     module = f"transformers.models.{parent.model}"
     functions = [each.name for each in parent.modeling.of_kind("function") if each.name != "load_balancing_loss_func"]
-    classes = [parent.layer, parent.base, parent.pretrained, parent.causal, *other_heads(parent), *parts, *functions]
+    classes = [*parent.layers, parent.base, parent.pretrained, parent.causal, *other_heads(parent), *parts, *functions]
     lines.append(f"from {module}.modeling_{parent.model} import {', '.join(dict.fromkeys(classes))}")
     lines.append(f"from {module}.configuration_{parent.model} import {parent.config}")
     shared = ["HeterogeneousGenerationMixin", "HeterogeneousPreTrainedConfig", "HeterogeneousPreTrainedModel"]

@@ -24,12 +24,14 @@ class Uses:
     inputs: set[str] = field(default_factory=set)  # that size what a linear map reads
     reads: set[str] = field(default_factory=set)
     classes: set[str] = field(default_factory=set)
+    divides: set[tuple[str, str]] = field(default_factory=set)  # (divisor, what it divides without a rest)
 
     def __ior__(self, other: "Uses") -> "Uses":
         self.sizes |= other.sizes
         self.inputs |= other.inputs
         self.reads |= other.reads
         self.classes |= other.classes
+        self.divides |= other.divides
         return self
 
 
@@ -61,6 +63,10 @@ class Reader:
                 return NONE
             case cst.Call():
                 return self._call(node, known, uses)
+            case cst.BinaryOperation(left=left, operator=cst.FloorDivide(), right=right):
+                one, two = self._value(left, known, uses), self._value(right, known, uses)
+                uses.divides |= {(*two, *one)} if len(one - CONFIG) == len(two - CONFIG) == 1 else set()
+                return (one | two) - CONFIG
             case cst.IfExp(test=test, body=body, orelse=orelse) if (given := _asks_whether_given(test, known)) is not None:
                 return self._value(body if given else orelse, known, uses)
         children = [each for each in node.children if isinstance(each, cst.CSTNode)]
