@@ -435,11 +435,12 @@ def steps(model: PreTrainedModel, cache: DynamicCache | None) -> tuple[dict[str,
     """The logits of a prompt and of tokens one by one behind it, and the tokens that are the likeliest."""
     found, likeliest = {}, []
     with torch.no_grad():
-        out = model(tokens()[:, :PROMPT], cache=cache, use_cache=True)
+        given, positions = tokens()[:, :PROMPT], torch.arange(PROMPT)[None].expand(2, -1)
         for at in range(LENGTH - PROMPT + 2):
+            out = model(given, cache=cache, use_cache=True, position_ids=positions)
+            given, positions, cache = out.logits[:, -1:].argmax(-1), positions[:, -1:] + 1, out.cache
             found[f"step {at}"] = out.logits
-            likeliest.append(out.logits[:, -1:].argmax(-1))
-            out = model(likeliest[-1], cache=out.cache, use_cache=True)
+            likeliest.append(given)
     return found, torch.cat(likeliest, 1)
 
 

@@ -90,6 +90,9 @@ def attributes(plan: Plan) -> str:
     lines = [f"per_layer_sizes = {{\n{sizes}}}"]
     lines.append(f"supported_mixer_types = {(*plan.mixer_types, 'none')!r}")
     lines.append(f"supported_mlp_types = {(*plan.mlp_types, 'none')!r}")
+    if "layer_types" in plan.parent.other_names:
+        kept = {other: own for other, own in plan.parent.other_names.items() if other != "layer_types"}
+        lines.append(f"attribute_map = {kept!r}")
     if len(plan.mixer_types) > 1:
         skipped = ", ".join(f'"{kind}": {{"mixer_types": ("{kind}",)}}' for kind in plan.mixer_types)
         lines.append(f'skippable = {{{skipped}, "mlp": {{"mlp_types": {tuple(plan.mlp_types)!r}}}}}')
@@ -216,13 +219,12 @@ def layer_types_of_mixers(plan: Plan) -> str:
 
 
 def rope(plan: Plan) -> str:
-    """The base class checks one RoPE for all layers."""
-    if not re.search(r"config\.rope_parameters\[", plan.parent.modeling.text):
-        return ""
-    return (
-        "def _rope_errors(self) -> list[str]:\n    return []  # one RoPE for each type of layer, which transformers checks\n\n"
-        "def validate_rope(self):\n    PreTrainedConfig.validate_rope(self)\n"
-    )
+    """RoPE where the base class of configs, which reads the first layer's, would ask too much or too early."""
+    validation = "def validate_rope(self):\n    PreTrainedConfig.validate_rope(self)\n"
+    if re.search(r"config\.rope_parameters\[", plan.parent.modeling.text):
+        return "def _rope_errors(self) -> list[str]:\n    return []  # one RoPE for each type of layer\n\n" + validation
+    early = plan.parent.config_pieces.get("__post_init__")
+    return validation if early and "self.validate_rope()" in code(early) and HEADS not in plan.sizes else ""
 
 
 def windows(parent: Parent) -> list[str]:

@@ -19,6 +19,7 @@ OTHER_LAYER_TYPES = (
     *("chunked_attention", "compressed_sparse_attention", "heavily_compressed_attention", "minimax_m3_sparse"),
     *("indexed_attention", "conv", "hybrid", "hybrid_sliding", "reference_sliding_attention"),
 )
+DIVIDES = {("linear_num_key_heads", "linear_num_value_heads")}  # which kernels do, and no constructor
 HEAD_DIMS = {"head_dim", "qk_nope_head_dim"}
 HEADS, KV_HEADS, WINDOW = "num_attention_heads", "num_key_value_heads", "sliding_window"
 
@@ -49,6 +50,7 @@ class Plan:
     layered_loss: bool = False  # experts differ, and the parent's loss is for one number of them
     deleted_checks: list[str] = field(default_factory=list)
     refused_flags: list[str] = field(default_factory=list)
+    rewritten: dict[str, list[str]] = field(default_factory=dict)  # class -> methods that ask whether the model has windows
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -266,14 +268,14 @@ def find_sizes(plan: Plan) -> set[tuple[str, str]]:
             reason = f"is read outside the layers too ({parent.place(outside[name][0])})"
         elif statement := unsafe_in_config(plan, name):
             reason = f"is computed with in {parent.config} ({parent.place(statement, parent.configuration)})"
-        elif name == WINDOW and (where := asks_for_no_window(parent, mixer.classes)):
-            reason = f"is asked for as one of the whole model ({parent.place(where)})"
         elif name == HEADS and (name not in mixer.inputs or KV_HEADS in mixer.reads and KV_HEADS not in parent.fields.keys() & mixer.sizes):
             reason = "does not size all that depends on it"
         if reason:
             plan.notes.append(f"{name} cannot vary by layer: it {reason}")
         else:
             plan.sizes[name] = ("mlp_types", kinds) if kinds else ("mixer_types", ("attention",))
+    if WINDOW in plan.sizes:
+        plan.rewritten = methods_that_ask_for_windows(parent, mixer.classes)
     if "mamba" in plan.mixer_types:
         _split_mixers(plan)
     if WINDOW not in plan.sizes and '"sliding_attention"' in parent.modeling.text + parent.configuration.text:
@@ -295,18 +297,21 @@ def asked_in_constructor(plan: Plan) -> dict[str, cst.CSTNode]:
     return found
 
 
-def asks_for_no_window(parent: Parent, classes: set[str]) -> cst.CSTNode | None:
-    """Where a mixer tells models that have windows from those without, by a field that here is each layer's."""
+def methods_that_ask_for_windows(parent: Parent, classes: set[str]) -> dict[str, list[str]]:
+    """Where mixers tell models that have windows from those without, by a field that in a family is each layer's."""
+    found: dict[str, list[str]] = {}
     for name in sorted(classes):
-        text = parent.modeling.definitions[name].code
-        own = "self.sliding_window = config.sliding_window\n" in text
-        for each in walk(parent.node(name)):
-            asked = isinstance(each, cst.Comparison) and re.fullmatch(
-                r"(self\.)?config\.sliding_window is (not )?None" + r"|self\.sliding_window is (not )?None" * own, code(each)
-            )
-            if asked:
-                return each
-    return None
+        pattern = window_question(parent.modeling.definitions[name].code)
+        for method, node in parent.methods(name).items():
+            if isinstance(node, cst.FunctionDef) and re.search(pattern, code(node)):
+                found.setdefault(name, []).append(method)
+    return found
+
+
+def window_question(text: str) -> str:
+    """A pattern of `x.sliding_window is None` that is about the model: on an attribute too, where that is the field."""
+    own = "self.sliding_window = config.sliding_window\n" in text
+    return r"(?:self\.)?config\.sliding_window is (?:not )?None" + r"|self\.sliding_window is (?:not )?None" * own
 
 
 def mlp_uses(plan: Plan) -> dict[str, Uses]:
@@ -442,6 +447,8 @@ def _only_copies(statement: cst.BaseStatement, names: set[str]) -> bool:
     text = code(statement)
     for name in names:
         text = re.sub(rf"self\.{name}\b\s*(is not None|is None)", "", text)
+        if "kwargs" in text:  # another name of the field
+            text = re.sub(rf"(?m)^\s*self\.{name} = ", "", text)
         text = re.sub(rf"(?m)^\s*self\.\w+ = self\.{name}$|^\s*self\.{name} = self\.(\w+|{name} if self\.\w+ else None)$", "", text)
     return not any(re.search(rf"self\.{name}\b", text) for name in names)
 
@@ -449,6 +456,7 @@ def _only_copies(statement: cst.BaseStatement, names: set[str]) -> bool:
 def find_relations(plan: Plan, divides: set[tuple[str, str]]) -> None:
     """Which sizes divide others, and which are at most others."""
     fields, order = plan.parent.fields, list(plan.parent.fields)
+    divides = divides | DIVIDES
     for one, other in sorted(divides, key=lambda pair: [order.index(name) if name in order else -1 for name in pair]):
         if {one, other} & plan.sizes.keys() and {one, other} <= fields.keys() and other != "hidden_size":
             plan.related.append((one, "divides", other))

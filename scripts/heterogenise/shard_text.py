@@ -14,7 +14,7 @@ from ..modular_converter.syntax.tree import code, small, walk
 from .config_text import config_class_text
 from .layer_text import constructor_text, forward_text, indented, parameters_text, text_of
 from .parent import DoesNotFit, Parent, parameters_of, statements_of
-from .plan import HEADS, Plan
+from .plan import HEADS, Plan, window_question
 
 
 ROOT = "transformers_heterogeneous"
@@ -48,7 +48,8 @@ def shard_text(plan: Plan, names: Callable[[str], str], header: str) -> str:
     written = rename_classes("\n\n".join(own), parent, names)
     taken = {*parent.layers, parent.base, parent.pretrained, parent.causal, *other_heads(parent)}
     mentioned = [name for name in parts_named(parent, own) if name not in taken]
-    parts = [rotary_text(plan, name, names) or f"class {names(name)}({name}):\n    pass\n" for name in mentioned]
+    mentioned = [each.name for each in parent.modeling.of_kind("class") if each.name in {*mentioned, *plan.rewritten}]
+    parts = [rotary_text(plan, name, names) or rewritten_text(plan, name, names) or f"class {names(name)}({name}):\n    pass\n" for name in mentioned]
     config = config_class_text(plan, names)
     body = "\n\n".join([config, *parts, written])
     exported = sorted(names(name) for name in (parent.config, parent.causal, parent.base, parent.pretrained, *other_heads(parent)))
@@ -158,6 +159,25 @@ def rotary_text(plan: Plan, name: str, names: Callable[[str], str]) -> str:
                 config = config.per_layer_config[0]  # query heads may be a list
                 super().__init__(config)
         """)
+
+
+def rewritten_text(plan: Plan, name: str, names: Callable[[str], str]) -> str:
+    """A mixer that asks whether the model has windows: the window of its config is that of its layer."""
+    methods = []
+    pattern = window_question(plan.parent.modeling.definitions[name].code) if name in plan.rewritten else ""
+    for method in plan.rewritten.get(name, ()):
+        node = plan.parent.method(name, method)
+        config = "config" if method == "__init__" else "self.config"
+        body = re.sub(pattern, lambda found: question_text(found[0], config), text_of(statements_of(node)))
+        body = body.replace("super().__init__()", "nn.Module.__init__(self)")
+        returned = f" -> {code(node.returns.annotation)}" if node.returns else ""
+        methods.append(f"def {method}({parameters_text(node)}){returned}:\n{indented(body)}")
+    return rename_classes(class_text(name, names, *methods), plan.parent, names) if methods else ""
+
+
+def question_text(asked: str, config: str) -> str:
+    word = "in" if "is not" in asked else "not in"
+    return f'"sliding_attention" {word} {config}.layer_types'
 
 
 def parts_named(parent: Parent, own: list[str]) -> list[str]:
