@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from ..heterogenise.parent import DoesNotFit, read_parent
+from ..heterogenise.parent import DoesNotFit, OutsideScope, read_parent
 from ..heterogenise.plan import plan_family
 from ..heterogenise.shard_text import shard_text
 from ..modular_converter.naming.model_names import read_model_names
@@ -36,6 +36,10 @@ HEADER = """\
 
 class CannotStart(Exception):
     """Why no shard can be written, and what to do instead."""
+
+
+class OutOfScope(CannotStart):
+    """A parent of a kind that no heterogeneous family is made of."""
 
 
 def new_command(model: str, parent: str, out: Path, year: int, heterogeneous: bool = False) -> int:
@@ -101,8 +105,9 @@ def heterogeneous_text(model: str, parent: str, models: Path, year: int) -> tupl
         header = HEADER.format(year=year, model=model)
         return shard_text(plan, lambda name: children.get(name, name), header), plan.notes
     except DoesNotFit as error:
+        kind = OutOfScope if isinstance(error, OutsideScope) else CannotStart
         lines = "\n  ".join(error.reasons)
-        raise CannotStart(f"{parent} is not a parent for --heterogeneous, and nothing is written:\n  {lines}") from error
+        raise kind(f"{parent} is not a parent for --heterogeneous, and nothing is written:\n  {lines}") from error
 
 
 def plain_text(model: str, parent: str, models: Path, year: int) -> tuple[str, list[str]]:

@@ -22,6 +22,10 @@ class DoesNotFit(Exception):
         super().__init__("\n".join(reasons))
 
 
+class OutsideScope(DoesNotFit):
+    """The model is of a kind that families with layers that differ are not made of."""
+
+
 @dataclass(frozen=True)
 class Parent:
     """The files of a model, and which of their classes are what."""
@@ -203,7 +207,9 @@ def read_parent(model: str, models: Path) -> Parent:
         raise DoesNotFit([f"{modeling.path.name}: no class of a causal language model"])
     draft = Parent(model, modeling, configuration, causal[0], "", "", "", "")
     if re.search("is_encoder_decoder|encoder_hidden_states", modeling.text):
-        raise DoesNotFit([f"{modeling.path.name}: encoder-decoder models, and decoders with cross-attention, are out of scope"])
+        raise OutsideScope([f"{modeling.path.name}: encoder-decoder models, and decoders with cross-attention, are out of scope"])
+    if "Attention" not in "".join(classes):
+        raise OutsideScope([f"{modeling.path.name}: models without attention are out of scope"])
     base = _base_of(draft)
     layers = _layers_of(draft, base)
     pretrained = next((name for name in draft.lineage(base) if name.endswith("PreTrainedModel")), "")
