@@ -29,18 +29,10 @@ from ..modular_converter.shards.reading import read_shard
 from ..modular_converter.shards.shard import Shard
 from ..modular_converter.sources.siblings import siblings_of
 from .oracle import _package
-from .run_shard import small_fields
+from .small import LAYERS, small_decoder
 
 
-LAYERS, LENGTH, PROMPT, SEED = 8, 9, 5, 0
-# What the config of a small model has beside the sizes that `check --run` knows
-SMALL = {
-    **{"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 8},
-    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 8),
-    **{"num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "moe_topk": 2, "moe_k": 2},
-    **{"num_shared_experts": 1, "n_shared_experts": 1, "sliding_window": 4, "use_sliding_window": True, "attn_layer_indices": [1, 5]},
-    **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8},
-}
+LENGTH, PROMPT, SEED = 9, 5, 0
 NO_MIXER, NO_MLP = (0, 4, 5), (2, 4)  # layers; the first one too, since caches and masks look at it
 
 
@@ -161,18 +153,11 @@ def judge(family: Family, changes: Mapping[str, Any], verdict: Verdict) -> None:
 
 def fields_of(family: Family, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the small config that both are built from."""
-    fields = {
-        name: value
-        for name, value in small_fields(family.parent_config, {}).items()
-        if not (isinstance(value, list) and "layer" in name)
-    }
     declared = {each.name for each in dataclasses.fields(family.parent_config)}
-    fields = {name: value for name, value in (fields | SMALL).items() if name in declared}
-    if "kv_lora_rank" in declared:  # latent attention has as many keys as queries
-        fields["num_key_value_heads"] = fields["num_attention_heads"]
-    fields |= {"num_hidden_layers": LAYERS, "pad_token_id": 0}
+    defaults = {name: value for name, value in vars(family.parent_config()).items() if name in declared}
+    fields = small_decoder(defaults)
     kinds = vars(family.parent_config(**fields)).get("layer_types")
-    if "layer_types" in declared and kinds and len(set(kinds)) == 1 and kinds[0] == "linear_attention":
+    if "layer_types" in declared and kinds and set(kinds) == {"linear_attention"}:
         fields["layer_types"] = ["linear_attention", "full_attention"] * (LAYERS // 2)
     return {**fields, **changes}
 

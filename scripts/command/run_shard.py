@@ -4,7 +4,6 @@ import importlib
 import inspect
 import json
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,22 +17,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..modular_converter.run import expand
 from .oracle import Comparison, Pair, compare_classes, load, plain
+from .small import small_value
 
 
-SMALL = (
-    (r"vocab_size", 128),
-    (r"(image|input)_size", 32),
-    (r"patch_size", 8),
-    (r"(num_)?(key_value|kv)_heads|num_query_groups", 2),
-    (r"(\w+_)?(attention_heads|num_heads|n_heads?)", 4),
-    (r"(\w+_)?(head_dim|d_kv)", 8),
-    (r"(\w+_)?(intermediate_size|ffn_dim|d_ff|hidden_dim)|n_inner", 64),
-    (r"(\w+_)?(hidden_size|embed_dim|projection_dim)|d_model|n_embd|dim", 32),
-    (r"(\w*_)?(layers|blocks)|n_layers?|num_(\w+_)?layers|depth", 2),
-    (r"max_position_embeddings|n_positions|n_ctx|max_(source|target)_positions", 128),
-    (r"num_(local_|routed_)?experts|n_routed_experts", 4),
-    (r"num_experts_per_tok|num_selected_experts", 2),
-)
 SEED = 0
 
 
@@ -190,10 +176,8 @@ def _small(config: PreTrainedConfig) -> dict[str, Any]:
         elif isinstance(value, list) and len(value) in layers and "layer" in name:
             fields[name] = value[:2]
         elif type(value) is int and not name.startswith("_"):
-            small = next((size for pattern, size in SMALL if re.fullmatch(pattern, name)), value)
-            fields |= {name: min(small, value)} if small != value else {}
-            if name.endswith("_token_id") and value > 100:
-                fields[name] = 1
+            if (small := small_value(name, value)) != value:
+                fields[name] = small
     return fields
 
 

@@ -29,7 +29,10 @@ WORDS = {
     (r"\w+_lora_rank", "Rank of what is projected down and up again."),
     (r"\w*(state_size|d_state)", "State of the mamba layers."),
 }
-KINDS = {"dense": '`"dense"`', "moe": '`"moe"`'}
+NUMBERS = (
+    *("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling", "swiglu_limit"),
+    *("routed_scaling_factor", "swiglu_alpha", "router_aux_loss_coef", "initializer_range"),
+)
 
 
 def config_class_text(plan: Plan, names: Callable[[str], str]) -> str:
@@ -42,6 +45,7 @@ def config_class_text(plan: Plan, names: Callable[[str], str]) -> str:
         post_init(plan),
         block_types(plan.parent),
         rope(plan),
+        numbers(plan),
         *(deletion(each) for each in plan.deleted_checks),
     ]
     body = "\n\n".join(part for part in parts if part)
@@ -87,7 +91,7 @@ def said(name: str) -> str:
 def attributes(plan: Plan) -> str:
     """What the base class of configs asks of a family."""
     sizes = "".join(f'    "{name}": ("{types}", {having!r}),\n' for name, (types, having) in plan.sizes.items())
-    lines = [f"per_layer_sizes = {{\n{sizes}}}"]
+    lines = [*(f"# {note}" for note in plan.notes), f"per_layer_sizes = {{\n{sizes}}}"]
     lines.append(f"supported_mixer_types = {(*plan.mixer_types, 'none')!r}")
     lines.append(f"supported_mlp_types = {(*plan.mlp_types, 'none')!r}")
     if "layer_types" in plan.parent.other_names:
@@ -199,6 +203,9 @@ def post_init(plan: Plan) -> str:
     if "mamba" in plan.mixer_types:
         lines.append(default_layer_types(parent))
         lines.append(layer_types_of_mixers(plan))
+    early = parent.config_pieces.get("__post_init__")
+    if early and asks_early(early) and plan.mixer_types == ["attention"]:
+        lines.append('if self.mixer_types is None:\n    self.mixer_types = ["attention"] * self.num_hidden_layers\n')
     if plan.windows and "mamba" not in plan.mixer_types:
         lines += windows(parent)
     if plan.kinds:
@@ -224,7 +231,24 @@ def rope(plan: Plan) -> str:
     if re.search(r"config\.rope_parameters\[", plan.parent.modeling.text):
         return "def _rope_errors(self) -> list[str]:\n    return []  # one RoPE for each type of layer\n\n" + validation
     early = plan.parent.config_pieces.get("__post_init__")
-    return validation if early and "self.validate_rope()" in code(early) and HEADS not in plan.sizes else ""
+    return validation if early and asks_early(early) and HEADS not in plan.sizes else ""
+
+
+def asks_early(post_init: cst.CSTNode) -> bool:
+    """Whether the parent's config validates its RoPE before the base class has its lists."""
+    return "self.validate_rope()" in code(post_init).partition("super().__post_init__")[0]
+
+
+def numbers(plan: Plan) -> str:
+    """The base class knows numbers by name, which may be None here."""
+    optional = [name for name in NUMBERS if name in plan.parent.fields and "None" in code(plan.parent.fields[name].annotation.annotation)]
+    if not optional:
+        return ""
+    return (
+        "def number_errors(self) -> list[str]:\n"
+        f"    unset = [name for name in {optional!r} if getattr(self, name) is None]\n"
+        "    return [error for error in super().number_errors() if error.partition(\" \")[0] not in unset]\n"
+    )
 
 
 def windows(parent: Parent) -> list[str]:

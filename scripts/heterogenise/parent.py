@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -193,43 +193,60 @@ def names_of(node: cst.CSTNode) -> Iterator[str]:
             yield each.value
 
 
+CROSSED = "is_encoder_decoder|encoder_hidden_states"
+
+
 def read_parent(model: str, models: Path) -> Parent:
     """The parent, or `DoesNotFit` where it is no decoder that is understood."""
     modeling = read_source(models / model / f"modeling_{model}.py")
     path = models / model / f"configuration_{model}.py"
     if not path.is_file():
         raise DoesNotFit([f"{model} has no configuration_{model}.py"])
-    configuration = read_source(path)
     classes = {each.name: each for each in modeling.of_kind("class")}
     exported = set(exports(modeling) or ())
     causal = [name for name in classes if re.search("(ForCausalLM|LMHeadModel)$", name) and name in exported]
     if not causal:
         raise DoesNotFit([f"{modeling.path.name}: no class of a causal language model"])
-    draft = Parent(model, modeling, configuration, causal[0], "", "", "", "")
-    if re.search("is_encoder_decoder|encoder_hidden_states", modeling.text):
-        raise OutsideScope([f"{modeling.path.name}: encoder-decoder models, and decoders with cross-attention, are out of scope"])
     if "Attention" not in "".join(classes):
-        raise OutsideScope([f"{modeling.path.name}: models without attention are out of scope"])
+        raise OutsideScope([f"{modeling.path.name}: no attention of its own, which is out of scope"])
+    draft = Parent(model, modeling, read_source(path), causal[0], "", "", "", "")
+    try:
+        parent = _completed(draft)
+    except DoesNotFit as error:
+        if re.search(CROSSED, modeling.text):
+            raise crossed(draft) from error
+        raise
+    if any(re.search(CROSSED, modeling.definitions[name].code) for name in (*parent.layers, parent.base)):
+        raise crossed(draft)
+    return parent
+
+
+def crossed(parent: Parent) -> OutsideScope:
+    reason = "encoder-decoder models, and decoders with cross-attention, are out of scope"
+    return OutsideScope([f"{parent.modeling.path.name}: {reason}"])
+
+
+def _completed(draft: Parent) -> Parent:
     base = _base_of(draft)
     layers = _layers_of(draft, base)
     pretrained = next((name for name in draft.lineage(base) if name.endswith("PreTrainedModel")), "")
     if not pretrained:
         raise draft.refusal(draft.node(base), f"{base} has no ...PreTrainedModel of this file above it")
     config = _config_of(draft, base)
-    return Parent(model, modeling, configuration, causal[0], base, layers[0], pretrained, config, layers)
+    return replace(draft, base=base, layer=layers[0], pretrained=pretrained, config=config, layers=layers)
 
 
 def _base_of(parent: Parent) -> str:
-    """The class that the causal model builds as `self.model`."""
+    """The class with the layers that the causal model builds."""
     init = parent.method(parent.causal, "__init__")
-    for each in walk(init):
-        match each:
-            case cst.Assign(
-                targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name("self"), attr=cst.Name("model")))],
-                value=cst.Call(func=cst.Name(value=name)),
-            ) if parent.is_class(name):
-                return name
-    raise parent.refusal(init, f"{parent.causal} does not build its decoder as `self.model = ...`")
+    built = [code(each.func) for each in walk(init) if isinstance(each, cst.Call)]
+    for name in filter(parent.is_class, built):
+        if "self.layers" in parent.modeling.definitions[name].code:
+            if re.search(rf"self\.{parent.model} = {name}\(", code(init)):
+                reason = f"calls its decoder self.{parent.model}, and a family's tensors would have names of its own"
+                raise parent.refusal(init, f"{parent.causal} {reason}")
+            return name
+    raise parent.refusal(init, f"{parent.causal} builds no decoder with `self.layers`")
 
 
 def _layers_of(parent: Parent, base: str) -> tuple[str, ...]:

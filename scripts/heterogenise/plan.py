@@ -258,10 +258,10 @@ def find_sizes(plan: Plan) -> set[tuple[str, str]]:
         if not is_integer(node) or not (sizing or name == WINDOW and plan.masks != "one"):
             continue
         reason = ""
+        if name in mixer.reads and kinds:
+            continue  # the residual stream's, or at least not one sub-block's
         if name in asked:
             reason = f"decides in {parent.layer} what is built ({parent.place(asked[name])})"
-        elif name in mixer.reads and kinds:
-            reason = "sizes both the mixer and the MLP"
         elif name in neutral.reads:
             reason = f"is read for every layer in {parent.layer}"
         elif name in outside:
@@ -271,7 +271,7 @@ def find_sizes(plan: Plan) -> set[tuple[str, str]]:
         elif name == HEADS and (name not in mixer.inputs or KV_HEADS in mixer.reads and KV_HEADS not in parent.fields.keys() & mixer.sizes):
             reason = "does not size all that depends on it"
         if reason:
-            plan.notes.append(f"{name} cannot vary by layer: it {reason}")
+            plan.notes.append(f"TODO: {name} is one for all layers: it {reason}")
         else:
             plan.sizes[name] = ("mlp_types", kinds) if kinds else ("mixer_types", ("attention",))
     if WINDOW in plan.sizes:
@@ -279,11 +279,11 @@ def find_sizes(plan: Plan) -> set[tuple[str, str]]:
     if "mamba" in plan.mixer_types:
         _split_mixers(plan)
     if WINDOW not in plan.sizes and '"sliding_attention"' in parent.modeling.text + parent.configuration.text:
-        reason = next((note for note in plan.notes if note.startswith(WINDOW)), f"{parent.config} has no {WINDOW}")
-        raise parent.refusal(None, f"layers have windows, and a family's windows are those of each layer, but {reason}")
+        reason = next((note.partition(": it ")[2] for note in plan.notes if f" {WINDOW} " in note), f"is no field of {parent.config}")
+        raise parent.refusal(None, f"layers have windows, and in a family each layer has its own, but {WINDOW} {reason}")
     if HEADS in plan.sizes and not HEAD_DIMS & parent.fields.keys():
         del plan.sizes[HEADS]
-        plan.notes.append(f"{HEADS} cannot vary by layer: {parent.config} has no head_dim of its own")
+        plan.notes.append(f"TODO: {HEADS} is one for all layers: {parent.config} has no head_dim of its own")
     return mixer.divides.union(*(uses.divides for uses in by_kind.values()))
 
 
@@ -449,7 +449,7 @@ def _only_copies(statement: cst.BaseStatement, names: set[str]) -> bool:
         text = re.sub(rf"self\.{name}\b\s*(is not None|is None)", "", text)
         if "kwargs" in text:  # another name of the field
             text = re.sub(rf"(?m)^\s*self\.{name} = ", "", text)
-        text = re.sub(rf"(?m)^\s*self\.\w+ = self\.{name}$|^\s*self\.{name} = self\.(\w+|{name} if self\.\w+ else None)$", "", text)
+        text = re.sub(rf"(?m)^\s*self\.\w+ = self\.{name}$|^\s*self\.{name} = self\.(\w+|{name} if self\.\w+ else (None|0))$", "", text)
     return not any(re.search(rf"self\.{name}\b", text) for name in names)
 
 

@@ -56,7 +56,9 @@ def survey_heterogeneous(models: Iterable[str] | None = None, say: Callable[[str
     """What became of each causal language model of the installed transformers."""
     import torch
 
-    import transformers_heterogeneous  # noqa: F401  # what shards import from; and the processes inherit it
+    import transformers_heterogeneous  # noqa: F401  # what shards import from; the processes inherit it
+
+    from ..command import judge  # noqa: F401  # as it is now, also where it is edited meanwhile
 
     torch.set_num_threads(1)
     code_digest()
@@ -94,7 +96,7 @@ def code_digest() -> bytes:
     files = [
         *sorted((scripts / "heterogenise").glob("*.py")),
         *sorted((scripts / "modular_converter").rglob("*.py")),
-        *(scripts / "command" / name for name in ("judge.py", "new.py", "run_shard.py")),
+        *(scripts / "command" / name for name in ("judge.py", "new.py", "small.py")),
         *sorted((scripts.parent / "modular").glob("modular_heterogeneous*.py")),
         Path(__file__),
     ]
