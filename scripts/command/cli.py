@@ -252,11 +252,18 @@ def new(
     heterogeneous: Annotated[
         bool, typer.Option("--heterogeneous", help="A family whose layers may differ, out of a decoder.")
     ] = False,
+    package: Annotated[
+        Path | None, typer.Option("--package", metavar="DIR", help="Write a package with the family, to be installed.")
+    ] = None,
 ) -> None:
     """Start a family: a shard that expands to a working copy of a parent, ready to be edited."""
     need_generator()
     from datetime import date
 
+    if package is not None:
+        from .new_package import package_command
+
+        raise typer.Exit(package_command(name, parent, package, date.today().year, heterogeneous))
     from .new import new_command
 
     raise typer.Exit(new_command(name, parent, out, date.today().year, heterogeneous))

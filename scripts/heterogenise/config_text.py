@@ -31,7 +31,7 @@ WORDS = {
 }
 NUMBERS = (
     *("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling", "swiglu_limit"),
-    *("routed_scaling_factor", "swiglu_alpha", "router_aux_loss_coef", "initializer_range"),
+    *("routed_scaling_factor", "swiglu_alpha", "router_aux_loss_coef", "initializer_range", "rms_norm_eps"),
 )
 
 
