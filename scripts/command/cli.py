@@ -77,7 +77,13 @@ def say_versions(asked: bool) -> None:
 def need_shards_to_run(shards: list[Path] | None, run: bool) -> None:
     """Stop where `--run` has nothing to run, or `--config` stands alone."""
     missing = [shard for shard in shards or () if not shard.is_file()]
-    reason = "--config and --heterogeneous belong to --run" if not run else "--run takes the shards to run" if not shards else ""
+    reason = (
+        "--config and --heterogeneous belong to --run"
+        if not run
+        else "--run takes the shards to run"
+        if not shards
+        else ""
+    )
     if reason or missing:
         typer.echo(f"hetero check: {reason or f'there is no shard {missing[0]}'}", err=True)
         raise typer.Exit(2)
@@ -152,7 +158,9 @@ def check(
     ] = None,
     heterogeneous: Annotated[
         bool,
-        typer.Option("--heterogeneous", help="With --run: compare models whose layers differ with the parent's layers."),
+        typer.Option(
+            "--heterogeneous", help="With --run: compare models whose layers differ with the parent's layers."
+        ),
     ] = False,
 ) -> None:
     """Expand shards in memory and compare with what is on disk; exit 1 when anything differs."""

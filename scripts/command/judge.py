@@ -7,7 +7,6 @@ sub-block that a layer lacks, the parent's layer gives zeros. Which parts of a l
 
 import dataclasses
 import importlib
-import inspect
 import os
 import sys
 import tempfile
@@ -80,7 +79,9 @@ def judge_command(shards: Sequence[Path], changes: Mapping[str, Any]) -> int:
         for line in verdict.failures:
             print(f"{shard.name}: {line}", file=sys.stderr)
         said = "differs" if verdict.differences else "not judged" if verdict.failures else "equal"
-        print(f"{shard.name}: {said}; varied: {', '.join(verdict.varied)}; equal: {', '.join(verdict.equal) or 'nothing'}")
+        print(
+            f"{shard.name}: {said}; varied: {', '.join(verdict.varied)}; equal: {', '.join(verdict.equal) or 'nothing'}"
+        )
         codes.append(1 if verdict.differences else 2 if verdict.failures else 0)
     return max(codes, default=0)
 
@@ -135,7 +136,9 @@ def judge(family: Family, changes: Mapping[str, Any], verdict: Verdict) -> None:
         parent = built(family.parent_model, family.parent_config(**fields))
         steps(parent, DynamicCache(config=parent.config))
     except Exception as error:
-        verdict.failures.append(f"the parent does not run from the small config (give its fields with --config): {told(error)}")
+        verdict.failures.append(
+            f"the parent does not run from the small config (give its fields with --config): {told(error)}"
+        )
         return
     uniform = family.config(**fields)
     ours = built(family.model, uniform)
@@ -209,7 +212,11 @@ def mixed_configs(
     config = family.config(**given, **lists, mixer_types=mixers, mlp_types=mlps)
     layers = []
     for layer_idx in range(LAYERS):
-        own = {name: each[layer_idx] for name, each in lists.items() if each[layer_idx] is not None or name == "sliding_window"}
+        own = {
+            name: each[layer_idx]
+            for name, each in lists.items()
+            if each[layer_idx] is not None or name == "sliding_window"
+        }
         if "sliding_window" in lists and "layer_types" in vars(family.parent_config()):
             own |= {"layer_types": list(config.layer_types), "sliding_window": own["sliding_window"] or 4}
         layers.append(LayerOfMix(own, mixers[layer_idx] != "none", mlps[layer_idx] != "none", like[layer_idx]))
@@ -279,7 +286,9 @@ class Reference:
                 slides = window is not None if not kinds else kinds[layer_idx] == "sliding_attention"
                 make = create_sliding_window_causal_mask if slides else create_causal_mask
                 hidden = args[0] if args else kwargs["hidden_states"]
-                mask = make(config, hidden, given["mask"], kwargs.get("cache"), kwargs.get("position_ids"), layer_idx=layer_idx)
+                mask = make(
+                    config, hidden, given["mask"], kwargs.get("cache"), kwargs.get("position_ids"), layer_idx=layer_idx
+                )
                 return args, {**kwargs, "attention_mask": mask}
 
             return hook
@@ -295,7 +304,11 @@ class Reference:
 
 
 def put_together(
-    family: Family, parent: PreTrainedModel, fields: Mapping[str, Any], layers: Sequence[LayerOfMix], uniform: PreTrainedConfig
+    family: Family,
+    parent: PreTrainedModel,
+    fields: Mapping[str, Any],
+    layers: Sequence[LayerOfMix],
+    uniform: PreTrainedConfig,
 ) -> Reference:
     """The parent's model with each layer taken from a model with the config of that layer."""
     configs, taken, parts = [], [], []
@@ -388,7 +401,9 @@ def compare_models(
         expected, greedy = steps(theirs, cache)
         found, _ = steps(ours, None)
         verdict.compare(f"{what} cached steps", found, expected)
-        made = ours.generate(tokens()[:, :PROMPT], max_new_tokens=greedy.shape[1], do_sample=False, eos_token_id=None, pad_token_id=0)
+        made = ours.generate(
+            tokens()[:, :PROMPT], max_new_tokens=greedy.shape[1], do_sample=False, eos_token_id=None, pad_token_id=0
+        )
         verdict.compare(f"{what} generation", {"tokens": made[:, PROMPT:]}, {"tokens": greedy})
     gradients = []
     for model in (ours, theirs):
@@ -410,10 +425,16 @@ def saved(what: str, ours: PreTrainedModel, verdict: Verdict) -> None:
         again = type(ours).from_pretrained(folder, dtype=torch.float32).eval()
         first, second = ours.state_dict(), again.state_dict()
         if first.keys() != second.keys():
-            verdict.differences.append(f"{what} saved and loaded: other tensors, {sorted(first.keys() ^ second.keys())[:3]}")
+            verdict.differences.append(
+                f"{what} saved and loaded: other tensors, {sorted(first.keys() ^ second.keys())[:3]}"
+            )
             return
         logits = {"logits": ours(tokens(), use_cache=False).logits}
-        verdict.compare(f"{what} saved and loaded", {**first, **logits}, {**second, "logits": again(tokens(), use_cache=False).logits})
+        verdict.compare(
+            f"{what} saved and loaded",
+            {**first, **logits},
+            {**second, "logits": again(tokens(), use_cache=False).logits},
+        )
 
 
 def steps(model: PreTrainedModel, cache: DynamicCache | None) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
@@ -431,6 +452,3 @@ def steps(model: PreTrainedModel, cache: DynamicCache | None) -> tuple[dict[str,
 
 def tokens() -> torch.Tensor:
     return torch.randint(3, 100, (2, LENGTH), generator=torch.Generator().manual_seed(SEED))
-
-
-__all__ = ["Verdict", "inspect", "judge_command", "judged"]

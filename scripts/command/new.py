@@ -5,8 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+from ..heterogenise.family import plan_family
 from ..heterogenise.parent import DoesNotFit, OutsideScope, read_parent
-from ..heterogenise.plan import plan_family
 from ..heterogenise.shard_text import shard_text
 from ..modular_converter.naming.model_names import read_model_names
 from ..modular_converter.naming.renaming import model_renaming
@@ -63,9 +63,7 @@ def new_command(model: str, parent: str, out: Path, year: int, heterogeneous: bo
     return 0
 
 
-def new_shard(
-    model: str, parent: str, out: Path, year: int, heterogeneous: bool = False
-) -> tuple[Path, list[str]]:
+def new_shard(model: str, parent: str, out: Path, year: int, heterogeneous: bool = False) -> tuple[Path, list[str]]:
     """The path of the shard that was written, and what there is to say of it; `CannotStart` where it could not be."""
     path = out / f"modular_{model}.py"
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", model):

@@ -63,7 +63,9 @@ A model family for transformers, expanded from its {parent}{differing}.
 `{model}/modular_{model}.py` is what to edit; `hetero generate {model}/modular_{model}.py` writes the files beside it anew.
 {check}
 """
-CHECK = "`hetero check --run --heterogeneous {model}/modular_{model}.py` compares it with layers of {parent}, bit for bit."
+CHECK = (
+    "`hetero check --run --heterogeneous {model}/modular_{model}.py` compares it with layers of {parent}, bit for bit."
+)
 TEST = '''\
 """The family is known to the Auto classes, runs, and is saved and loaded as it is."""
 
@@ -159,7 +161,11 @@ def around(model: str, parent: str, shard: str, files: Mapping[Path, str], heter
     modules = {kind: text for kind in FILE_TYPES if (text := files.get(Path(model) / f"{kind}_{model}.py"))}
     names = {kind: exported(text) for kind, text in modules.items()}
     configs = [name for name in names["configuration"] if model_type_of(modules["configuration"], name)]
-    main = configs[0] if len(configs) == 1 else next((name for name in configs if name == f"{common(names['modeling'])}Config"), configs[0])
+    main = (
+        configs[0]
+        if len(configs) == 1
+        else next((name for name in configs if name == f"{common(names['modeling'])}Config"), configs[0])
+    )
     registrations = [f"AutoConfig.register({name}.model_type, {name}, exist_ok=True)" for name in configs]
     autos = set()
     for name in names["modeling"]:
@@ -171,7 +177,7 @@ def around(model: str, parent: str, shard: str, files: Mapping[Path, str], heter
     needed = [f'"transformers>={major}.{minor},<{major}.{int(minor) + 1}"', '"torch"']
     needed += ['"transformers-heterogeneous"'] if heterogeneous else []
     model_type = model_type_of(modules["configuration"], main)
-    said = {
+    said: dict[str, object] = {
         "model": model,
         "package": model,
         "dashed": model.replace("_", "-"),
@@ -210,7 +216,9 @@ def common(names: list[str]) -> str:
 
 
 def class_body(text: str, name: str) -> list[ast.stmt]:
-    return next((each.body for each in ast.parse(text).body if isinstance(each, ast.ClassDef) and each.name == name), [])
+    return next(
+        (each.body for each in ast.parse(text).body if isinstance(each, ast.ClassDef) and each.name == name), []
+    )
 
 
 def model_type_of(text: str, name: str) -> str:

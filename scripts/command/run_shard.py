@@ -175,9 +175,8 @@ def _small(config: PreTrainedConfig) -> dict[str, Any]:
             fields[name] = _small(value)
         elif isinstance(value, list) and len(value) in layers and "layer" in name:
             fields[name] = value[:2]
-        elif type(value) is int and not name.startswith("_"):
-            if (small := small_value(name, value)) != value:
-                fields[name] = small
+        elif type(value) is int and not name.startswith("_") and (small := small_value(name, value)) != value:
+            fields[name] = small
     return fields
 
 

@@ -1,6 +1,7 @@
 """Sizes of small models, by the names that configs give them: what is built to be compared, not to be used."""
 
 import re
+from collections.abc import Mapping
 
 
 SMALL = (
@@ -37,10 +38,14 @@ def small_value(name: str, value: int) -> int:
     return min(small, value)
 
 
-def small_decoder(fields: dict[str, object]) -> dict[str, object]:
+def small_decoder(fields: Mapping[str, object]) -> dict[str, object]:
     """The fields of a small decoder out of those that its config declares, with their defaults."""
-    known = {name: small_value(name, value) for name, value in fields.items() if type(value) is int}
-    small = {name: value for name, value in known.items() if value != fields[name]}
+    known = {
+        name: small_value(name, value)
+        for name, value in fields.items()
+        if isinstance(value, int) and value is not True
+    }
+    small: dict[str, object] = {name: value for name, value in known.items() if value != fields[name]}
     small |= {name: value for name, value in SMALL_DECODER.items() if name in fields}
     if "kv_lora_rank" in fields:  # latent attention has as many keys as queries
         small["num_key_value_heads"] = small["num_attention_heads"]

@@ -77,14 +77,12 @@ def returned_beside(statement: cst.BaseStatement, stream: str) -> tuple[str, ...
     return ()
 
 
-def _end_of_block(
-    parent: Parent, body: Sequence[cst.BaseStatement], at: int, stream: str
-) -> tuple[int | None, str]:
+def _end_of_block(parent: Parent, body: Sequence[cst.BaseStatement], at: int, stream: str) -> tuple[int | None, str]:
     """The statement that ends the block that begins here, and what the block calls its residual."""
     match small(body[at]):
-        case cst.Assign(
-            targets=[cst.AssignTarget(target=cst.Name(value=residual))], value=cst.Name(value=value)
-        ) if value == stream:
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=residual))], value=cst.Name(value=value)) if (
+            value == stream
+        ):
             for end in range(at + 1, len(body)):
                 if _adds(body[end], stream, residual):
                     return end, residual
@@ -128,7 +126,9 @@ def _block(parent: Parent, statements: Sequence[cst.BaseStatement], residual: st
         if known:
             raise parent.refusal(statements[0], f"{parent.layer} does not build {known[0]} in its constructor")
     uses = frozenset(name for each in statements for name in attributes_of(each))
-    kind = "both" if mixing and other and len(terms_of(small(statements[-1]).value)) > 2 else "mixer" if mixing else "mlp"
+    kind = (
+        "both" if mixing and other and len(terms_of(small(statements[-1]).value)) > 2 else "mixer" if mixing else "mlp"
+    )
     return Block(kind, statements, uses, residual)
 
 
@@ -166,7 +166,8 @@ def modules_built(parent: Parent) -> dict[str, list[str]]:
     for each in (node for statement in parent.constructor() for node in walk(statement)):
         match each:
             case cst.Assign(
-                targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name("self"), attr=cst.Name(name)))], value=value
+                targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name("self"), attr=cst.Name(name)))],
+                value=value,
             ):
                 classes = [call for call in map(_class_of, walk(value)) if call]
                 classes = [call for call in classes if parent.is_class(call) or re.match(r"nn\.[A-Z]", call)]
@@ -187,7 +188,9 @@ def _expect_between(
     if isinstance(node, cst.Return):
         if not (last and node.value and (code(node.value) == stream or left)):
             said = code(node).strip()
-            raise parent.refusal(statement, f"{parent.layer}.forward ends with `{said}`; `return {stream}` is expected")
+            raise parent.refusal(
+                statement, f"{parent.layer}.forward ends with `{said}`; `return {stream}` is expected"
+            )
     elif last:
         raise parent.refusal(statement, f"{parent.layer}.forward does not end with `return {stream}`")
     elif calls_of_parts(statement):
@@ -215,9 +218,7 @@ def _read_names(statement: cst.BaseStatement) -> list[str]:
 
 def assigned_names(statement: cst.CSTNode) -> list[str]:
     """The variables that a statement assigns, within its branches too."""
-    targets = [
-        target.target for each in walk(statement) if isinstance(each, cst.Assign) for target in each.targets
-    ]
+    targets = [target.target for each in walk(statement) if isinstance(each, cst.Assign) for target in each.targets]
     return [
         each.value
         for target in targets

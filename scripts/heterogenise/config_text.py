@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import libcst as cst
 
@@ -49,7 +49,9 @@ def config_class_text(plan: Plan, names: Callable[[str], str]) -> str:
         *(deletion(each) for each in plan.deleted_checks),
     ]
     body = "\n\n".join(part for part in parts if part)
-    return f"@strict\nclass {names(parent.config)}({parent.config}, HeterogeneousPreTrainedConfig):\n{indented(body)}\n"
+    return (
+        f"@strict\nclass {names(parent.config)}({parent.config}, HeterogeneousPreTrainedConfig):\n{indented(body)}\n"
+    )
 
 
 def docstring(plan: Plan, names: Callable[[str], str]) -> str:
@@ -60,12 +62,14 @@ def docstring(plan: Plan, names: Callable[[str], str]) -> str:
         (
             "mixer_types",
             "`list[str]`, *optional*",
-            f"What mixes tokens in each layer: {mixers} or `\"none\"`." + " Follows `layer_types` by default." * (len(plan.mixer_types) > 1),
+            f'What mixes tokens in each layer: {mixers} or `"none"`.'
+            + " Follows `layer_types` by default." * (len(plan.mixer_types) > 1),
         ),
         (
             "mlp_types",
             "`list[str]`, *optional*",
-            f"The feed-forward block of each layer: {mlps} or `\"none\"`." + " As the parent's by default." * bool(plan.kinds),
+            f'The feed-forward block of each layer: {mlps} or `"none"`.'
+            + " As the parent's by default." * bool(plan.kinds),
         ),
     ]
     for name in plan.sizes:
@@ -85,7 +89,9 @@ def docstring(plan: Plan, names: Callable[[str], str]) -> str:
 
 
 def said(name: str) -> str:
-    return SAID.get(name) or next((text for pattern, text in sorted(WORDS) if re.fullmatch(pattern, name)), f"`{name}` of the layer.")
+    return SAID.get(name) or next(
+        (text for pattern, text in sorted(WORDS) if re.fullmatch(pattern, name)), f"`{name}` of the layer."
+    )
 
 
 def attributes(plan: Plan) -> str:
@@ -149,14 +155,21 @@ def block_types(parent: Parent) -> str:
     )
 
 
-MIXER_WORDS = {"attention": "full_attention", "full_attention": "full_attention", "mamba": "linear_attention", "linear_attention": "linear_attention"}
+MIXER_WORDS = {
+    "attention": "full_attention",
+    "full_attention": "full_attention",
+    "mamba": "linear_attention",
+    "linear_attention": "linear_attention",
+}
 
 
 def words_of_property(parent: Parent) -> list[str]:
     """The two kinds of layers that the parent's property tells apart."""
     found = [each.evaluated_value for each in walk(property_value(parent)) if isinstance(each, cst.SimpleString)]
     if len(found) != 2 or not all(word in MIXER_WORDS for word in found):
-        raise parent.refusal(None, f"the layers_block_type of {parent.config} are {found}, {sorted(MIXER_WORDS)} are known")
+        raise parent.refusal(
+            None, f"the layers_block_type of {parent.config} are {found}, {sorted(MIXER_WORDS)} are known"
+        )
     return [str(word) for word in found]
 
 
@@ -196,8 +209,8 @@ def post_init(plan: Plan) -> str:
             "if self.head_dim is None and not (isinstance(heads, int) and heads > 0 and self.hidden_size % heads == 0):\n"
             f'    self.refuse([f"{HEADS} = {{heads}} does not divide hidden_size = {{self.hidden_size}}: head_dim must be given"])\n'
         )
-    for flag in dict.fromkeys(plan.refused_flags):
-        lines.append(f'if self.{flag}:\n    self.refuse(["{flag}: layers of a family have masks of their own"])\n')
+    said = "layers of a family have masks of their own"
+    lines += [f'if self.{flag}:\n    self.refuse(["{flag}: {said}"])\n' for flag in dict.fromkeys(plan.refused_flags)]
     if plan.windows or plan.kinds:
         lines.append("self.refuse(self._depth_errors())\n")
     if "mamba" in plan.mixer_types:
@@ -218,7 +231,11 @@ def post_init(plan: Plan) -> str:
 def layer_types_of_mixers(plan: Plan) -> str:
     """`layer_types` where the mixers are given: the parent would write its own default."""
     window = f"self.{WINDOW}[idx] is not None" if plan.windows else ""
-    attends = f'"sliding_attention" if isinstance(self.{WINDOW}, list) and {window} else "full_attention"' if window else '"full_attention"'
+    attends = (
+        f'"sliding_attention" if isinstance(self.{WINDOW}, list) and {window} else "full_attention"'
+        if window
+        else '"full_attention"'
+    )
     return (
         "if self.layer_types is None and self.mixer_types is not None:\n"
         f'    self.layer_types = ["linear_attention" if mixer == "mamba" else {attends} for idx, mixer in enumerate(self.mixer_types)]\n'
@@ -229,7 +246,9 @@ def rope(plan: Plan) -> str:
     """RoPE where the base class of configs, which reads the first layer's, would ask too much or too early."""
     validation = "def validate_rope(self):\n    PreTrainedConfig.validate_rope(self)\n"
     if re.search(r"config\.rope_parameters\[", plan.parent.modeling.text):
-        return "def _rope_errors(self) -> list[str]:\n    return []  # one RoPE for each type of layer\n\n" + validation
+        return (
+            "def _rope_errors(self) -> list[str]:\n    return []  # one RoPE for each type of layer\n\n" + validation
+        )
     early = plan.parent.config_pieces.get("__post_init__")
     return validation if early and asks_early(early) and HEADS not in plan.sizes else ""
 
@@ -241,13 +260,17 @@ def asks_early(post_init: cst.CSTNode) -> bool:
 
 def numbers(plan: Plan) -> str:
     """The base class knows numbers by name, which may be None here."""
-    optional = [name for name in NUMBERS if name in plan.parent.fields and "None" in code(plan.parent.fields[name].annotation.annotation)]
+    optional = [
+        name
+        for name in NUMBERS
+        if name in plan.parent.fields and "None" in code(plan.parent.fields[name].annotation.annotation)
+    ]
     if not optional:
         return ""
     return (
         "def number_errors(self) -> list[str]:\n"
         f"    unset = [name for name in {optional!r} if getattr(self, name) is None]\n"
-        "    return [error for error in super().number_errors() if error.partition(\" \")[0] not in unset]\n"
+        '    return [error for error in super().number_errors() if error.partition(" ")[0] not in unset]\n'
     )
 
 
@@ -293,7 +316,9 @@ def defaults_of(parent: Parent, wanted: set[str]) -> list[str]:
         assigned = {f"self.{name}" for name in attributes_set(statement)} | set(assigned_names(statement))
         if assigned & needed and "super()" not in code(statement):
             found.append(code(bare(statement)).replace("kwargs.pop(", "kwargs.get("))
-            needed |= {f"self.{name}" for name in attributes_of(statement)} | (set(names_of(statement)) - {"self", "kwargs"})
+            needed |= {f"self.{name}" for name in attributes_of(statement)} | (
+                set(names_of(statement)) - {"self", "kwargs"}
+            )
     return found[::-1]
 
 
@@ -304,6 +329,3 @@ def attributes_set(statement: cst.CSTNode) -> list[str]:
 
 def deletion(method: str) -> str:
     return f'def {method}(self):\n    raise AttributeError("The layers are checked one by one in HeterogeneousPreTrainedConfig")\n'
-
-
-__all__: Sequence[str] = ["config_class_text"]

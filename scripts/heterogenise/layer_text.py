@@ -2,13 +2,13 @@
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import libcst as cst
 
-from ..modular_converter.syntax.tree import bare, code, rewrite, same_code, small
+from ..modular_converter.syntax.tree import bare, code, same_code, small
 from .blocks import Block, parts_of_sum, statements_needed
-from .parent import attributes_of, names_of, statements_of
+from .parent import attributes_of, names_of
 from .plan import Plan, chosen_by_layer, side_of_statement
 
 
@@ -105,7 +105,10 @@ def _shared_block(plan: Plan, part: Block) -> str:
     """A mixer beside an MLP: each is computed where the layer has it, and the sum is over what there is."""
     before, terms = parts_of_sum(part)
     needed = {
-        kind: [id(each) for each in statements_needed({name for term, k in terms if k == kind for name in names_of(term)}, before)]
+        kind: [
+            id(each)
+            for each in statements_needed({name for term, k in terms if k == kind for name in names_of(term)}, before)
+        ]
         for kind in ("mixer", "mlp")
     }
     lines: list[str] = []
@@ -132,12 +135,3 @@ def _shared_block(plan: Plan, part: Block) -> str:
         total = " + ".join(code(term) for term, kind in terms if kind in kept)
         lines.append(f"{condition}:\n{indented(f'{plan.layer.stream} = {total}')}\n")
     return f"if {ABSENT['either']}:\n{indented(''.join(lines))}\n"
-
-
-def replaced(text: str, statements: Sequence[tuple[str, str]]) -> str:
-    for old, new in statements:
-        text = text.replace(old, new)
-    return text
-
-
-__all__ = ["constructor_text", "forward_text", "indented", "mask_text", "parameters_text", "rewrite", "text_of"]

@@ -1,17 +1,18 @@
 """What a model of transformers consists of, read off its files: config, decoder layer, model and heads."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import libcst as cst
 
 from ..modular_converter.shards.shard import exports
 from ..modular_converter.sources.members import Pieces, pieces_of
 from ..modular_converter.sources.source import SourceFile, read_source
-from ..modular_converter.syntax.tree import Edits, block, code, descend, rewrite, small, walk
+from ..modular_converter.syntax.tree import block, code, descend, rewrite, small, walk
 
 
 class DoesNotFit(Exception):
@@ -125,14 +126,14 @@ def with_chosen_classes(parent: Parent, body: list[cst.BaseStatement]) -> list[c
     values: dict[str, cst.BaseExpression] = {}
     for statement in body:
         match small(statement):
-            case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value):
-                values[name] = value
-    called = {code(each.func) for each in body for each in walk(each) if isinstance(each, cst.Call)}
+            case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=variable))], value=value):
+                values[variable] = value
+    called = {code(each.func) for statement in body for each in walk(statement) if isinstance(each, cst.Call)}
     if not called & values.keys():
         return body
-    edits: Edits = {}
+    edits: dict[type[cst.CSTNode], Callable[[Any], cst.CSTNode | None]] = {}
 
-    def name(node: cst.Name) -> cst.CSTNode:
+    def put_in_place(node: cst.Name) -> cst.CSTNode:
         return parenthesised(rewrite(values[node.value], edits)) if node.value in values else node
 
     def call(node: cst.Call) -> cst.CSTNode:
@@ -142,13 +143,16 @@ def with_chosen_classes(parent: Parent, body: list[cst.BaseStatement]) -> list[c
                 return chosen_call(new, test, first, second)
         return new
 
-    edits = {cst.Name: name, cst.Call: call, cst.Attribute: lambda node: node.with_changes(value=rewrite(node.value, edits))}
-    edits |= {cst.Arg: lambda node: node.with_changes(value=rewrite(node.value, edits))}
-    return [
-        rewrite(each, edits)
+    def of_value(node: cst.Attribute | cst.Arg) -> cst.CSTNode:
+        return node.with_changes(value=rewrite(node.value, edits))
+
+    edits |= {cst.Name: put_in_place, cst.Call: call, cst.Attribute: of_value, cst.Arg: of_value}
+    kept = [
+        each
         for each in body
-        if not (isinstance(small(each), cst.Assign) and code(small(each).targets[0].target) in values)
+        if not isinstance(small(each), cst.Assign) or code(small(each).targets[0].target) not in values
     ]
+    return [rewrite(each, edits) for each in kept]
 
 
 def parenthesised(node: cst.BaseExpression) -> cst.BaseExpression:
@@ -156,10 +160,13 @@ def parenthesised(node: cst.BaseExpression) -> cst.BaseExpression:
     return node if simple or node.lpar else node.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
 
 
-def chosen_call(call: cst.Call, test: cst.BaseExpression, first: cst.BaseExpression, second: cst.BaseExpression) -> cst.BaseExpression:
+def chosen_call(
+    call: cst.Call, test: cst.BaseExpression, first: cst.BaseExpression, second: cst.BaseExpression
+) -> cst.BaseExpression:
     """`(A if x else B)(y)` as `A(y) if x else B(y)`; of a choice between constants, what is chosen."""
     one, two = (
-        each if code(each) == "None" else call.with_changes(func=each.with_changes(lpar=[], rpar=[])) for each in (first, second)
+        each if code(each) == "None" else call.with_changes(func=each.with_changes(lpar=[], rpar=[]))
+        for each in (first, second)
     )
     if re.fullmatch(r"\(?(\d+) == \1\)?", code(test)):
         return one
@@ -255,9 +262,17 @@ def _layers_of(parent: Parent, base: str) -> tuple[str, ...]:
     if not any(isinstance(each, cst.Assign) and code(each.targets[0].target) == "self.layers" for each in walk(init)):
         raise parent.refusal(init, f"{base} has no `self.layers`")
     named = [each for each in walk(init) if isinstance(each, cst.Name) and parent.is_class(each.value)]
-    tables = [parent.modeling.definitions[each.value].node for each in walk(init) if isinstance(each, cst.Name) and _is_table(parent, each.value)]
-    named += [each for table in tables for each in walk(table) if isinstance(each, cst.Name) and parent.is_class(each.value)]
-    layers = tuple(dict.fromkeys(each.value for each in named if "GradientCheckpointingLayer" in parent.bases(each.value)))
+    tables = [
+        parent.modeling.definitions[each.value].node
+        for each in walk(init)
+        if isinstance(each, cst.Name) and _is_table(parent, each.value)
+    ]
+    named += [
+        each for table in tables for each in walk(table) if isinstance(each, cst.Name) and parent.is_class(each.value)
+    ]
+    layers = tuple(
+        dict.fromkeys(each.value for each in named if "GradientCheckpointingLayer" in parent.bases(each.value))
+    )
     if not layers:
         raise parent.refusal(init, f"{base} builds its layers of no class that is a GradientCheckpointingLayer")
     return layers
@@ -271,7 +286,9 @@ def _is_table(parent: Parent, name: str) -> bool:
 
 def _config_of(parent: Parent, base: str) -> str:
     """The config class that the model takes."""
-    annotations = [code(each.annotation.annotation) for each in parent.method(base, "__init__").params.params if each.annotation]
+    annotations = [
+        code(each.annotation.annotation) for each in parent.method(base, "__init__").params.params if each.annotation
+    ]
     for name in annotations:
         if name in parent.configuration.definitions:
             return name

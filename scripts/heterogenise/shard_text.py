@@ -49,10 +49,17 @@ def shard_text(plan: Plan, names: Callable[[str], str], header: str) -> str:
     taken = {*parent.layers, parent.base, parent.pretrained, parent.causal, *other_heads(parent)}
     mentioned = [name for name in parts_named(parent, own) if name not in taken]
     mentioned = [each.name for each in parent.modeling.of_kind("class") if each.name in {*mentioned, *plan.rewritten}]
-    parts = [rotary_text(plan, name, names) or rewritten_text(plan, name, names) or f"class {names(name)}({name}):\n    pass\n" for name in mentioned]
+    parts = [
+        rotary_text(plan, name, names)
+        or rewritten_text(plan, name, names)
+        or f"class {names(name)}({name}):\n    pass\n"
+        for name in mentioned
+    ]
     config = config_class_text(plan, names)
     body = "\n\n".join([config, *parts, written])
-    exported = sorted(names(name) for name in (parent.config, parent.causal, parent.base, parent.pretrained, *other_heads(parent)))
+    exported = sorted(
+        names(name) for name in (parent.config, parent.causal, parent.base, parent.pretrained, *other_heads(parent))
+    )
     listed = "".join(f'    "{name}",\n' for name in exported)
     text = f"{header}{imports_text(plan, mentioned)}\n\n{body}\n\n__all__ = [\n{listed}]\n"
     key = Path("shard.py")
@@ -115,7 +122,9 @@ def masks_lines(plan: Plan, forward: cst.FunctionDef) -> list[str]:
         return []
     embedded = re.search(r"inputs_embeds(?:: [\w.]+)? = (self\.\w+)\(input_ids\)", code(forward))
     if embedded is None:
-        raise plan.parent.refusal(forward, f"{plan.parent.base}.forward embeds its tokens in a way that is not understood")
+        raise plan.parent.refusal(
+            forward, f"{plan.parent.base}.forward embeds its tokens in a way that is not understood"
+        )
     return [
         "if inputs_embeds is None and input_ids is not None:\n"
         f"    input_ids, inputs_embeds = None, {embedded[1]}(input_ids)\n",
@@ -167,23 +176,31 @@ def rewritten_text(plan: Plan, name: str, names: Callable[[str], str]) -> str:
     pattern = window_question(plan.parent.modeling.definitions[name].code) if name in plan.rewritten else ""
     for method in plan.rewritten.get(name, ()):
         node = plan.parent.method(name, method)
-        config = "config" if method == "__init__" else "self.config"
-        body = re.sub(pattern, lambda found: question_text(found[0], config), text_of(statements_of(node)))
+        body = answered(text_of(statements_of(node)), pattern, "config" if method == "__init__" else "self.config")
         body = body.replace("super().__init__()", "nn.Module.__init__(self)")
         returned = f" -> {code(node.returns.annotation)}" if node.returns else ""
         methods.append(f"def {method}({parameters_text(node)}){returned}:\n{indented(body)}")
     return rename_classes(class_text(name, names, *methods), plan.parent, names) if methods else ""
 
 
-def question_text(asked: str, config: str) -> str:
-    word = "in" if "is not" in asked else "not in"
-    return f'"sliding_attention" {word} {config}.layer_types'
+def answered(text: str, pattern: str, config: str) -> str:
+    """A question for the model's window as one for layers that slide."""
+
+    def question(found: re.Match[str]) -> str:
+        word = "in" if "is not" in found[0] else "not in"
+        return f'"sliding_attention" {word} {config}.layer_types'
+
+    return re.sub(pattern, question, text)
 
 
 def parts_named(parent: Parent, own: list[str]) -> list[str]:
     """The classes of the parent that the family names, and its rotary embedding, in the parent's order."""
     mentioned = set(re.findall(r"\w+", "".join(own)))
-    built = {each.func.value for each in walk(parent.method(parent.base, "__init__")) if isinstance(each, cst.Call) and isinstance(each.func, cst.Name)}
+    built = {
+        each.func.value
+        for each in walk(parent.method(parent.base, "__init__"))
+        if isinstance(each, cst.Call) and isinstance(each.func, cst.Name)
+    }
     mentioned |= {name for name in built if name.endswith("RotaryEmbedding")}
     return [each.name for each in parent.modeling.of_kind("class") if each.name in mentioned]
 
@@ -205,7 +222,12 @@ def rename_classes(text: str, parent: Parent, names: Callable[[str], str]) -> st
 def imports_text(plan: Plan, parts: list[str]) -> str:
     """All that the shard may need; what it does not is dropped when it is formatted."""
     parent = plan.parent
-    lines = ["import torch", "from torch import nn", "from transformers.configuration_utils import PreTrainedConfig", "from huggingface_hub.dataclasses import strict"]
+    lines = [
+        "import torch",
+        "from torch import nn",
+        "from transformers.configuration_utils import PreTrainedConfig",
+        "from huggingface_hub.dataclasses import strict",
+    ]
     for source in (parent.modeling, parent.configuration):
         package = f"transformers.models.{parent.model}".split(".")
         for statement in source.of_kind("import"):
@@ -234,5 +256,8 @@ def absolute_lines(node: cst.Import | cst.ImportFrom, package: list[str]) -> lis
     if level == 1 or (level == 2 and module):  # its own files, and other models
         return []
     base = ".".join(package[: len(package) - level + 1] + ([module] if module else [])) if level else module
-    shown = [f"{each.evaluated_name}" + (f" as {each.evaluated_alias}" if each.evaluated_alias else "") for each in aliases(node)]
+    shown = [
+        f"{each.evaluated_name}" + (f" as {each.evaluated_alias}" if each.evaluated_alias else "")
+        for each in aliases(node)
+    ]
     return [f"from {base} import {name}" for each, name in zip(aliases(node), shown, strict=True) if bound_name(each)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from ..modular_converter.syntax.tree import block, code, small, walk
+from ..modular_converter.syntax.tree import block, code, walk
 from .parent import Parent
 
 
@@ -65,9 +65,11 @@ class Reader:
                 return self._call(node, known, uses)
             case cst.BinaryOperation(left=left, operator=cst.FloorDivide(), right=right):
                 one, two = self._value(left, known, uses), self._value(right, known, uses)
-                uses.divides |= {(*two, *one)} if len(one - CONFIG) == len(two - CONFIG) == 1 else set()
+                uses.divides |= {(small, big) for small in two for big in one} if len(one) == len(two) == 1 else set()
                 return (one | two) - CONFIG
-            case cst.IfExp(test=test, body=body, orelse=orelse) if (given := _asks_whether_given(test, known)) is not None:
+            case cst.IfExp(test=test, body=body, orelse=orelse) if (
+                given := _asks_whether_given(test, known)
+            ) is not None:
                 return self._value(body if given else orelse, known, uses)
         children = [each for each in node.children if isinstance(each, cst.CSTNode)]
         return NONE.union(*(self._value(each, known, uses) for each in children)) - CONFIG
@@ -89,7 +91,9 @@ class Reader:
         sizing = [value for each, value in values if not (each.keyword and each.keyword.value in NOT_SIZES)]
         found = NONE.union(*sizing) - CONFIG
         if name == "nn.Linear" and values:
-            uses.inputs |= next((value for each, value in values if each.keyword and each.keyword.value == "in_features"), values[0][1])
+            uses.inputs |= next(
+                (value for each, value in values if each.keyword and each.keyword.value == "in_features"), values[0][1]
+            )
         if re.match(r"nn\.[A-Z]|torch\.(empty|zeros|ones|randn|full)$", name):
             uses.sizes |= found
         if name.rpartition(".")[2] == "topk":
@@ -148,7 +152,8 @@ def _asks_whether_given(test: cst.BaseExpression, known: Mapping[str, Fields]) -
     """What `x is None`, or `x is not None`, of a parameter comes to, by whether the call gives it; None for others."""
     match test:
         case cst.Comparison(
-            left=cst.Name(value=name), comparisons=[cst.ComparisonTarget(operator=operator, comparator=cst.Name("None"))]
+            left=cst.Name(value=name),
+            comparisons=[cst.ComparisonTarget(operator=operator, comparator=cst.Name("None"))],
         ):
             return (name in known) == isinstance(operator, cst.IsNot)
     return None
@@ -190,8 +195,8 @@ def read_field(node: cst.CSTNode) -> str:
     match node:
         case cst.Attribute(value=owner, attr=cst.Name(value=name)) if re.fullmatch(r"(self\.)?\w*config", code(owner)):
             return str(name)
-        case cst.Call(func=cst.Name("getattr"), args=[owner, cst.Arg(value=cst.SimpleString() as name), *_]) if re.fullmatch(
-            r"(self\.)?\w*config", code(owner.value)
+        case cst.Call(func=cst.Name("getattr"), args=[owner, cst.Arg(value=cst.SimpleString() as name), *_]) if (
+            re.fullmatch(r"(self\.)?\w*config", code(owner.value))
         ):
             return str(name.evaluated_value)
     return ""
@@ -214,6 +219,3 @@ def statement_names(node: cst.CSTNode) -> list[str]:
 
 def literal_default(field_node: cst.AnnAssign) -> str:
     return code(field_node.value) if field_node.value else ""
-
-
-__all__ = ["CONFIG", "NONE", "Reader", "Uses", "is_integer", "literal_default", "read_field", "reads_outside", "small"]

@@ -52,7 +52,9 @@ class Judged:
     seconds: float = 0.0
 
 
-def survey_heterogeneous(models: Iterable[str] | None = None, say: Callable[[str], None] = lambda line: None) -> dict[str, Judged]:
+def survey_heterogeneous(
+    models: Iterable[str] | None = None, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Judged]:
     """What became of each causal language model of the installed transformers."""
     import torch
 
@@ -78,7 +80,11 @@ def causal_models() -> list[str]:
     """The models whose file defines a causal language model."""
     models = models_folder()
     pattern = re.compile(r"^class \w+(ForCausalLM|LMHeadModel)\(", re.MULTILINE)
-    return [name for name in parents() if pattern.search((models / name / f"modeling_{name}.py").read_text(encoding="utf-8"))]
+    return [
+        name
+        for name in parents()
+        if pattern.search((models / name / f"modeling_{name}.py").read_text(encoding="utf-8"))
+    ]
 
 
 def key_of(model: str) -> str:
@@ -148,7 +154,9 @@ def judged_model(model: str) -> Judged:
 def page(found: Mapping[str, Judged]) -> str:
     """The sums, the families with what varies in them, and the reasons of the others."""
     counts = Counter(each.kind for each in found.values())
-    works = [f"| {model} | {each.lines} | {', '.join(each.varied)} |" for model, each in found.items() if each.kind == WORKS]
+    works = [
+        f"| {model} | {each.lines} | {', '.join(each.varied)} |" for model, each in found.items() if each.kind == WORKS
+    ]
     lines = [
         f"# `hetero new my_X --parent X --heterogeneous` for every causal language model X of transformers {installed_version('transformers')}",
         "",
@@ -157,7 +165,13 @@ def page(found: Mapping[str, Judged]) -> str:
         "vary varied, windows that differ, MLPs of two kinds exchanged) to the parent's own layers put together by hand; forward, padded,",
         "cached steps, generation, gradients, saved and loaded.",
         "",
-        *("| outcome | models |", "|---|---|", *(f"| {kind} | {counts[kind]} |" for kind in KINDS), f"| all | {len(found)} |", ""),
+        *(
+            "| outcome | models |",
+            "|---|---|",
+            *(f"| {kind} | {counts[kind]} |" for kind in KINDS),
+            f"| all | {len(found)} |",
+            "",
+        ),
         f"{sum(each.equal for each in found.values())} comparisons were equal. The families took {sum(each.seconds for each in found.values()):.0f} s on one core.",
         "",
         *("| works as written | lines of the shard | may be lists |", "|---|---|---|", *works, ""),
@@ -166,7 +180,9 @@ def page(found: Mapping[str, Judged]) -> str:
         rows = [f"| {model} | {cell(each.reasons)} |" for model, each in found.items() if each.kind == kind]
         lines += [f"| {kind} | reason |", "|---|---|", *rows, ""] if rows else []
     names = [model for model, each in found.items() if each.kind == OUT]
-    lines += [f"Out of scope, as encoder-decoder models, decoders with cross-attention, and models without attention: {', '.join(names)}"]
+    lines += [
+        f"Out of scope, as encoder-decoder models, decoders with cross-attention, and models without attention: {', '.join(names)}"
+    ]
     return "\n".join(lines)
 
 

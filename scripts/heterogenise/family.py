@@ -1,0 +1,32 @@
+"""The plan of a heterogeneous family of a parent."""
+
+from dataclasses import replace
+
+from .parent import DoesNotFit, Parent
+from .plan import MIXERS, OTHER_LAYER_TYPES, Plan, form_of_masks, plan_layer
+from .varying import find_relations, find_sizes, has_common_loss
+
+
+def plan_family(parent: Parent) -> Plan:
+    """The plan, or `DoesNotFit` with what is not as expected."""
+    refuse_layer_types(parent)
+    plan, *others = [plan_layer(replace(parent, layer=name)) for name in parent.layers]
+    plan.others = others
+    if any(each.mlp_types != plan.mlp_types for each in others):
+        raise parent.refusal(None, f"the layers {', '.join(parent.layers)} have MLPs of different kinds")
+    plan.masks = form_of_masks(parent)
+    find_relations(plan, find_sizes(plan))
+    for each in others:
+        each.sizes, each.masks = plan.sizes, plan.masks
+    plan.layered_loss = has_common_loss(parent) and any("expert" in name for name in plan.sizes)
+    return plan
+
+
+def refuse_layer_types(parent: Parent) -> None:
+    """Refuse kinds of layers that the base class of families has no mixer for."""
+    for kind in OTHER_LAYER_TYPES:
+        if f'"{kind}"' in parent.modeling.text + parent.configuration.text:
+            reason = (
+                f"layers of type {kind!r} have no counterpart among a family's mixers, {sorted(set(MIXERS.values()))}"
+            )
+            raise DoesNotFit([f"{parent.modeling.path.name}: {reason}"])
