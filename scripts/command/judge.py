@@ -7,6 +7,7 @@ sub-block that a layer lacks, the parent's layer gives zeros. Which parts of a l
 
 import dataclasses
 import importlib
+import itertools
 import os
 import sys
 import tempfile
@@ -32,7 +33,9 @@ from .small import LAYERS, small_decoder
 
 
 LENGTH, PROMPT, SEED = 9, 5, 0
-NO_MIXER, NO_MLP = (0, 4, 5), (2, 4)  # layers; the first one too, since caches and masks look at it
+_NUMBERS = itertools.count()
+# Layers that lack something: the first one too, since caches and masks look at it; of several, one that is not all that attends
+NO_MIXER, NO_MLP = ((0,), (4, 5)), (2, 4)
 
 
 @dataclass
@@ -111,7 +114,7 @@ def told(error: BaseException) -> str:
 def load_family(shard: Path, folder: Path) -> Family:
     """Import what a shard expands to, and its parent from transformers."""
     read = read_shard(shard, siblings_of(shard, lambda each: each.parent, {}))
-    package = _package(f"_hetero_judged_{shard.stem}", [folder])
+    package = _package(f"_hetero_judged_{next(_NUMBERS)}", [folder])
     modules = [importlib.import_module(f"{package}.{kind}_{read.model}") for kind in ("configuration", "modeling")]
     config, parent_config = _pair(read, modules[0], "Config")
     model, parent_model = _pair(read, modules[1], "ForCausalLM")
@@ -192,9 +195,9 @@ def mixed_configs(
     mixers, mlps = list(uniform.mixer_types), list(uniform.mlp_types)
     like = swapped(mlps)
     mlps = [mlps[each] for each in like]
-    for layer_idx in NO_MIXER:
-        if "attention" in mixers[:layer_idx] + mixers[layer_idx + 1 :]:  # which counts the tokens in a cache
-            mixers[layer_idx] = "none"
+    for several in NO_MIXER:
+        left = [each for each in several if "attention" in mixers[:each] + mixers[each + 1 :]]
+        mixers[left[0]] = "none"
     for layer_idx in NO_MLP:
         mlps[layer_idx] = "none"
     having = {"mixer_types": mixers, "mlp_types": mlps}
@@ -244,7 +247,7 @@ def windows(uniform: PreTrainedConfig, mixers: Sequence[str]) -> list[int | None
     """Two windows among the layers that slide; where all layers slide, some do not."""
     slides = [kind == "sliding_attention" for kind in uniform.layer_types]
     found: list[int | None] = [
-        (4 if layer_idx % 4 < 2 else 6) if slide and not (all(slides) and layer_idx == 3) else None
+        (4 if layer_idx % 2 else 6) if slide and not (all(slides) and layer_idx == 3) else None
         for layer_idx, slide in enumerate(slides)
     ]
     return [window if mixer == "attention" else None for window, mixer in zip(found, mixers, strict=True)]

@@ -92,10 +92,12 @@ def _reason_against(plan: Plan, read: _Read, name: str) -> str:
 def _refuse_windows_of_the_model(plan: Plan) -> None:
     """Refuse a parent whose layers slide by a window that cannot be each layer's."""
     parent = plan.parent
-    if WINDOW in plan.sizes or '"sliding_attention"' not in parent.modeling.text + parent.configuration.text:
+    slides = '"sliding_attention"' in parent.modeling.text + parent.configuration.text
+    if WINDOW in plan.sizes or (not slides and WINDOW not in parent.fields):
         return
     known = (note.partition(": it ")[2] for note in plan.notes if f" {WINDOW} " in note)
-    reason = next(known, f"is no field of {parent.config}")
+    other = "is not what the masks are made with" if WINDOW in parent.fields else f"is no field of {parent.config}"
+    reason = next(known, other)
     raise parent.refusal(None, f"layers have windows, and in a family each layer has its own, but {WINDOW} {reason}")
 
 

@@ -147,7 +147,9 @@ def test_layer_types_that_nothing_follows_are_refused(tmp_path, window):
     config = family.small.CONFIG(**{**family.small.THINNED, "sliding_window": window})
     config.layer_types = ["full_attention"] * 4 + ["sliding_attention"] if window is None else ["full_attention"] * 5
     for call in (lambda: config.save_pretrained(tmp_path), lambda: family.small.CAUSAL(config)):
-        with pytest.raises(ValueError, match=r"layer_types\[4\] is .*, but sliding_window\[4\] is .*: leave layer_types"):
+        with pytest.raises(
+            ValueError, match=r"layer_types\[4\] is .*, but sliding_window\[4\] is .*: leave layer_types"
+        ):
             call()
 
 
