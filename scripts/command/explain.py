@@ -9,8 +9,10 @@ import libcst as cst
 
 from ..modular_converter.run import expand
 from ..modular_converter.shards.reading import read_shard
-from ..modular_converter.shards.shard import Shard
+from ..modular_converter.shards.shard import Shard, model_of
 from ..modular_converter.sources.diagnostics import ShardError, nearest
+from ..modular_converter.sources.paths import FILE_TYPES
+from ..modular_converter.sources.siblings import is_shard, siblings_of
 from ..modular_converter.sources.source import SourceFile
 from ..modular_converter.syntax.tree import bare, block, code, same_code
 
@@ -48,7 +50,7 @@ class Piece:
 
 def explain_command(name: str, shards: list[Path] | None) -> int:
     """Print the explanation of `Class.method`; 0, or 2 where there is no such method, with the nearest name."""
-    paths = shards or sorted((HOUSE / "modular").glob("modular_*.py"))
+    paths = shards or [path for path in sorted((HOUSE / "modular").glob("modular_*.py")) if is_shard(path)]
     try:
         text = explain(name, [path.resolve() for path in paths])
     except (LookupError, ShardError) as error:
@@ -65,11 +67,13 @@ def explain(name: str, paths: list[Path]) -> str:
     Raises:
         LookupError: where no output has such a class or method; the message has the nearest name.
     """
-    methods = generated_methods(paths)
+    files = generated_files(paths)
+    methods = generated_methods(files)
     if name not in methods:
         raise LookupError(f"no generated {name}{nearest(name, methods)}")
     file, generated = methods[name]
-    shard = next(shard for shard in map(read_shard, paths) if file.stem.endswith(f"_{shard.model}"))
+    path = next(path for path in paths if any(file.stem == f"{kind}_{model_of(path)}" for kind in FILE_TYPES))
+    shard = read_shard(path, siblings_of(path, lambda each: each.parent, files))
     origins = list(origins_of(shard, *name.split(".")))
     found = list(pieces(generated, origins))
     widths = [max(len(piece.place) for piece in found), max(len(piece.rule) for piece in found)]
@@ -77,13 +81,18 @@ def explain(name: str, paths: list[Path]) -> str:
     return "\n".join([f"{name} in {file.name}", *lines])
 
 
-def generated_methods(paths: list[Path]) -> dict[str, tuple[Path, cst.FunctionDef]]:
-    """`Class.method` -> its file and tree, for everything that the shards expand to."""
-    found: dict[str, tuple[Path, cst.FunctionDef]] = {}
+def generated_files(paths: list[Path]) -> dict[Path, str]:
+    """What the shards expand to."""
     run = expand(paths, lambda path: path.parent)
     if run.failed:
         raise LookupError("\n".join(run.messages()))
-    for file, text in run.files.items():
+    return run.files
+
+
+def generated_methods(files: dict[Path, str]) -> dict[str, tuple[Path, cst.FunctionDef]]:
+    """`Class.method` -> its file and tree."""
+    found: dict[str, tuple[Path, cst.FunctionDef]] = {}
+    for file, text in files.items():
         for statement in cst.parse_module(text).body:
             if isinstance(statement, cst.ClassDef):
                 found |= {f"{statement.name.value}.{key}": (file, node) for key, node in methods_of(statement).items()}
