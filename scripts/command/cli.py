@@ -167,9 +167,13 @@ def check(
     need_generator()
     if run or config is not None or heterogeneous:
         need_shards_to_run(shards, run)
+        if heterogeneous:
+            from .judge import judge_command
+
+            raise typer.Exit(judge_command(shards or [], config))
         from .run_shard import run_command
 
-        raise typer.Exit(run_command(shards or [], config, heterogeneous))
+        raise typer.Exit(run_command(shards or [], config))
     from .generate import check_command
 
     raise typer.Exit(check_command(shards, out, as_json, strict, format))

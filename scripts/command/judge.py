@@ -29,6 +29,7 @@ from ..modular_converter.shards.reading import read_shard
 from ..modular_converter.shards.shard import Shard
 from ..modular_converter.sources.siblings import siblings_of
 from .oracle import _package
+from .run_shard import execute_package, read_changes, small_fields
 from .small import LAYERS, small_decoder
 
 
@@ -66,13 +67,20 @@ class Family:
     parent_model: type[PreTrainedModel]
 
 
-def judge_command(shards: Sequence[Path], changes: Mapping[str, Any]) -> int:
+def judge_command(shards: Sequence[Path], config: str | None) -> int:
     """
     Judge the families of shards.
+
+    Args:
+        config: fields of the small config that models are built from, as JSON or a file of it.
 
     Returns:
         0 when all are equal, 1 when something differs, 2 when something could not be run.
     """
+    changes = read_changes(config)
+    if changes is None:
+        return 2
+    execute_package()
     codes = []
     for shard in shards:
         with redirect_stdout(sys.stderr):
@@ -161,7 +169,8 @@ def fields_of(family: Family, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the small config that both are built from."""
     declared = {each.name for each in dataclasses.fields(family.parent_config)}
     defaults = {name: value for name, value in vars(family.parent_config()).items() if name in declared}
-    fields = small_decoder(defaults)
+    nested = small_fields(family.parent_config, {})  # of a decoder with other models in its config
+    fields = small_decoder(defaults) | {name: value for name, value in nested.items() if isinstance(value, dict)}
     kinds = vars(family.parent_config(**fields)).get("layer_types")
     if "layer_types" in declared and kinds and set(kinds) == {"linear_attention"}:
         fields["layer_types"] = ["linear_attention", "full_attention"] * (LAYERS // 2)

@@ -23,31 +23,32 @@ from .small import small_value
 SEED = 0
 
 
-def run_command(shards: list[Path], config: str | None, heterogeneous: bool = False) -> int:
+def run_command(shards: list[Path], config: str | None) -> int:
     """
     Compare shards with their expansions.
 
     Args:
         config: fields of the small config that models are built from, as JSON or a file of it.
-        heterogeneous: compare the expansions with the layers of their parents instead.
 
     Returns:
         0 when all are equal, 1 when something differs, 2 when something could not be run.
     """
-    try:
-        changes = json.loads(
-            Path(config).read_text(encoding="utf-8") if config and Path(config).is_file() else config or "{}"
-        )
-    except (OSError, ValueError) as error:
-        print(f"hetero check: --config is neither JSON nor a file of it: {error}", file=sys.stderr)
+    changes = read_changes(config)
+    if changes is None:
         return 2
     execute_package()
-    if heterogeneous:
-        from .judge import judge_command
-
-        return judge_command(shards, changes)
     codes = [_run_one(Path(os.path.abspath(shard)), changes) for shard in shards]
     return max(codes, default=0)
+
+
+def read_changes(config: str | None) -> dict[str, Any] | None:
+    """What `--config` says, as JSON or in a file of it; None where it is neither, which is told."""
+    try:
+        text = Path(config).read_text(encoding="utf-8") if config and Path(config).is_file() else config or "{}"
+        return dict(json.loads(text))
+    except (OSError, TypeError, ValueError) as error:
+        print(f"hetero check: --config is neither JSON nor a file of it: {error}", file=sys.stderr)
+        return None
 
 
 def execute_package() -> None:
