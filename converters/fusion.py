@@ -32,7 +32,7 @@ def with_fused_blocks(source: Checkpoint, asked: Sequence[str]) -> Checkpoint:
         fused_blocks[layer] = name
     try:
         config.fused_blocks = fused_blocks
-        config.check_layers()
+        config.check()
     except UNREADABLE as error:
         raise CheckpointError("--fuse cannot be carried out:", str(error.__cause__ or error).splitlines()) from error
     return replace(source, config=config)

@@ -264,7 +264,7 @@ def check_untouched(source: Checkpoint, wishes: Wishes) -> None:
         experts = [name for name in quantised if module_in(name, len(source.tensors[name].shape)) in modules]
         refuse(heading, (f"{name!r} cannot be stacked or split" for name in experts), remedy="Leave out --experts.")
     if wishes.dtype is not None:
-        after = cast_all({name: source.tensors[name] for name in quantised}, wishes.dtype, family.buffers)
+        after = cast_all({name: source.tensors[name] for name in quantised}, wishes.dtype, family.buffers(config))
         changed = [name for name, tensor in after.items() if tensor is not source.tensors[name]]
         refuse(heading, (f"{name!r} cannot be cast" for name in changed), remedy="Leave out --dtype.")
 
@@ -322,7 +322,9 @@ def with_numbers(tensors: Mapping[str, TensorPlan], source: Checkpoint, wishes: 
     if wishes.dequantise:
         assert source.method is not None  # as `check_wishes` has seen
         tensors = dequantise_all(tensors, source.method, DTYPES[dtype_of(source.config)])
-    return tensors if wishes.dtype is None else cast_all(tensors, wishes.dtype, source.published.family.buffers)
+    if wishes.dtype is None:
+        return tensors
+    return cast_all(tensors, wishes.dtype, source.published.family.buffers(source.config))
 
 
 def dtype_of(config: Any) -> str:

@@ -18,7 +18,7 @@ def recognises(config: Mapping[str, Any]) -> bool:
 
 def parent_fields(config: Any) -> dict[str, Any]:
     """The fields that are gpt-oss's too: which layers have the window is in `layer_types`."""
-    return {**shared_fields(config, "gpt_oss", "GptOssForCausalLM"), "layer_types": config.saved_layer_types()}
+    return {**shared_fields(config, "gpt_oss", "GptOssForCausalLM"), "layer_types": config.layer_types}
 
 
 def problems(config: Any) -> Iterator[str]:

@@ -32,7 +32,7 @@ def write_config(config: Any) -> dict[str, Any]:
     fields = without(shared_fields(config, "gpt_oss_puzzle", "GptOssPuzzleForCausalLM"), *PER_BLOCK)
     sizes = {name: config.layer_sizes(name) for name in PER_BLOCK}
     blocks = [{name: sizes[name][layer_idx] for name in PER_BLOCK} for layer_idx in range(config.num_hidden_layers)]
-    return {**fields, "block_configs": blocks, "layer_types": config.saved_layer_types()}
+    return {**fields, "block_configs": blocks, "layer_types": config.layer_types}
 
 
 class GptOssPuzzleConfig(HeterogeneousGptOssConfig):  # type: ignore[misc]

@@ -11,7 +11,7 @@ from .published_format import PublishedFormat
 def parent_fields(config: Any) -> dict[str, Any]:
     """The fields that are Granite's too. Without experts it says so by their number."""
     fields = shared_fields(config, "granitemoehybrid", "GraniteMoeHybridForCausalLM")
-    fields |= {"layer_types": config.saved_layer_types()}
+    fields |= {"layer_types": config.layer_types}
     return fields if "moe" in config.mlp_types else {**fields, "num_local_experts": 0, "num_experts_per_tok": 0}
 
 

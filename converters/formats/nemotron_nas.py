@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
+from ..families import family_of
 from ..families.family import ByLayer
-from ..families.heterogeneous_llama import FAMILY
 from . import llama_blocks
 from .block_fields import require_blocks
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes, without
@@ -96,7 +96,7 @@ FORMAT = PublishedFormat(
     name="nemotron-nas",
     looks_like='model_type "nemotron-nas", or none with block_configs and the architecture DeciLMForCausalLM',
     recognises=recognises,
-    family=FAMILY,
+    family=family_of(HeterogeneousLlamaConfig),
     config_class=NemotronNasConfig,
     readers={"block_configs": llama_blocks.read},
     before=("deci",),

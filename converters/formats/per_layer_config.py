@@ -67,7 +67,7 @@ def skipped(config: Any, layer_idx: int) -> list[str]:
 
 def skipped_of_hybrids(config: Any, layer_idx: int) -> list[str]:
     """The same where `layer_types`, which has no word for a layer without a mixer, calls it after the others."""
-    kinds = {"attention": "mamba" if config.saved_layer_types()[layer_idx] == "linear_attention" else "attention"}
+    kinds = {"attention": "mamba" if config.layer_types[layer_idx] == "linear_attention" else "attention"}
     return [kinds.get(name, name) for name in skipped(config, layer_idx)]
 
 
