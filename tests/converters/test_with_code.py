@@ -120,6 +120,7 @@ def test_code_does_not_travel_by_itself(tmp_path):
     assert {left.name for left in report.not_carried if left.reason.startswith("remote code")} == {
         "configuration_heterogeneous.py",
         "configuration_heterogeneous_llama.py",
+        "modeling_heterogeneous.py",
         "modeling_heterogeneous_llama.py",
     }
     assert convert(tmp_path / "with", tmp_path / "back", to="nemotron-nas").restored

@@ -83,7 +83,7 @@ def test_formats_of_one_family_read_a_field_alike():
     for published in FOUND:
         for name, read in published.readers.items():
             readers.setdefault((published.family.config_class, name), set()).add(read)
-    assert len(readers) == 4 and all(len(found) == 1 for found in readers.values())
+    assert len(readers) > 3 and all(len(found) == 1 for found in readers.values())
     for (config_class, name), (read,) in readers.items():
         assert config_class.published_readers[name] is read
 
