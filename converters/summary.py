@@ -10,7 +10,7 @@ import torch
 
 from .engine.errors import reading
 from .families.family import ByLayer, Family
-from .families.tensors import Tensor, num_parameters
+from .families.tensors import Tensor, Tensors, num_parameters
 from .formats.recognition import config_file, read_config, told_config
 from .hub import local_config
 from .loading import compared_with_tensors, loading_of, unread_loading
@@ -115,9 +115,9 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
             loading = loading_of(published, config_dict, config, local)
             loading = compared_with_tensors(loading, config_dict, local)
     cache_dtype = config.dtype or torch.bfloat16
-    layers = tuple(layer_summaries(published.family, config, cache_dtype.itemsize))
+    tensors = published.family.tensors(config, cached=True)
+    layers = tuple(layer_summaries(published.family, config, tensors, cache_dtype.itemsize))
     unbounded = (layer for layer in layers if layer.sliding_window is None)
-    num_parameters = published.family.num_parameters(config)
     num_inactive = sum(layer.num_parameters - layer.num_active_parameters for layer in layers)
     return ModelSummary(
         source=str(path),
@@ -132,8 +132,8 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
         vocab_size=config.vocab_size,
         dtype=dtype_name(config.dtype),
         cache_dtype=str(dtype_name(cache_dtype)),
-        num_parameters=num_parameters,
-        num_active_parameters=num_parameters - num_inactive,
+        num_parameters=tensors.num_parameters,
+        num_active_parameters=tensors.num_parameters - num_inactive,
         kv_cache_bytes_per_token=sum(layer.kv_cache_bytes_per_token for layer in layers),
         kv_cache_bytes_per_token_past_windows=sum(layer.kv_cache_bytes_per_token for layer in unbounded),
         state_bytes=sum(layer.state_bytes for layer in layers),
@@ -157,16 +157,17 @@ def head_dim(config: Any) -> int:
     return getattr(config, "head_dim", None) or int(config.hidden_size // config.num_attention_heads)
 
 
-def layer_summaries(family: Family, config: Any, itemsize: int) -> Iterator[LayerSummary]:
+def layer_summaries(family: Family, config: Any, tensors: Tensors, itemsize: int) -> Iterator[LayerSummary]:
     """
     The layers in their order.
 
     Args:
+        tensors: Those of the model.
         itemsize: Bytes of one element of the cache.
     """
     layers = ByLayer(config)
     fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
-    tensors, counts = family.tensors(config), {}
+    counts: dict[int, tuple[int, int]] = {}
     for layer_idx, layer in enumerate(tensors.layers):
         if id(layer) not in counts:
             counts[id(layer)] = num_parameters(layer), num_parameters(layer, routed=True)

@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import Any
 
 from ..engine.headers import Shape
-from .tensors import Tensors, tensors_of
+from .meta_models import tensors_of
+from .tensors import Tensors
 
 
 def nothing(config: Any) -> dict[str, Any]:
@@ -71,9 +72,9 @@ class Family:
         found: Mapping[str, str] = self.model_class.ignored_tensors
         return found
 
-    def tensors(self, config: Any) -> Tensors:
-        """The tensors of the model described by `config`, as they lie on disk."""
-        return tensors_of(self.model_class, config)
+    def tensors(self, config: Any, cached: bool = False) -> Tensors:
+        """The tensors of the model described by `config`, as they lie on disk; `cached` ones need no model's code."""
+        return tensors_of(config, lambda: self.model_class, cached)
 
     def tensor_shapes(self, config: Any) -> dict[str, Shape]:
         """Names and shapes of the tensors that a checkpoint has to hold."""

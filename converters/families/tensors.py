@@ -1,19 +1,10 @@
-"""The tensors of a model, read off one that is built on the meta device with a layer of each kind."""
+"""Tensors as a model has them: names and shapes, of each layer and outside the layers."""
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
-from ..engine.errors import CheckpointError
 from ..engine.headers import Shape
-
-
-IN_LAYER = re.compile(r"model\.layers\.(\d+)\.")
-MOST_REMEMBERED = 16  # models, whose layers may be thousands
 
 
 @dataclass(frozen=True)
@@ -38,16 +29,24 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Tensors:
-    """Those of a model. Layers that are alike have the same object."""
+    """
+    Those of a model.
+
+    Attributes:
+        outside: Those of no layer, by their whole names.
+        layers: Layers that are alike have the same object.
+        place: The module of the layers.
+    """
 
     outside: Sequence[Tensor]
     layers: Sequence[Sequence[Tensor]]
+    place: str = "model.layers"
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
         """All of them, by their whole names."""
         yield from ((tensor.name, tensor) for tensor in self.outside)
         for layer_idx, layer in enumerate(self.layers):
-            yield from ((f"model.layers.{layer_idx}.{tensor.name}", tensor) for tensor in layer)
+            yield from ((f"{self.place}.{layer_idx}.{tensor.name}", tensor) for tensor in layer)
 
     @property
     def num_parameters(self) -> int:
@@ -59,75 +58,3 @@ def num_parameters(tensors: Sequence[Tensor], routed: bool = False) -> int:
     """How many parameters there are in tensors, or in those of routed experts."""
     counted = (tensor for tensor in tensors if not (tensor.is_buffer or tensor.is_tied))
     return sum(prod(tensor.shape) for tensor in counted if tensor.is_routed or not routed)
-
-
-remembered: dict[tuple[type, str], Tensors] = {}
-
-
-def tensors_of(model_class: Any, config: Any) -> Tensors:
-    """
-    The tensors of the model that a config describes.
-
-    Raises:
-        CheckpointError: where no model can be built of it, in the words of what could not.
-    """
-    kinds = zip(config.mixer_types, config.mlp_types, *map(config.layer_sizes, config.per_layer_sizes), strict=True)
-    first: dict[Any, int] = {}
-    firsts = [first.setdefault(kind, layer_idx) for layer_idx, kind in enumerate(kinds)]
-    try:
-        described = small_config(config, list(first.values()))
-        key = model_class, described.to_json_string(use_diff=False)
-        if key not in remembered:
-            if len(remembered) == MOST_REMEMBERED:
-                del remembered[next(iter(remembered))]
-            remembered[key] = built(model_class, described)
-    except Exception as error:  # whatever a module of any family says of its sizes
-        reason = str(error) or type(error).__name__
-        raise CheckpointError(
-            f"{config.model_type}: no model can be built of this config:", reason.splitlines()
-        ) from error
-    places = {layer_idx: place for place, layer_idx in enumerate(first.values())}
-    known = remembered[key]
-    return Tensors(known.outside, [known.layers[places[layer_idx]] for layer_idx in firsts])
-
-
-def small_config(config: Any, layers: Sequence[int]) -> Any:
-    """The config of a model that has these layers alone, unfused, its experts and scales in plain numbers."""
-    small = deepcopy(config)
-    vars(small).pop("quantization_config", None)
-    small.fused_blocks = None
-    small.select_layers(layers)
-    small._attn_implementation = "eager"  # others may not be installed
-    return small
-
-
-def built(model_class: Any, config: Any) -> Tensors:
-    """The tensors of a model as `save_pretrained` names them. Nothing of it takes memory."""
-    import torch
-
-    from transformers.core_model_loading import revert_weight_conversion
-
-    with torch.device("meta"):
-        model = model_class(config)
-    held, buffers = model.state_dict(), dict(model.named_buffers())
-    on_disk = revert_weight_conversion(model, dict(held))
-    homes = {name: name for name in held.keys() & on_disk.keys()}
-    for name in held.keys() - on_disk.keys():
-        homes |= dict.fromkeys(revert_weight_conversion(model, {name: held[name]}), name)
-    num_parts = Counter(homes.values())
-    outside: list[Tensor] = []
-    layers: list[list[Tensor]] = [[] for _ in range(config.num_hidden_layers)]
-    for name, tensor in on_disk.items():
-        home, match = homes.get(name, name), IN_LAYER.match(name)
-        prefix = match[0] if match else ""
-        is_part = home != name and held[home].shape == (num_parts[home], *tensor.shape)
-        found = Tensor(
-            name.removeprefix(prefix),
-            tuple(tensor.shape),
-            stack=home.removeprefix(prefix) if is_part else "",
-            is_buffer=home in buffers,
-            is_tied=home in model.all_tied_weights_keys,
-            is_routed="experts" in home.split("."),
-        )
-        (layers[int(match[1])] if match else outside).append(found)
-    return Tensors(outside, layers)

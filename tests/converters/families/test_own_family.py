@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers_heterogeneous.converters import CheckpointError, convert, summarise
 from transformers_heterogeneous.converters.families import family_of, found_families
-from transformers_heterogeneous.converters.families.tensors import remembered
 
 from ..published import read_tensors
 
@@ -100,29 +98,3 @@ def test_every_config_of_the_package_is_a_family():
     names = {family.config_class.model_type for family in found_families()}
     assert names == {path.stem.removeprefix("configuration_") for path in GENERATED.glob("configuration_*_*.py")}
     assert [family_of(family.config_class) for family in found_families()] == list(found_families())
-
-
-def test_layers_that_are_alike_are_built_once(monkeypatch):
-    """However many there are; and a model that was built is remembered, whatever its layers are called."""
-    config_class = transformers_heterogeneous.HeterogeneousLlamaConfig
-    layer_class = importlib.import_module(config_class.__module__.replace("configuration", "modeling"))
-    built: list[int] = []
-    layer_init = layer_class.HeterogeneousLlamaDecoderLayer.__init__
-
-    def count(self, config, layer_idx):
-        built.append(layer_idx)
-        layer_init(self, config, layer_idx)
-
-    monkeypatch.setattr(layer_class.HeterogeneousLlamaDecoderLayer, "__init__", count)
-    remembered.clear()
-    family, sizes = family_of(config_class), {"hidden_size": 32, "head_dim": 8, "vocab_size": 96}
-    shapes = {}
-    for num_layers in (20, 400):
-        config = config_class(**sizes, num_hidden_layers=num_layers, intermediate_size=[16, 48] * (num_layers // 2))
-        shapes[num_layers] = family.tensor_shapes(config)
-    assert built == [0, 1]
-    layer = {name.removeprefix("model.layers.399."): shape for name, shape in shapes[400].items() if "s.399." in name}
-    assert len(shapes[400]) == 3 + 400 * len(layer) and layer["mlp.up_proj.weight"] == (48, 32)
-    assert sum(map(math.prod, shapes[20].values())) == family.num_parameters(
-        config_class(**sizes, num_hidden_layers=20, intermediate_size=[16, 48] * 10)
-    )
