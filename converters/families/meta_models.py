@@ -33,18 +33,19 @@ def tensors_of(config: Any, model_class: Callable[[], Any], on_disk: bool = Fals
     try:
         described = small_config(config, list(first.values()))
         key = type(config), described.to_json_string(use_diff=False)
-        if key not in remembered:
+        record = record_of(*key) if on_disk else None
+        known = remembered.get(key) or recall(record)
+        if known is None:
             if len(remembered) == MOST_REMEMBERED:
                 del remembered[next(iter(remembered))]
-            record = record_of(*key) if on_disk else None
-            remembered[key] = recall(record) or remember(record, built(model_class(), described))
+            known = remembered[key] = built(model_class(), described)
+            remember(record, known)
     except Exception as error:  # whatever a module of any family says of its sizes
         reason = str(error) or type(error).__name__
         raise CheckpointError(
             f"{config.model_type}: no model can be built of this config:", reason.splitlines()
         ) from error
     places = {layer_idx: place for place, layer_idx in enumerate(first.values())}
-    known = remembered[key]
     return replace(known, layers=[known.layers[places[layer_idx]] for layer_idx in firsts])
 
 

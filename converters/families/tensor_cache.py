@@ -11,7 +11,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .tensors import Tensor, Tensors
@@ -22,14 +22,14 @@ MOST_FILES = 64
 
 def cache_folder() -> Path:
     """Where tensors are remembered."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base) / "transformers-heterogeneous" / "tensors"
 
 
 def record_of(config_class: type, described: str) -> Path | None:
     """
-    The file for a model: another one where config, code, torch or transformers are others; `None` where the code is in no
-    file.
+    The file for a model: another one where config, code, torch or transformers are others; `None` where the code cannot be
+    read.
 
     Args:
         described: The config, in JSON.
@@ -37,10 +37,13 @@ def record_of(config_class: type, described: str) -> Path | None:
     code = getattr(sys.modules[config_class.__module__], "__file__", None)
     if code is None:
         return None
-    digest = sha256(f"{version('torch')} {version('transformers')} {config_class} {described}".encode())
-    for folder in (Path(code).parent, Path(__file__).parent):
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.read_bytes())
+    try:
+        digest = sha256(f"{version('torch')} {version('transformers')} {config_class} {described}".encode())
+        for folder in (Path(code).parent, Path(__file__).parent):
+            for path in sorted(folder.glob("*.py")):
+                digest.update(path.read_bytes())
+    except (OSError, PackageNotFoundError):
+        return None
     return cache_folder() / f"{digest.hexdigest()}.json"
 
 
@@ -56,16 +59,16 @@ def recall(record: Path | None) -> Tensors | None:
         return None
 
 
-def remember(record: Path | None, tensors: Tensors) -> Tensors:
+def remember(record: Path | None, tensors: Tensors) -> None:
     """Keep them, and no more than the newest files. A folder that cannot be written to is no reason to fail."""
-    if record is not None:
-        with suppress(OSError):
-            record.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=record.parent) as folder:
-                whole = Path(folder) / record.name
-                parts = [[asdict(tensor) for tensor in part] for part in (tensors.outside, *tensors.layers)]
-                whole.write_text(json.dumps({"place": tensors.place, "parts": parts}))
-                os.replace(whole, record)
-            for old in sorted(record.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-MOST_FILES]:
-                old.unlink(missing_ok=True)
-    return tensors
+    if record is None:
+        return
+    parts = [[asdict(tensor) for tensor in part] for part in (tensors.outside, *tensors.layers)]
+    with suppress(OSError):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=record.parent) as folder:
+            whole = Path(folder) / record.name
+            whole.write_text(json.dumps({"place": tensors.place, "parts": parts}))
+            os.replace(whole, record)
+        for old in sorted(record.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-MOST_FILES]:
+            old.unlink(missing_ok=True)
