@@ -1,11 +1,12 @@
 """
 Checkpoints in, checkpoints out.
 
-Three rooms, each of which may use those behind it: `formats/` has one file a published form, `families/` the names and
-shapes of our tensors, `engine/` reads and writes safetensors and knows no models. The modules here are on top of them.
+Three rooms, each of which may use those behind it: `formats/` has one file a published form, `families/` reads names and
+shapes of tensors off our models, `engine/` reads and writes safetensors and knows no models. The modules here are on top of
+them.
 
-Nothing imports modeling files, opens a pickle or runs a checkpoint's own code. Names are imported when they are asked for,
-so that the engine can be used without transformers and torch.
+Nothing opens a pickle or runs a checkpoint's own code. Names are imported when they are asked for, so that the engine can be
+used without transformers and torch.
 """
 
 from importlib import import_module

@@ -107,6 +107,6 @@ def check_untouched(source: Checkpoint, options: ConversionOptions) -> None:
         experts = [name for name in quantised if module_in(name, len(source.tensors[name].shape)) in modules]
         refuse(heading, (f"{name!r} cannot be stacked or split" for name in experts), remedy="Leave out --experts.")
     if options.dtype is not None:
-        after = cast_all({name: source.tensors[name] for name in quantised}, options.dtype, family.buffers)
+        after = cast_all({name: source.tensors[name] for name in quantised}, options.dtype, family.buffers(config))
         changed = [name for name, tensor in after.items() if tensor is not source.tensors[name]]
         refuse(heading, (f"{name!r} cannot be cast" for name in changed), remedy="Leave out --dtype.")

@@ -74,7 +74,7 @@ def note_on(job: ConversionJob, origin: str) -> str:
     """Where a checkpoint came from, how it is loaded, who else reads it and what its layers are, in Markdown."""
     family, config = job.source.published.family, job.source.config
     itemsize = getattr(torch, dtype_of(config)).itemsize
-    table = layer_table(list(layer_summaries(family, config, itemsize)))
+    table = layer_table(list(layer_summaries(family, config, family.tensors(config), itemsize)))
     loading = [] if job.output.write_config is not None else [LOADING]
     programs = [str(runtime) for runtime in RUNTIMES if not runtime.cannot(job.output.name, config)]
     read_by = [f"Read by {', '.join(programs)}."] if programs else []

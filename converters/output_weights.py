@@ -41,7 +41,11 @@ def with_numbers(
     if options.dequantise:
         assert source.method is not None  # as `check_options` has seen
         tensors = dequantise_all(tensors, source.method, DTYPES[dtype_of(source.config)])
-    return tensors if options.dtype is None else cast_all(tensors, options.dtype, source.published.family.buffers)
+    return (
+        tensors
+        if options.dtype is None
+        else cast_all(tensors, options.dtype, source.published.family.buffers(source.config))
+    )
 
 
 def activations(regrouped: Regrouped, source: Checkpoint, options: ConversionOptions) -> tuple[NamedTensor, ...]:

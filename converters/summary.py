@@ -1,17 +1,16 @@
 """What a config says about each layer and about the whole model, as numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .engine.errors import reading
-from .engine.headers import Shape
-from .families.family import ByLayer, Family, LayerFacts
+from .families.family import ByLayer, Family
+from .families.tensors import Tensor, Tensors, num_parameters
 from .formats.recognition import config_file, read_config, told_config
 from .hub import local_config
 from .loading import compared_with_tensors, loading_of, unread_loading
@@ -19,6 +18,14 @@ from .loading import compared_with_tensors, loading_of, unread_loading
 
 FULL = "full"
 RECURRENT_STATE_BYTES = 4  # the recurrence of a mamba layer is kept in float32 whatever the model's dtype
+# Kind of mixer or MLP -> its sizes in the fields of most configs. A family says where it has other ones
+FIELDS = {
+    "attention": ("num_attention_heads", "num_key_value_heads", "sliding_window"),
+    "mamba": ("ssm_state_size",),
+    "dense": ("intermediate_size",),
+    "moe": ("intermediate_size", "num_experts", "num_experts_per_tok", "shared_intermediate_size", "latent_size"),
+}
+WORDS = {"num_experts": "num_local_experts", "latent_size": "moe_latent_size"}
 
 
 @dataclass(frozen=True)
@@ -108,9 +115,9 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
             loading = loading_of(published, config_dict, config, local)
             loading = compared_with_tensors(loading, config_dict, local)
     cache_dtype = config.dtype or torch.bfloat16
-    layers = tuple(layer_summaries(published.family, config, cache_dtype.itemsize))
+    tensors = published.family.tensors(config, cached=True)
+    layers = tuple(layer_summaries(published.family, config, tensors, cache_dtype.itemsize))
     unbounded = (layer for layer in layers if layer.sliding_window is None)
-    num_parameters = published.family.num_parameters(config)
     num_inactive = sum(layer.num_parameters - layer.num_active_parameters for layer in layers)
     return ModelSummary(
         source=str(path),
@@ -121,12 +128,12 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
         unread=tuple(unread),
         num_hidden_layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        head_dim=head_dim(config),
         vocab_size=config.vocab_size,
         dtype=dtype_name(config.dtype),
         cache_dtype=str(dtype_name(cache_dtype)),
-        num_parameters=num_parameters,
-        num_active_parameters=num_parameters - num_inactive,
+        num_parameters=tensors.num_parameters,
+        num_active_parameters=tensors.num_parameters - num_inactive,
         kv_cache_bytes_per_token=sum(layer.kv_cache_bytes_per_token for layer in layers),
         kv_cache_bytes_per_token_past_windows=sum(layer.kv_cache_bytes_per_token for layer in unbounded),
         state_bytes=sum(layer.state_bytes for layer in layers),
@@ -145,48 +152,65 @@ def dtype_name(dtype: torch.dtype | None) -> str | None:
     return None if dtype is None else str(dtype).removeprefix("torch.")
 
 
-def layer_summaries(family: Family, config: Any, itemsize: int) -> Iterator[LayerSummary]:
+def head_dim(config: Any) -> int:
+    """Width of one head."""
+    return getattr(config, "head_dim", None) or int(config.hidden_size // config.num_attention_heads)
+
+
+def layer_summaries(family: Family, config: Any, tensors: Tensors, itemsize: int) -> Iterator[LayerSummary]:
     """
     The layers in their order.
 
     Args:
+        tensors: Those of the model.
         itemsize: Bytes of one element of the cache.
     """
     layers = ByLayer(config)
     fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
-    for layer_idx in range(config.num_hidden_layers):
-        facts, shapes = family.layer_facts(layers, layer_idx), family.layer_shapes(layers, layer_idx)
-        num_parameters = family.count(shapes)
+    counts: dict[int, tuple[int, int]] = {}
+    for layer_idx, layer in enumerate(tensors.layers):
+        if id(layer) not in counts:
+            counts[id(layer)] = num_parameters(layer), num_parameters(layer, routed=True)
+        num_all, num_routed = counts[id(layer)]
+        sizes = sizes_of(family, layers, layer_idx)
+        conv_state, recurrent_state = mamba_state(layer, sizes["ssm_state_size"])
         yield LayerSummary(
             mixer=config.mixer_types[layer_idx],
-            num_attention_heads=facts.num_attention_heads,
-            num_key_value_heads=facts.num_key_value_heads,
-            sliding_window=facts.sliding_window,
-            ssm_state_size=facts.ssm_state_size,
             mlp=config.mlp_types[layer_idx],
-            intermediate_size=facts.intermediate_size,
-            num_experts=facts.num_experts,
-            num_experts_per_tok=facts.num_experts_per_tok,
-            shared_intermediate_size=facts.shared_intermediate_size,
-            latent_size=facts.latent_size,
-            num_parameters=num_parameters,
-            num_active_parameters=num_parameters - num_idle_parameters(facts, shapes),
-            kv_cache_bytes_per_token=facts.cached_elements_per_token * itemsize,
-            state_bytes=facts.conv_state_elements * itemsize + facts.recurrent_state_elements * RECURRENT_STATE_BYTES,
+            num_parameters=num_all,
+            num_active_parameters=num_all - num_idle(num_routed, sizes["num_experts"], sizes["num_experts_per_tok"]),
+            kv_cache_bytes_per_token=2 * (sizes["num_key_value_heads"] or 0) * head_dim(config) * itemsize,
+            state_bytes=conv_state * itemsize + recurrent_state * RECURRENT_STATE_BYTES,
             fused_block=None if fused_blocks[layer_idx] == "none" else fused_blocks[layer_idx],
+            **sizes,
         )
 
 
-def num_idle_parameters(facts: LayerFacts, shapes: Mapping[str, Shape]) -> int:
+def sizes_of(family: Family, config: Any, layer_idx: int) -> dict[str, int | None]:
+    """The sizes of one layer in the words that all families share; `None` where it has no such thing."""
+    sizes: dict[str, int | None] = {name: None for names in FIELDS.values() for name in names}
+    for kind in (config.mixer_types[layer_idx], config.mlp_types[layer_idx]):
+        for name in FIELDS.get(kind, ()):
+            field = family.fields.get(kind, {}).get(name) or WORDS.get(name, name)
+            field = config.attribute_map.get(field, field)
+            if field in config.per_layer_sizes:
+                sizes[name] = config.layer_sizes(field)[layer_idx]
+            elif field in family.config_class.__dataclass_fields__:
+                sizes[name] = getattr(config, field)
+    return sizes
+
+
+def mamba_state(tensors: Sequence[Tensor], state_size: int | None) -> tuple[int, int]:
+    """Elements that a mamba mixer keeps for a sequence: of the convolution, of the recurrence."""
+    shapes = {".".join(tensor.name.split(".")[-2:]): tensor.shape for tensor in tensors}
+    if state_size is None:
+        return 0, 0
+    (convolved, _, kernel), (_, inner) = shapes["conv1d.weight"], shapes["out_proj.weight"]
+    return convolved * kernel, inner * state_size
+
+
+def num_idle(num_routed: int, num_experts: int | None, num_experts_per_tok: int | None) -> int:
     """Parameters of the routed experts that one token does not pass through."""
-    if facts.num_experts is None or facts.num_experts_per_tok is None:
+    if num_experts is None or num_experts_per_tok is None:
         return 0
-    of_experts = sum(prod(shape) for name, shape in shapes.items() if is_routed(name))
-    return of_experts // facts.num_experts * (facts.num_experts - facts.num_experts_per_tok)
-
-
-def is_routed(tensor: str) -> bool:
-    """Whether a tensor holds routed experts; Granite's names do not say "experts"."""
-    parts = tensor.split(".")
-    granite = "block_sparse_moe" in parts and parts[-2] in ("input_linear", "output_linear")
-    return "experts" in parts or granite
+    return num_routed // num_experts * (num_experts - num_experts_per_tok)

@@ -185,7 +185,7 @@ def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(t
         "modular/modular_heterogeneous_llama.py",
         "converters/__init__.py",
         "converters/engine/headers.py",
-        "converters/families/heterogeneous_llama.py",
+        "converters/families/heterogeneous_nemotron_h.py",
         "converters/formats/nemotron_nas.py",
         "integrations/vllm/llama.py",
     )

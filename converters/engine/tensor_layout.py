@@ -1,8 +1,7 @@
 """From the tensors of a checkpoint to those of the output: experts stacked or split, numbers dequantised and cast."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
 from .errors import CheckpointError, refuse
@@ -103,16 +102,16 @@ def dequantise_experts(tensors: Mapping[str, TensorPlan], dtype: str) -> dict[st
     return changed
 
 
-def cast_all(tensors: Mapping[str, TensorPlan], dtype: str, buffers: str) -> dict[str, TensorPlan]:
+def cast_all(tensors: Mapping[str, TensorPlan], dtype: str, buffers: Collection[str]) -> dict[str, TensorPlan]:
     """
     All parameters in floating point in another dtype; scales and buffers stay.
 
     Args:
         dtype: As torch calls it.
-        buffers: Names, as a pattern, of tensors that are no parameters.
+        buffers: Names of tensors that are no parameters.
     """
     return {
-        name: cast(tensor, DTYPES[dtype]) if are_floats(tensor) and not fnmatchcase(name, buffers) else tensor
+        name: cast(tensor, DTYPES[dtype]) if are_floats(tensor) and name not in buffers else tensor
         for name, tensor in tensors.items()
     }
 

@@ -1,12 +1,13 @@
-"""What the converters know of a model family, as data."""
+"""What the converters know of a model family: a few words that no model says, and what its models say."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from importlib import import_module
 from typing import Any
 
 from ..engine.headers import Shape
+from .meta_models import tensors_of
+from .tensors import Tensors
 
 
 def nothing(config: Any) -> dict[str, Any]:
@@ -35,86 +36,74 @@ class ByLayer:
 
 
 @dataclass(frozen=True)
-class LayerFacts:
-    """
-    One layer in the words that all families share. Sizes are `None` where the layer has no such thing.
-
-    Attributes:
-        intermediate_size: Width of the dense MLP, or of one expert.
-        cached_elements_per_token: Of keys and values, in the cache.
-        conv_state_elements: That a mamba layer keeps for a sequence, in the cache's dtype.
-        recurrent_state_elements: The same, in float32.
-    """
-
-    num_attention_heads: int | None = None
-    num_key_value_heads: int | None = None
-    sliding_window: int | None = None
-    ssm_state_size: int | None = None
-    intermediate_size: int | None = None
-    num_experts: int | None = None
-    num_experts_per_tok: int | None = None
-    shared_intermediate_size: int | None = None
-    latent_size: int | None = None
-    cached_elements_per_token: int = 0
-    conv_state_elements: int = 0
-    recurrent_state_elements: int = 0
-
-
-@dataclass(frozen=True)
 class Family:
     """
     A family of models that checkpoints are converted to.
 
     Attributes:
-        architecture: The class that `config.json` names, for causal language modeling.
-        config_class: Reads every config that the family understands, with `from_dict`.
-        layer_shapes: `(config, layer_idx)` -> names and shapes of one layer's tensors.
-        layer_facts: `(config, layer_idx)` -> what a reader of the model wants to know of the layer.
-        model_shapes: `config` -> names and shapes of the tensors outside the layers.
-        optional: `config` -> tensors that a checkpoint may hold beside these (copies of tied weights).
-        stacked: `config` -> name of a tensor that may stand in the place of others -> the names of those, in the order
-            in which they are stacked along a new first dimension. `layer_shapes` gives the single ones.
+        config_class: Reads every config that the family understands, with `from_dict`. All else has a default that fits a
+            family which uses transformers' words, and saves what it loads.
+        fields: Kind of mixer or MLP -> size, as `LayerSummary` calls it -> the config's field, where it is another.
         joined: `config` -> name of a tensor that other programs have in parts -> the names of these, in the order in which
             their bytes make the tensor.
         other_layouts: Pattern of names that tensors have in a layout that cannot be read as it is -> what it is.
-        fused_mlp: The module of a layer into which its norm moves where the two are fused.
-        buffers: Names, as a pattern, of tensors that are no parameters: on disk, but not counted.
-        unused: Pattern of published tensor names -> why loading ignores them. They are kept: the way back needs them.
     """
 
-    architecture: str
     config_class: Any
-    layer_shapes: Callable[[Any, int], Mapping[str, Shape]]
-    layer_facts: Callable[[Any, int], LayerFacts]
-    model_shapes: Callable[[Any], Mapping[str, Shape]]
-    optional: Callable[[Any], Mapping[str, Shape]]
-    stacked: Callable[[Any], Mapping[str, tuple[str, ...]]] = nothing
+    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     joined: Callable[[Any], Mapping[str, tuple[str, ...]]] = nothing
     other_layouts: Mapping[str, str] = field(default_factory=dict)
-    fused_mlp: str = "mlp"
-    buffers: str = ""
-    unused: Mapping[str, str] = field(default_factory=dict)
 
-    def fused_names(self, config: Any) -> dict[str, str]:
-        """Beginnings of names where norm and MLP are one block on disk -> those where they are not."""
-        return {
-            f"model.layers.{layer}.{self.fused_mlp}.norm.": f"model.layers.{layer}.post_attention_layernorm."
-            for layer, fused_block in enumerate(getattr(config, "fused_blocks", None) or ())
-            if fused_block == "norm_mlp"
-        }
+    @property
+    def architecture(self) -> str:
+        """The class that `config.json` names, for causal language modeling."""
+        return f"{self.config_class.__name__.removesuffix('Config')}ForCausalLM"
+
+    @property
+    def model_class(self) -> Any:
+        """The same itself. Its module is imported when it is asked for."""
+        return getattr(
+            import_module(self.config_class.__module__.replace("configuration_", "modeling_")), self.architecture
+        )
+
+    @property
+    def unused(self) -> Mapping[str, str]:
+        """Pattern of published tensor names -> why loading ignores them. They are kept: the way back needs them."""
+        found: Mapping[str, str] = self.model_class.ignored_tensors
+        return found
+
+    def tensors(self, config: Any, cached: bool = False) -> Tensors:
+        """The tensors of the model described by `config`, as they lie on disk; `cached` ones need no model's code."""
+        return tensors_of(config, lambda: self.model_class, cached)
+
+    def tensor_shapes(self, config: Any) -> dict[str, Shape]:
+        """Names and shapes of the tensors that a checkpoint has to hold."""
+        return {name: tensor.shape for name, tensor in self.tensors(config).named() if not tensor.is_tied}
+
+    def optional(self, config: Any) -> dict[str, Shape]:
+        """Tensors that a checkpoint may hold beside these: copies of tied weights."""
+        return {name: tensor.shape for name, tensor in self.tensors(config).named() if tensor.is_tied}
+
+    def buffers(self, config: Any) -> Collection[str]:
+        """Tensors that are no parameters: on disk, but not counted."""
+        return {name for name, tensor in self.tensors(config).named() if tensor.is_buffer}
+
+    def stacked(self, config: Any) -> dict[str, tuple[str, ...]]:
+        """Name of a tensor that may stand in the place of others -> the names of those, in the order in which they are
+        stacked along a new first dimension. `tensor_shapes` gives the single ones."""
+        found: dict[str, list[str]] = {}
+        for name, tensor in self.tensors(config).named():
+            if tensor.stack:
+                found.setdefault(name.removesuffix(tensor.name) + tensor.stack, []).append(name)
+        return {stack: tuple(names) for stack, names in found.items()}
 
     def num_parameters(self, config: Any) -> int:
         """How many parameters the model described by `config` has, tied ones counted once."""
-        return self.count(self.tensor_shapes(config))
+        return self.tensors(config).num_parameters
 
-    def count(self, shapes: Mapping[str, Shape]) -> int:
-        """How many of the elements of tensors are parameters."""
-        counted = (shape for name, shape in shapes.items() if not fnmatchcase(name, self.buffers))
-        return sum(map(math.prod, counted))
-
-    def tensor_shapes(self, config: Any) -> dict[str, Shape]:
-        """Names and shapes of all tensors that the model described by `config` has."""
-        shapes, layers = dict(self.model_shapes(config)), ByLayer(config)
-        for layer_idx in range(config.num_hidden_layers):
-            shapes |= self.layer_shapes(layers, layer_idx)
-        return shapes
+    def fused_names(self, config: Any) -> dict[str, str]:
+        """Beginnings of names where norm and MLP are one block on disk -> those where they are not."""
+        fused_blocks = enumerate(getattr(config, "fused_blocks", None) or ())
+        layers = [f"model.layers.{layer}." for layer, fused_block in fused_blocks if fused_block == "norm_mlp"]
+        norm, mlp = (self.model_class.fused_norm, self.model_class.fused_mlp) if layers else ("", "")
+        return {f"{layer}{mlp}.norm.": f"{layer}{norm}." for layer in layers}

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
-from ..families.heterogeneous_llama import FAMILY
+from ..families import family_of
 from .block_fields import drop_remote_code_keys
 from .expression import any_window, other_types, refuse_inexpressible, shared_fields, varying_sizes, without
 from .published_format import PublishedFormat
@@ -60,7 +60,7 @@ FORMAT = PublishedFormat(
     name="deci",
     looks_like='model_type "deci", "llama" or none with num_key_value_heads_per_layer',
     recognises=recognises,
-    family=FAMILY,
+    family=family_of(HeterogeneousLlamaConfig),
     config_class=DeciConfig,
     readers={"num_key_value_heads_per_layer": read},
     before=("anymodel", "llama", "per_layer_config"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
-from ..families.heterogeneous_llama import FAMILY
+from ..families import family_of
 from .expression import any_window, other_types, refuse_inexpressible, shared_fields, varying_sizes, without
 from .published_format import PublishedFormat
 
@@ -32,7 +32,7 @@ FORMAT = PublishedFormat(
     name="llama",
     looks_like='model_type "llama"',
     recognises=lambda config: config.get("model_type") == "llama",
-    family=FAMILY,
+    family=family_of(HeterogeneousLlamaConfig),
     dropped={"*.rotary_emb.inv_freq": "buffer of rotary embeddings, computed from the config"},
     write_config=write_config,
 )

@@ -1,6 +1,12 @@
 """The families' own formats: what is converted to, and what `save_pretrained` writes."""
 
-from ..families import found_families
+from collections.abc import Mapping
+from typing import Any
+
+from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from ..families import family_of, found_families
 from ..families.family import Family
 from .published_format import PublishedFormat
 
@@ -15,6 +21,15 @@ def native_format(family: Family) -> PublishedFormat:
         family=family,
         before=("anymodel", "gpt_oss", "per_layer_config"),  # which know gpt-oss by its architecture too
     )
+
+
+def registered_format(config_dict: Mapping[str, Any]) -> PublishedFormat | None:
+    """The format of a family of somebody else's package, which has told AutoConfig of it."""
+    model_type = config_dict.get("model_type")
+    if model_type in CONFIG_MAPPING_NAMES or model_type not in CONFIG_MAPPING:
+        return None
+    config_class = CONFIG_MAPPING[model_type]
+    return native_format(family_of(config_class)) if hasattr(config_class, "per_layer_sizes") else None
 
 
 FORMATS = tuple(map(native_format, found_families()))

@@ -12,8 +12,8 @@ from typing import Any
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
 from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
+from ..families import family_of
 from ..families.family import ByLayer
-from ..families.heterogeneous_llama import FAMILY
 from .block_fields import (
     Read,
     drop_remote_code_keys,
@@ -240,7 +240,7 @@ FORMAT = PublishedFormat(
     name="nemotron-nas",
     looks_like='model_type "nemotron-nas", or none with block_configs and the architecture DeciLMForCausalLM',
     recognises=recognises,
-    family=FAMILY,
+    family=family_of(HeterogeneousLlamaConfig),
     config_class=NemotronNasConfig,
     readers={"block_configs": read},
     before=("deci",),

@@ -15,6 +15,7 @@ from ..engine.errors import CheckpointError, refuse, refuse_loops
 from ..engine.json_objects import read_object
 from ..families import found_modules
 from .expression import without
+from .native import registered_format
 from .published_format import PublishedFormat
 
 
@@ -78,6 +79,8 @@ def recognise(config_dict: Mapping[str, Any], source: str) -> PublishedFormat:
     for published in FORMATS:
         if published.recognises(config_dict):
             return published
+    if registered := registered_format(config_dict):
+        return registered
     found = {name: config_dict.get(name) for name in ("model_type", "architectures")}
     known = [f"{published.name}: {published.looks_like}" for published in FORMATS]
     raise CheckpointError(f"{source}: of no known format ({found}). Known are", known)

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from transformers_heterogeneous.converters.engine.errors import CheckpointError
-from transformers_heterogeneous.converters.engine.headers import Shape
-from transformers_heterogeneous.converters.families.family import Family, LayerFacts
+from transformers_heterogeneous.converters.families.family import Family
+from transformers_heterogeneous.converters.families.tensors import Tensor, Tensors
 from transformers_heterogeneous.converters.formats import recognition
 from transformers_heterogeneous.converters.formats.published_format import PublishedFormat
 
@@ -32,7 +32,10 @@ class ToyConfig:
     quantization_config: dict[str, Any] | None = None
     model_type: str = "toy"
     architectures: list[str] = field(default_factory=list)
+    hidden_size = H
+    num_attention_heads = 1
     per_layer_sizes = {}  # noqa: RUF012
+    attribute_map = {}  # noqa: RUF012
     fused_blocks = None
 
     @property
@@ -63,33 +66,25 @@ class ToyConfig:
         return json.dumps(self.to_dict())
 
 
-def layer_shapes(config: ToyConfig, layer_idx: int) -> dict[str, Shape]:
-    layer = f"model.layers.{layer_idx}"
-    shapes: dict[str, Shape] = {f"{layer}.norm.weight": (H,), f"{layer}.mixer.k_proj.weight": (H, H)}
+def layer_tensors(config: ToyConfig) -> list[Tensor]:
+    tensors = [Tensor("norm.weight", (H,)), Tensor("mixer.k_proj.weight", (H, H))]
     if config.fused:
-        return {**shapes, f"{layer}.experts.fused": (EXPERTS, H, WIDTH)}
-    for expert in range(EXPERTS):
-        shapes[f"{layer}.experts.{expert}.up_proj.weight"] = (WIDTH, H)
-    return shapes
+        return [*tensors, Tensor("experts.fused", (EXPERTS, H, WIDTH))]
+    singles = [f"experts.{expert}.up_proj.weight" for expert in range(EXPERTS)]
+    return tensors + [Tensor(single, (WIDTH, H), "experts.up_proj") for single in singles]
 
 
-def stacked(config: ToyConfig) -> dict[str, tuple[str, ...]]:
-    layers = [f"model.layers.{layer_idx}.experts" for layer_idx in range(config.num_hidden_layers)]
-    names = {f"{at}.up_proj": tuple(f"{at}.{expert}.up_proj.weight" for expert in range(EXPERTS)) for at in layers}
-    return {} if config.fused else names
+class ToyFamily(Family):
+    """A family without a model."""
+
+    unused = {"mtp.*": "not built"}  # noqa: RUF012
+
+    def tensors(self, config: ToyConfig) -> Tensors:
+        outside = [Tensor("model.embeddings.weight", (V, H)), Tensor("model.bias", (V,), is_buffer=True)]
+        return Tensors(outside, [layer_tensors(config)] * config.num_hidden_layers)
 
 
-FAMILY = Family(
-    architecture="ToyForCausalLM",
-    config_class=ToyConfig,
-    layer_shapes=layer_shapes,
-    layer_facts=lambda config, layer_idx: LayerFacts(),
-    model_shapes=lambda config: {"model.embeddings.weight": (V, H), "model.bias": (V,)},
-    optional=lambda config: {},
-    stacked=stacked,
-    buffers="model.bias",
-    unused={"mtp.*": "not built"},
-)
+FAMILY = ToyFamily(ToyConfig)
 
 
 def write_config(config: ToyConfig) -> dict[str, Any]:

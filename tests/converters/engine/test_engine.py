@@ -110,8 +110,8 @@ class TestNames:
     def test_config_that_the_format_cannot_express(self, source, target):
         tensors = {name: tensor for name, tensor in random_tensors().items() if "layers" not in name}
         for layer_idx in range(11):
-            layer = toy_family.layer_shapes(toy_family.ToyConfig(), layer_idx).items()
-            tensors |= {name.replace("model.", "backbone."): torch.zeros(shape) for name, shape in layer}
+            layer = toy_family.layer_tensors(toy_family.ToyConfig())
+            tensors |= {f"backbone.layers.{layer_idx}.{tensor.name}": torch.zeros(tensor.shape) for tensor in layer}
         write_toy(source, tensors, {"num_hidden_layers": 11})
         with pytest.raises(CheckpointError, match="ten layers"):
             convert(source, target, to="toy_old_names")

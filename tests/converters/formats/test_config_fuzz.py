@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from transformers_heterogeneous import HeterogeneousLlamaConfig
 from transformers_heterogeneous.converters import CheckpointError
 from transformers_heterogeneous.converters.engine.json_objects import parse_object
+from transformers_heterogeneous.converters.families import family_of
 from transformers_heterogeneous.converters.families import heterogeneous_gpt_oss as gpt_oss
 from transformers_heterogeneous.converters.families import heterogeneous_granite_moe_hybrid as granite
-from transformers_heterogeneous.converters.families import heterogeneous_llama as llama
 from transformers_heterogeneous.converters.families import heterogeneous_nemotron_h as nemotron_h
 from transformers_heterogeneous.converters.families.family import Family
 from transformers_heterogeneous.converters.formats import recognition
@@ -47,7 +48,7 @@ def outside(config: dict[str, Any], *names: str) -> dict[str, Any]:
 ONE_EACH = [("mamba", "none"), ("attention", "none"), ("none", "dense"), ("none", "moe"), ("none", "none")]
 FAMILIES = {
     "llama": (
-        llama.FAMILY,
+        family_of(HeterogeneousLlamaConfig),
         {**outside(GLOBALS), "head_dim": 16},
         pairs("attention linear none", "dense linear none"),
         LLAMA,

@@ -1,0 +1,6 @@
+"""What the tests of `inspect` share with the converters'."""
+
+from ..converters.conftest import no_old_tensors
+
+
+__all__ = ["no_old_tensors"]
