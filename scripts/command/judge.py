@@ -23,13 +23,14 @@ from torch import nn
 
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers_heterogeneous.integrations.whole_package import execute_package
 
 from ..modular_converter.run import expand
 from ..modular_converter.shards.reading import read_shard
 from ..modular_converter.shards.shard import Shard
 from ..modular_converter.sources.siblings import siblings_of
 from .oracle import _package
-from .run_shard import execute_package, read_changes, small_fields
+from .run_shard import read_changes, small_fields
 from .small import LAYERS, small_decoder
 
 

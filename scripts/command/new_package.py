@@ -48,8 +48,13 @@ dependencies = [{dependencies}]
 [project.optional-dependencies]
 test = ["pytest"]
 
-[tool.setuptools]
+{entry_point}[tool.setuptools]
 packages = ["{model}"]
+"""
+ENTRY_POINT = """\
+[project.entry-points."transformers_heterogeneous.families"]
+{model} = "{model}"
+
 """
 README = """\
 # {model}
@@ -191,6 +196,7 @@ def around(model: str, parent: str, shard: str, files: Mapping[Path, str], heter
         "exported": sorted(name for found in names.values() for name in found),
         "dependencies": ", ".join(needed),
         "differing": ", whose layers may differ from one another" if heterogeneous else "",
+        "entry_point": ENTRY_POINT.format(model=model) * heterogeneous,
         "check": CHECK.format(model=model, parent=parent) if heterogeneous else "",
         "config": main,
     }

@@ -1,6 +1,5 @@
 """`hetero check --run`: a shard and its expansion side by side: their classes, and their models on small inputs."""
 
-import importlib
 import inspect
 import json
 import os
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers_heterogeneous.integrations.whole_package import execute_package
 
 from ..modular_converter.run import expand
 from .oracle import Comparison, Pair, compare_classes, load, plain
@@ -49,14 +49,6 @@ def read_changes(config: str | None) -> dict[str, Any] | None:
     except (OSError, TypeError, ValueError) as error:
         print(f"hetero check: --config is neither JSON nor a file of it: {error}", file=sys.stderr)
         return None
-
-
-def execute_package() -> None:
-    """Execute the package, which `hetero` only puts in place: shards may import from it."""
-    package = importlib.import_module(__name__.partition(".")[0])
-    if not hasattr(package, "__version__"):
-        assert package.__spec__ and package.__spec__.loader
-        package.__spec__.loader.exec_module(package)
 
 
 def _run_one(shard: Path, changes: Mapping[str, Any]) -> int:
