@@ -63,8 +63,9 @@ readers: .readers/.ready  ## llama.cpp and MLX on what `hetero convert --for` wr
 vllm: $(READY)  ## Small models in vLLM on a CPU beside ours, in an environment of its own (half an hour)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.vllm_proof
 
-survey: $(READY)  ## `hetero new` for every model of transformers, expanded and imported (ten minutes)
+survey: $(READY)  ## `hetero new` for every model of transformers; with --heterogeneous for every decoder, judged (half an hour)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.survey > docs/survey.md
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.survey_heterogeneous > docs/survey_heterogeneous.md
 
 rebase-history: $(READY)  ## `hetero rebase` over transformers' own shards, 5.22.2 to 5.23.0 to 5.24.0 (twenty minutes)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.rebase_history 5.22.2 5.23.0
