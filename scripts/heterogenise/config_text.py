@@ -75,7 +75,7 @@ def docstring(plan: Plan, names: Callable[[str], str]) -> str:
     for name in plan.sizes:
         default = literal_default(plan.parent.fields[name])
         ending = f"defaults to {default}" if default not in ("", "None") else "*optional*"
-        entries.append((name, f"`int` or `list[int | None]`, {ending}", said(name)))
+        entries.append((name, f"`int` or `list[int | None]`, {ending}", said(name, plan.sizes[name][1])))
     lines = "".join(
         f"    {name} ({kind}):\n{textwrap.indent(textwrap.fill(text, 107), ' ' * 8)}\n" for name, kind, text in entries
     )
@@ -88,7 +88,10 @@ def docstring(plan: Plan, names: Callable[[str], str]) -> str:
     return f'r"""\n{first}\n\nArgs:\n{lines}\nRaises:\n    HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed.\n"""'
 
 
-def said(name: str) -> str:
+def said(name: str, kinds: Sequence[str]) -> str:
+    """What a size is, in a line."""
+    if name == "intermediate_size" and "moe" in kinds:
+        name = "moe_intermediate_size"
     return SAID.get(name) or next(
         (text for pattern, text in sorted(WORDS) if re.fullmatch(pattern, name)), f"`{name}` of the layer."
     )
@@ -245,7 +248,7 @@ def layer_types_of_mixers(plan: Plan) -> str:
 def rope(plan: Plan) -> str:
     """RoPE where the base class of configs, which reads the first layer's, would ask too much or too early."""
     validation = "def validate_rope(self):\n    PreTrainedConfig.validate_rope(self)\n"
-    if re.search(r"config\.rope_parameters\[", plan.parent.modeling.text):
+    if re.search(r"config\.rope_parameters\[layer_type\]", plan.parent.modeling.text):
         return (
             "def _rope_errors(self) -> list[str]:\n    return []  # one RoPE for each type of layer\n\n" + validation
         )
