@@ -253,7 +253,7 @@ def rope(plan: Plan) -> str:
             "def _rope_errors(self) -> list[str]:\n    return []  # one RoPE for each type of layer\n\n" + validation
         )
     early = plan.parent.config_pieces.get("__post_init__")
-    return validation if early and asks_early(early) and HEADS not in plan.sizes else ""
+    return validation if early and asks_early(early) else ""
 
 
 def asks_early(post_init: cst.CSTNode) -> bool:

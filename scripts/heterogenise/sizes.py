@@ -65,7 +65,9 @@ class Reader:
                 return self._call(node, known, uses)
             case cst.BinaryOperation(left=left, operator=cst.FloorDivide(), right=right):
                 one, two = self._value(left, known, uses), self._value(right, known, uses)
-                uses.divides |= {(small, big) for small in two for big in one} if len(one) == len(two) == 1 else set()
+                uses.divides |= (
+                    {(small, big) for small in two - CONFIG for big in one - CONFIG} if len(one) == 1 else set()
+                )
                 return (one | two) - CONFIG
             case cst.IfExp(test=test, body=body, orelse=orelse) if (
                 given := _asks_whether_given(test, known)

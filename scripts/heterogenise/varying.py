@@ -272,10 +272,11 @@ def _only_copies(statement: cst.BaseStatement, names: set[str]) -> bool:
 
 def find_relations(plan: Plan, divides: set[tuple[str, str]]) -> None:
     """Which sizes divide others, and which are at most others."""
-    fields, order = plan.parent.fields, list(plan.parent.fields)
+    order = list(plan.parent.fields)
+    fields = {name for name, node in plan.parent.fields.items() if is_integer(node)}
     divides = divides | DIVIDES
     for one, other in sorted(divides, key=lambda pair: [order.index(name) if name in order else -1 for name in pair]):
-        if {one, other} & plan.sizes.keys() and {one, other} <= fields.keys() and other != "hidden_size":
+        if {one, other} & plan.sizes.keys() and {one, other} <= fields and other != "hidden_size":
             plan.related.append((one, "divides", other))
     top_k = [name for name in plan.sizes if re.search(r"top_?k|per_tok", name)]
     experts = [name for name in plan.sizes if re.fullmatch(r"(num|n)(_local|_routed)?_experts", name)]

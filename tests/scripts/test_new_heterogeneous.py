@@ -1,6 +1,7 @@
 """`hetero new --heterogeneous`: the families it writes are the parents' layers, as the harness finds; and the harness finds
 what is wrong with one."""
 
+import json
 import re
 import subprocess
 import sys
@@ -108,7 +109,24 @@ def test_sizes_that_stay_one_are_told_in_the_shard_and_on_the_terminal(tmp_path)
     assert note in result.stdout and f"# {note}" in (tmp_path / "modular_mine.py").read_text()
 
 
-def test_a_package_is_installed_and_its_test_runs(tmp_path):
+CONVERTED = """
+import json, sys
+from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers_heterogeneous.converters import convert, verify
+from transformers_heterogeneous.converters.summary import summarise
+
+small = dict(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=3)
+config = Qwen3Config(**small, num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0)
+Qwen3ForCausalLM(config).save_pretrained("plain")
+convert("plain", "same")
+convert("plain", "thin", skip=["attention:1", "mlp:2"])
+model = AutoModelForCausalLM.from_pretrained("thin")  # `mine` is registered: converting has imported it
+parts = [sorted(name for name, _ in layer.named_children()) for layer in model.model.layers]
+print(json.dumps([type(model).__name__, parts, verify("plain", "same").same, verify("plain", "thin").same]))
+"""
+
+
+def test_a_package_is_installed_and_its_test_runs_and_checkpoints_are_converted(tmp_path):
     package, site = tmp_path / "package", tmp_path / "site"
     arguments = ["new", "mine", "--parent", "qwen3", "--heterogeneous", "--package", str(package)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
@@ -126,11 +144,18 @@ def test_a_package_is_installed_and_its_test_runs(tmp_path):
     ]
     subprocess.run(pip, check=True)
     assert (site / "mine" / "modeling_mine.py").is_file()
-    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests"]
-    done = subprocess.run(
-        test, cwd=tmp_path, env={"PYTHONPATH": str(site), "PATH": ""}, capture_output=True, text=True
-    )
+
+    def run(*command):
+        place = {"PYTHONPATH": str(site), "PATH": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        return subprocess.run([sys.executable, *command], cwd=tmp_path, env=place, capture_output=True, text=True)
+
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests")
     assert "1 passed" in done.stdout, done.stdout + done.stderr
+    done = run("-c", CONVERTED)
+    assert done.returncode == 0, done.stderr
+    attention, mlp = ["input_layernorm", "self_attn"], ["mlp", "post_attention_layernorm"]
+    layers = [sorted(attention + mlp), mlp, attention]
+    assert json.loads(done.stdout.splitlines()[-1]) == ["MineForCausalLM", layers, True, False]
 
 
 def test_a_plain_family_is_packaged_too(tmp_path):
