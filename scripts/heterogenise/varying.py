@@ -83,7 +83,9 @@ def _reason_against(plan: Plan, read: _Read, name: str) -> str:
         return f"is read outside the layers too ({parent.place(read.outside[name][0])})"
     if statement := unsafe_in_config(plan, name):
         return f"is computed with in {parent.config} ({parent.place(statement, parent.configuration)})"
-    keys_follow = KV_HEADS not in read.mixer.reads or KV_HEADS in read.mixer.sizes
+    text = "".join(parent.modeling.definitions[each].code for each in read.mixer.classes)
+    other_keys = re.search(rf"config\.{KV_HEADS} \* \d", text)  # than the field says, which would have to divide too
+    keys_follow = (KV_HEADS not in read.mixer.reads or KV_HEADS in read.mixer.sizes) and not other_keys
     if name == HEADS and not (HEADS in read.mixer.inputs and keys_follow):
         return "does not size all that depends on it"
     return ""
