@@ -154,17 +154,26 @@ def check_head(config_dict: Mapping[str, Any], file: str) -> None:
 def skipped_places(
     published: PublishedFormat, config_dict: Mapping[str, Any], config: HeterogeneousPreTrainedConfig
 ) -> dict[Place, str]:
-    """Where tensors may lie that the checkpoint's own `per_layer_config` says to skip, and a reason to leave them out."""
-    overrides = config_dict.get("per_layer_config")
-    if not isinstance(overrides, dict) or not any("skip" in members for members in overrides.values()):
+    """Where tensors may lie that the checkpoint's own config says to skip, and a reason to leave them out."""
+    unskipped = published.unskipped(config_dict) if published.unskipped else without_skips(config_dict)
+    if unskipped is None:
         return {}
-    unskipped = {layer: without(members, "skip") for layer, members in overrides.items()}
     try:
-        whole = family_config(published, {**config_dict, "per_layer_config": unskipped}, "without skip")
+        whole = family_config(published, unskipped, "without skip")
     except CheckpointError:
         return {}  # such layers are described by nothing else
     gone = places(published.family.tensor_shapes(whole)) - places(published.family.tensor_shapes(config))
-    return dict.fromkeys(gone, "skipped by per_layer_config in config.json")
+    by = [name for name in published.readers if config_dict.get(name) is not None] or ["per_layer_config"]
+    return dict.fromkeys(gone, f"skipped by {' and '.join(by)} in config.json")
+
+
+def without_skips(config_dict: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A config whose `per_layer_config` skips nothing; `None` where it does so already."""
+    overrides = config_dict.get("per_layer_config")
+    if not isinstance(overrides, dict) or not any("skip" in members for members in overrides.values()):
+        return None
+    unskipped = {layer: without(members, "skip") for layer, members in overrides.items()}
+    return {**config_dict, "per_layer_config": unskipped}
 
 
 def with_dtype(config_dict: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_llama.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 86ec26c7133e78ae
+# Parents: transformers 5.24.0; the code used of them: sha256 cd43d8d26993827a
 #
 # Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -21,7 +21,6 @@
 from huggingface_hub.dataclasses import strict
 
 from transformers.modeling_rope_utils import RopeParameters
-from transformers.utils.type_validators import interval
 
 from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
@@ -85,14 +84,14 @@ class HeterogeneousLlamaConfig(HeterogeneousPreTrainedConfig):
 
     vocab_size: int = 32000
     hidden_size: int = 4096
-
     intermediate_size: int | list[int | None] | None = 11008
     num_hidden_layers: int = 32
     num_attention_heads: int | list[int | None] = 32
     num_key_value_heads: int | list[int | None] | None = None
     hidden_act: str = "silu"
     max_position_embeddings: int = 2048
-    initializer_range: float = interval(min=0.0, max=1.0)(default=0.02)
+
+    initializer_range: float = 0.02  # Llama's check of it imports what reading a config needs no part of
     rms_norm_eps: float = 1e-6
     use_cache: bool = True
     pad_token_id: int | None = None

@@ -63,7 +63,7 @@ RELATIONS = {
     "is at most": (lambda size, other: size <= other, "is more than"),
 }
 # Of the fields that published configs describe layers with, those that no type of transformers has itself
-PUBLISHED_LAYERS = {"block_configs", "num_key_value_heads_per_layer"}
+PUBLISHED_LAYERS = {"block_configs", "drop_attn_list", "drop_mlp_list", "num_key_value_heads_per_layer"}
 MAX_LAYERS = 4096  # eight times what any model has
 
 

@@ -33,6 +33,7 @@ from transformers.models.llama.modeling_llama import (
     LlamaMLP,
     LlamaPreTrainedModel,
     LlamaRMSNorm,
+    LlamaRotaryEmbedding,
 )
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.processing_utils import Unpack
@@ -99,6 +100,7 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
     compatible_model_types = ("llama",)
     unread_fields = {"llama": ("layer_types", "sliding_window", "use_sliding_window")}  # of models made over to Llama
 
+    initializer_range: float = 0.02  # Llama's check of it imports what reading a config needs no part of
     intermediate_size: int | list[int | None] | None = 11008
     num_attention_heads: int | list[int | None] = 32
     num_key_value_heads: int | list[int | None] | None = None
@@ -121,6 +123,12 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
 
 class HeterogeneousLlamaRMSNorm(LlamaRMSNorm):
     pass
+
+
+class HeterogeneousLlamaRotaryEmbedding(LlamaRotaryEmbedding):
+    def __init__(self, config: HeterogeneousLlamaConfig):
+        config = config.per_layer_config[0]  # query heads may be a list, which is divided by
+        super().__init__(config)
 
 
 class HeterogeneousLlamaMLP(LlamaMLP):

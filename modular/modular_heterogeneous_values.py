@@ -51,6 +51,8 @@ MIXER_NUMBERS = {
     ),
 }
 ACTIVATIONS = ("hidden_act", "mamba_hidden_act", "mlp_hidden_act")
+# Known without transformers' table of them, whose import costs as much as torch's
+USUAL_ACTIVATIONS = ("silu", "gelu", "relu", "relu2")
 # Numbers in `rope_parameters`, `None` where a kind of RoPE has a default for it, and what a kind has no default for
 ROPE_NUMBERS = (
     *("factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"),
@@ -143,14 +145,13 @@ class HeterogeneousValuesConfig(PreTrainedConfig):
 
     def _name_errors(self) -> list[str]:
         """Names and numbers of things that there are not: activations, a token to pad with."""
-        from transformers.activations import ACT2FN
+        fields, errors = self.__dict__, []
+        for name in [name for name in ACTIVATIONS if fields.get(name, "silu") not in USUAL_ACTIVATIONS]:
+            from transformers.activations import ACT2FN
 
-        fields = self.__dict__
-        errors = [
-            f"{name} is {fields[name]!r}: transformers has no such activation{nearest(fields[name], ACT2FN)}"
-            for name in ACTIVATIONS
-            if name in fields and not (isinstance(fields[name], str) and fields[name] in ACT2FN)
-        ]
+            if not (isinstance(fields[name], str) and fields[name] in ACT2FN):
+                hint = nearest(fields[name], ACT2FN)
+                errors.append(f"{name} is {fields[name]!r}: transformers has no such activation{hint}")
         pad_token_id, vocab_size = fields.get("pad_token_id"), fields["vocab_size"]
         if pad_token_id is not None and not -vocab_size <= pad_token_id < vocab_size:
             errors.append(f"pad_token_id is {pad_token_id}, and vocab_size is {vocab_size}")

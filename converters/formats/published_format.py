@@ -31,6 +31,8 @@ class PublishedFormat:
         written_names: Those with which the format is written, where it is read with others too.
         write_config: `config` -> the published config.json as a dict; raises a `CheckpointError` that names what the
             format cannot express. `None` where the format cannot be written.
+        unskipped: `published config` -> the config of the same model with all its sub-blocks, where the weights of those that
+            it leaves out may lie in the files.
         file_of: `(tensor name, config)` -> the file that a tensor lies in, where the format prescribes one.
     """
 
@@ -45,4 +47,5 @@ class PublishedFormat:
     names: Mapping[str, str] = field(default_factory=dict)
     written_names: Mapping[str, str] | None = None
     write_config: Callable[[Any], dict[str, Any]] | None = None
+    unskipped: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     file_of: Callable[[str, Any], str] | None = None

@@ -28,7 +28,7 @@ LLAMA |= {"model_type": "llama", "num_key_value_heads": 2, "intermediate_size": 
 STOCK = {"llama": LLAMA, **{name: CHECKPOINTS[name].config for name in ("gpt-oss", "Granite 4", "Nemotron 3 Nano")}}
 # What tools that prune and search write -> as they write it
 DESCRIPTIONS: dict[str, Any] = {
-    "drop_attn_list": [1, 2],
+    "skip_attn_list": [1, 2],
     "begin_pruned_layer": 1,
     "end_pruned_layer": 3,
     "layer_head_num": [4, 2, 0, 4],
@@ -59,7 +59,7 @@ def reader_of(config: dict[str, Any]) -> Any:
 
 def test_there_are_enough():
     whole = [each for each in PUBLISHED if not each["unread"]]
-    assert len(whole) > 50 and len(PUBLISHED) - len(whole) > 10
+    assert len(whole) > 50 and len(PUBLISHED) - len(whole) > 8
     assert {each["config"]["model_type"] for each in whole} >= {"llama", "mistral", "gpt_oss", "granitemoehybrid"}
 
 
@@ -80,8 +80,7 @@ def test_published_configs(published, tmp_path):
         assert sorted(error.value.fields) == sorted(unread) and all(name in str(error.value) for name in unread)
     if "drop_mlp_list" in config and config["model_type"] == "llama":
         summary = summarise(tmp_path)
-        assert sorted(summary.unread) == sorted(unread) and summary.loads_with is None
-        assert all(f"{name} = " in summary.loading_note for name in unread)
+        assert summary.unread == () and summary.loads_with == "HeterogeneousLlamaForCausalLM"
 
 
 @pytest.mark.parametrize("name", DESCRIPTIONS)
@@ -150,7 +149,7 @@ def test_what_a_user_notes_is_read_again(tmp_path):
 
 
 def test_convert_writes_nothing(tmp_path):
-    write_checkpoint(tmp_path / "source", {**LLAMA, "drop_attn_list": [1]})
-    with pytest.raises(CheckpointError, match=r"config\.json: (?s:.*)drop_attn_list = \[1\] may describe the layers"):
+    write_checkpoint(tmp_path / "source", {**LLAMA, "skip_attn_list": [1]})
+    with pytest.raises(CheckpointError, match=r"config\.json: (?s:.*)skip_attn_list = \[1\] may describe the layers"):
         convert(tmp_path / "source", tmp_path / "ours")
     assert not (tmp_path / "ours").exists()

@@ -1,0 +1,76 @@
+"""
+LLM-Drop's `llama`: a Llama of which some layers do without attention or MLP.
+
+`drop_attn_list` and `drop_mlp_list` name the layers, or have a yes or no for each. The norm before a dropped block is dropped
+with it; the weights of both are in the files all the same. The form cannot be written: without the code that it comes with,
+transformers would build the whole Llama of it, with random weights where blocks were dropped.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
+from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
+
+from ..families import family_of
+from . import llama
+from .block_fields import stated
+from .expression import without
+from .published_format import PublishedFormat
+
+
+# List of layers -> the family's list, and what a layer has there that is not dropped
+LISTS = {"drop_attn_list": ("mixer_types", "attention"), "drop_mlp_list": ("mlp_types", "dense")}
+
+
+def recognises(config: Mapping[str, Any]) -> bool:
+    """By one of its lists. Where both are null, the checkpoint is a plain Llama."""
+    return config.get("model_type") == "llama" and any(config.get(name) is not None for name in LISTS)
+
+
+def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as the family has it."""
+    num_layers = stated(config_class, config_dict).num_hidden_layers
+    dropped = {name: config_dict.get(name) or [] for name in LISTS}
+    if errors := [error for name, layers in dropped.items() for error in list_errors(name, layers, num_layers)]:
+        raise HeterogeneousConfigError("\n".join(errors))
+    types = {
+        own: ["none" if is_dropped(dropped[name], layer_idx) else kind for layer_idx in range(num_layers)]
+        for name, (own, kind) in LISTS.items()
+    }
+    return {**unskipped(config_dict), **types}
+
+
+def list_errors(name: str, layers: Any, num_layers: int) -> list[str]:
+    """What is wrong with a list of layers."""
+    if isinstance(layers, list) and layers and all(isinstance(layer, bool) for layer in layers):
+        wrong = len(layers) != num_layers
+    else:
+        wrong = not isinstance(layers, list) or any(not is_layer(layer, num_layers) for layer in layers)
+    needed = f"a list of layers, 0 to {num_layers - 1}, or of {num_layers} times true or false is needed"
+    return [f"{name} = {str(layers)[:100]}: {needed}"] if wrong else []
+
+
+def is_layer(number: Any, num_layers: int) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < num_layers
+
+
+def is_dropped(layers: list[Any], layer_idx: int) -> bool:
+    return layers[layer_idx] if layers and isinstance(layers[0], bool) else layer_idx in layers
+
+
+def unskipped(config_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the whole Llama."""
+    return without(config_dict, *LISTS, "auto_map")
+
+
+FORMAT = PublishedFormat(
+    name="llm_drop",
+    looks_like='model_type "llama" with drop_attn_list or drop_mlp_list',
+    recognises=recognises,
+    family=family_of(HeterogeneousLlamaConfig),
+    readers=dict.fromkeys(LISTS, read),
+    before=("anymodel", "llama", "per_layer_config"),
+    dropped=llama.FORMAT.dropped,
+    unskipped=unskipped,
+)
