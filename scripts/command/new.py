@@ -5,8 +5,8 @@ import re
 import sys
 from pathlib import Path
 
-from ..heterogenise.family import plan_family
 from ..heterogenise.parent import DoesNotFit, OutsideScope, read_parent
+from ..heterogenise.planning import plan_family
 from ..heterogenise.shard_text import shard_text
 from ..modular_converter.naming.model_names import read_model_names
 from ..modular_converter.naming.renaming import model_renaming

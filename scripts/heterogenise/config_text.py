@@ -8,9 +8,9 @@ import libcst as cst
 
 from ..modular_converter.syntax.tree import bare, code, small, walk
 from .blocks import assigned_names
+from .family_plan import HEADS, KV_HEADS, WINDOW, Plan, condition_fields
 from .layer_text import indented
 from .parent import Parent, attributes_of, names_of, statements_of
-from .plan import HEADS, KV_HEADS, WINDOW, Plan, condition_fields
 from .sizes import literal_default
 
 

@@ -8,8 +8,8 @@ import libcst as cst
 
 from ..modular_converter.syntax.tree import bare, code, same_code, small
 from .blocks import Block, parts_of_sum, statements_needed
+from .family_plan import Plan, chosen_by_layer, side_of_statement
 from .parent import attributes_of, names_of
-from .plan import Plan, chosen_by_layer, side_of_statement
 
 
 ABSENT = {"mixer": "self.has_mixer", "mlp": "self.has_mlp", "either": "self.has_mixer or self.has_mlp"}

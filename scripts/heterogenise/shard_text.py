@@ -12,9 +12,9 @@ from ..modular_converter.shards.shard import exports
 from ..modular_converter.syntax.import_statements import aliases, bound_name, module_of
 from ..modular_converter.syntax.tree import code, small, walk
 from .config_text import config_class_text
+from .family_plan import HEADS, Plan, window_question
 from .layer_text import constructor_text, forward_text, indented, parameters_text, text_of
 from .parent import DoesNotFit, Parent, parameters_of, statements_of
-from .plan import HEADS, Plan, window_question
 
 
 ROOT = "transformers_heterogeneous"

@@ -8,8 +8,8 @@ import libcst as cst
 
 from ..modular_converter.sources.source import read_source
 from ..modular_converter.syntax.tree import code, same_code, small, walk
+from .family_plan import HEADS, KV_HEADS, WINDOW, Plan, chosen_by_layer, statements_on, uses_of, window_question
 from .parent import Parent, names_of, statements_of
-from .plan import HEADS, KV_HEADS, WINDOW, Plan, chosen_by_layer, statements_on, uses_of, window_question
 from .sizes import Uses, is_integer, read_field, reads_outside, statement_names
 
 

@@ -4,8 +4,8 @@ import textwrap
 
 import pytest
 
-from transformers_heterogeneous.scripts.heterogenise.family import plan_family
 from transformers_heterogeneous.scripts.heterogenise.parent import DoesNotFit, OutsideScope, read_parent
+from transformers_heterogeneous.scripts.heterogenise.planning import plan_family
 
 
 CONFIG = """

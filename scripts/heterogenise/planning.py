@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from .family_plan import MIXERS, OTHER_LAYER_TYPES, Plan, form_of_masks, plan_layer
 from .parent import DoesNotFit, Parent
-from .plan import MIXERS, OTHER_LAYER_TYPES, Plan, form_of_masks, plan_layer
 from .varying import find_relations, find_sizes, has_common_loss
 
 
