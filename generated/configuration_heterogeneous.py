@@ -946,7 +946,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
             for layer_idx, (kind, mixer) in enumerate(layers)
-            if kind not in known and mixer in MIXERS_WITH_STATE
+            if kind not in known and mixer in MIXERS_WITH_STATE and mixer in self.supported_mixer_types
         ]
 
     def _layer_type_errors(self) -> list[str]:

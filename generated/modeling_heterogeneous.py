@@ -46,6 +46,14 @@ from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
 logger = logging.get_logger(__name__)
 
 
+class WindowMasks(dict):
+    """The masks of layers of one type, by their windows."""
+
+    def contiguous(self) -> "WindowMasks":
+        """What `generate` asks of the mask of a type, before transformers 5.24."""
+        return self
+
+
 class LoadOnlyRenaming(WeightRenaming):
     """Reads names that are not written again."""
 
@@ -158,8 +166,8 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
 
     def take_layer_configs(self):
         """Let each layer have its index, and its config be the one that follows what is set on the model's."""
-        for layer_idx, layer in enumerate(self.layers):
-            for module in layer.modules():
+        for layer_idx, part in [(0, self), *enumerate(self.layers)]:  # RoPE has the first layer's
+            for module in part.modules():
                 if hasattr(module, "layer_idx"):
                     module.layer_idx = layer_idx
                 if "_layer_idx" in vars(getattr(module, "config", None) or object):
@@ -346,7 +354,9 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 layer_idx=layer_idx,
                 **overlays,
             )
-            masks[layer_type] = {**(masks[layer_type] or {}), window: mask} if windows_differ and window else mask
+            if windows_differ and window:
+                mask = WindowMasks({**(masks[layer_type] or {}), window: mask})
+            masks[layer_type] = mask
         return masks
 
 

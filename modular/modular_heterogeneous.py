@@ -98,6 +98,14 @@ class FrozenList(list):
         return list(self)  # of names and numbers
 
 
+class WindowMasks(dict):
+    """The masks of layers of one type, by their windows."""
+
+    def contiguous(self) -> "WindowMasks":
+        """What `generate` asks of the mask of a type, before transformers 5.24."""
+        return self
+
+
 class PerLayerConfigView(Sequence):
     """The configs of the layers, indexed by layer, slice or layer type: made when they are asked for, and kept."""
 
@@ -660,7 +668,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
             for layer_idx, (kind, mixer) in enumerate(layers)
-            if kind not in known and mixer in MIXERS_WITH_STATE
+            if kind not in known and mixer in MIXERS_WITH_STATE and mixer in self.supported_mixer_types
         ]
 
     def _layer_type_errors(self) -> list[str]:
@@ -870,8 +878,8 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
 
     def take_layer_configs(self):
         """Let each layer have its index, and its config be the one that follows what is set on the model's."""
-        for layer_idx, layer in enumerate(self.layers):
-            for module in layer.modules():
+        for layer_idx, part in [(0, self), *enumerate(self.layers)]:  # RoPE has the first layer's
+            for module in part.modules():
                 if hasattr(module, "layer_idx"):
                     module.layer_idx = layer_idx
                 if "_layer_idx" in vars(getattr(module, "config", None) or object):
@@ -1058,7 +1066,9 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 layer_idx=layer_idx,
                 **overlays,
             )
-            masks[layer_type] = {**(masks[layer_type] or {}), window: mask} if windows_differ and window else mask
+            if windows_differ and window:
+                mask = WindowMasks({**(masks[layer_type] or {}), window: mask})
+            masks[layer_type] = mask
         return masks
 
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers_heterogeneous import keep_layers
 
-from .release import CACHE
+from .release import CACHE, has, needs
 from .test_every_family import CACHES, FAMILIES, every_family, greedy, made_of
 
 
@@ -81,9 +81,11 @@ def test_a_copy_of_the_config_is_free(family, make):
     assert config.mixer_types != model.config.mixer_types and config.mlp_types[0] != model.config.mlp_types[0]
 
 
-@pytest.mark.parametrize(
-    "make", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["deepcopy", "pickle"]
-)
+def pickled(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("make", [copy.deepcopy, pytest.param(pickled, marks=needs("models_are_pickled"))])
 @every_family
 def test_a_copy_of_a_model_is_a_model(family, make, tokens, tmp_path):
     model = family.build(family.small.KINDS["mixed"], "eager")
@@ -105,7 +107,7 @@ def test_an_implementation_is_switched_in_every_layer(family, tokens):
     layers = [module for module in model.modules() if "_layer_idx" in vars(getattr(module, "config", model))]
     assert len(layers) > 2
     for implementation in ("sdpa", "eager") if model._supports_sdpa else ("flex_attention", "eager"):
-        for each in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        for each in (model, copy.deepcopy(model), pickled(model) if has("models_are_pickled") else model):
             each.set_attn_implementation(implementation)
             configs = [vars(module)["config"] for module in each.modules() if "config" in vars(module)]
             assert {config._attn_implementation for config in configs} == {implementation}

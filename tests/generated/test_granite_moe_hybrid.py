@@ -104,7 +104,7 @@ def test_no_experts_is_dense():
 def test_a_parents_config_is_overridden_on_the_way_in(tmp_path):
     PARENT_CONFIG(**UNIFORM).save_pretrained(tmp_path)
     config = CONFIG.from_pretrained(tmp_path, mixer_types=["none", "attention", "mamba", "none"])
-    assert config.layer_types == ["full_attention", "full_attention", "linear_attention", "full_attention"]
+    assert config.saved_layer_types() == ["full_attention", "full_attention", "linear_attention", "full_attention"]
     assert CONFIG.from_pretrained(tmp_path, num_hidden_layers=2, layer_types=["mamba", "attention"]).mixer_types == [
         "mamba",
         "attention",

@@ -20,7 +20,7 @@ from transformers_heterogeneous import (
     HeterogeneousLlamaForTokenClassification,
 )
 
-from .release import CACHE, NO_CACHE, has, needs
+from .release import CACHE, NO_CACHE, WITHOUT_MIXER, has, needs
 from .small import KINDS, MIXED, THINNED, UNIFORM, build
 from .stock import StockModel
 
@@ -61,7 +61,7 @@ def test_one_mask_a_kind_and_window(mixed):
     full, sliding = "full_attention", "sliding_attention"
     assert mixed.config.per_layer_config.distinct_mixers == {(full, None): 1, (sliding, 5): 2, (sliding, 9): 5}
     masks = mixed.create_masks_for_generate(torch.zeros(1, 12, 64), None)
-    assert masks.keys() == {full, sliding} and masks[sliding].keys() == {5, 9}
+    assert masks.keys() == {full, sliding} | WITHOUT_MIXER and masks[sliding].keys() == {5, 9}
     thinned = build({**THINNED, "sliding_window": [None, None, 4, None, 4]})
     assert thinned.create_masks_for_generate(torch.zeros(1, 12, 64), None)[sliding].shape == (1, 1, 12, 12)
 
@@ -123,7 +123,7 @@ def test_early_exit_before_any_attention_is_refused(mixed, tokens):
 
 
 def test_a_dict_of_masks_must_have_them_all(mixed, tokens):
-    with pytest.raises(KeyError, match="sliding_attention"):
+    with pytest.raises(KeyError, match="sliding_attention|conv"):
         mixed(tokens, attention_mask={"full_attention": None})
 
 

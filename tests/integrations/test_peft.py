@@ -10,13 +10,14 @@ import pytest
 import torch
 from peft.utils import constants
 
+from transformers_heterogeneous.integrations import peft as own
 from transformers_heterogeneous.integrations.peft import TABLE
 
 from ..generated import small, small_gpt_oss
 from ..generated.test_every_family import every_family
 
 
-AT_IMPORT = Path(__file__).parents[2] / "integrations/at_import.py"
+AT_IMPORT = Path(own.__file__).with_name("at_import.py")
 
 
 TABLES = {name: table for name, table in vars(constants).items() if TABLE.fullmatch(name) and "llama" in table}
