@@ -56,6 +56,9 @@ class FrozenList(list):
     def __reduce_ex__(self, protocol):
         return list, (list(self),)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> list:
+        return list(self)  # of names and numbers
+
 
 # Upstream's word for a layer -> what mixes tokens in it
 MIXERS_BY_LAYER_TYPE = {
@@ -63,18 +66,15 @@ MIXERS_BY_LAYER_TYPE = {
     "sliding_attention": "attention",
     "linear_attention": "mamba",
 }
-
-
-def has_state(mixer_type: str) -> bool:
-    """Whether a mixer keeps something in the cache."""
-    return mixer_type in MIXERS_BY_LAYER_TYPE.values()
+# What keeps something in the cache
+MIXERS_WITH_STATE = frozenset(MIXERS_BY_LAYER_TYPE.values())
 
 
 class PerLayerConfigView(Sequence):
-    """The configs of the layers, computed when read: indexed by layer, slice or layer type."""
+    """The configs of the layers, indexed by layer, slice or layer type: made when they are asked for, and kept."""
 
     def __init__(self, config: "HeterogeneousPreTrainedConfig"):
-        self.config = config
+        self.config, self.fields = config, config.__dict__
         names = (config.per_layer_attributes or set()) - {"mixer_types", "mlp_types"}
         if isinstance(config.windows, int):
             names |= {"sliding_window"}  # `layer_types` says where it holds
@@ -83,32 +83,44 @@ class PerLayerConfigView(Sequence):
         # expect a number
         sizes = {name: [size for size in self.sizes[name] if size is not None] for name in self.sizes}
         self.absent = {name: max(sizes[name], default=None) for name in names - set(config.optional_per_layer_sizes)}
+        self.skipped = config.skipped_sub_blocks()
+        self.layers: dict[int, PreTrainedConfig] = {}
 
     def __len__(self) -> int:
-        return self.config.__dict__["num_hidden_layers"]
+        return self.fields["num_hidden_layers"]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "PerLayerConfigView":
+        return self  # in a dict of a config's fields, which nobody reads; a copied config makes its own
 
     def __getitem__(self, index: int | slice | str) -> "PreTrainedConfig | list[PreTrainedConfig]":
+        num_layers = self.fields["num_hidden_layers"]
         if isinstance(index, slice):
-            return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
+            return [self[layer_idx] for layer_idx in range(*index.indices(num_layers))]
         if isinstance(index, str):
-            return self.layer_config(self.layer_of_type(index))
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"layer {index} of a model with {len(self)} layers")
-        return self.layer_config(index % len(self))
+            return self[self.layer_of_type(index)]
+        if not -num_layers <= index < num_layers:
+            raise IndexError(f"layer {index} of a model with {num_layers} layers")
+        index %= num_layers
+        if index not in self.layers:
+            self.layers[index] = self.layer_config(index)
+        return self.layers[index]
 
     def layer_config(self, layer_idx: int) -> PreTrainedConfig:
         """Every size a scalar, also of a sub-block that the layer does not have."""
-        fields = {
-            name: self.absent.get(name) if sizes[layer_idx] is None else sizes[layer_idx]
-            for name, sizes in self.sizes.items()
-        }
-        skip = self.config.skipped_sub_blocks(layer_idx)
-        return self.config.with_fields(_layer_idx=layer_idx, skip=skip, **fields)
+        layer_config = object.__new__(type(self.config))
+        fields = layer_config.__dict__
+        fields.update(self.fields)
+        fields.pop("_view", None)
+        for name, sizes in self.sizes.items():
+            size = sizes[layer_idx]
+            fields[name] = self.absent.get(name) if size is None else size
+        fields.update(skip=self.skipped[layer_idx], _layer_idx=layer_idx, _is_computed=True)
+        return layer_config
 
     def layer_of_type(self, layer_type: str) -> int:
         """The first layer with a cache of an entry of `layer_types`; a `ValueError` where such layers differ."""
         kinds = enumerate(zip(self.config.layer_types, self.config.mixer_types))
-        layers = [layer_idx for layer_idx, (kind, mixer) in kinds if kind == layer_type and has_state(mixer)]
+        layers = [layer_idx for layer_idx, (kind, mixer) in kinds if kind == layer_type and mixer in MIXERS_WITH_STATE]
         if not layers:
             raise ValueError(
                 f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
@@ -126,7 +138,7 @@ class PerLayerConfigView(Sequence):
         for layer_idx, (mixer, kind, window) in enumerate(
             zip(self.config.mixer_types, self.config.layer_types, windows)
         ):
-            if has_state(mixer):
+            if mixer in MIXERS_WITH_STATE:
                 distinct.setdefault((kind, window), layer_idx)
         return distinct
 
@@ -240,7 +252,8 @@ class HeterogeneousValuesConfig(PreTrainedConfig):
         for mixer, names in MIXER_NUMBERS.items():
             if self.mixer_types is None or mixer in self.mixer_types:
                 numbers["a positive integer"][1].update(names)
-        fields = {name: value for name, value in self.__dict__.items() if name not in self.per_layer_sizes}
+        sizes = self.per_layer_sizes
+        fields = {name: value for name, value in self.__dict__.items() if name not in sizes}
         return [
             f"{name} is {fields[name]!r}: {needed} is needed"
             for needed, (fits, names) in numbers.items()
@@ -298,7 +311,7 @@ class HeterogeneousValuesConfig(PreTrainedConfig):
 
 
 def is_list_of_names(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return isinstance(value, list | tuple) and set(map(type, value)) <= {str}
 
 
 # What transformers reads and its config classes do not declare: RoPE's older names, what it asks for as it loads, and what
@@ -443,19 +456,6 @@ PUBLISHED_LAYERS = {"block_configs", "num_key_value_heads_per_layer"}
 MAX_LAYERS = 4096  # eight times what any model has
 
 
-def read_from_the_model(name: str) -> property:
-    """A field that may be switched on a built model: the config of a layer has the model's value of it."""
-
-    def get(config):
-        fields = config.__dict__
-        return fields["_model_config"].__dict__.get(name) if "_model_config" in fields else fields.get(name)
-
-    def set(config, value):
-        config.__dict__.get("_model_config", config).__dict__[name] = value
-
-    return property(get, set)
-
-
 class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     """
     A config whose layers may differ from one another.
@@ -513,9 +513,6 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     # A per-layer attribute that is read globally is its list; nothing raises
     allow_global_per_layer_attribute_access = True
 
-    _attn_implementation_internal = read_from_the_model("_attn_implementation_internal")
-    _experts_implementation_internal = read_from_the_model("_experts_implementation_internal")
-
     mixer_types: list[str] | None = None
     mlp_types: list[str] | None = None
     layer_types: list[str] | None = None
@@ -556,7 +553,10 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         if value is None and name in ("mixer_types", "mlp_types") and self._is_finished:
             self.refuse([f"{name} cannot be None: a list with one entry a layer is needed"])
         super().__setattr__(name, list(value) if type(value) is list else value)  # not the one of who sets it
-        if self._is_finished and "_view" not in fields:
+        if "_view" in fields:  # what may be set on a built model holds in its layers
+            for layer_config in fields["_view"].layers.values():
+                layer_config.__dict__[name] = fields.get(name)
+        elif self._is_finished:
             self._bring_into_step(name)
 
     def _bring_into_step(self, name: str):
@@ -569,7 +569,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             if len(layer_types) == len(self.mixer_types):
                 layers = zip(self.mixer_types, layer_types)
                 fields["mixer_types"] = [
-                    MIXERS_BY_LAYER_TYPE[kind] if has_state(mixer) else mixer for mixer, kind in layers
+                    MIXERS_BY_LAYER_TYPE[kind] if mixer in MIXERS_WITH_STATE else mixer for mixer, kind in layers
                 ]
         elif name in ("mixer_types", "sliding_window"):
             if name == "sliding_window" and "sliding_attention" not in self.layer_types:
@@ -762,12 +762,6 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
         return [sizes if has else None for has in having]
 
-    def with_fields(self, **fields) -> PreTrainedConfig:
-        """This config with other fields, for a reader. It is not validated, as what it is made of was."""
-        config = object.__new__(type(self))
-        config.__dict__.update({**self.__getstate__(), "_model_config": self, **fields})
-        return config
-
     def saved_layer_types(self) -> list[str]:
         """`layer_types` as files have it, whatever word the release has for a layer without a mixer."""
         return self.layer_types
@@ -781,10 +775,10 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         `outputs.router_logits[i]` of layer `layers_made_of("moe")[i]`; `outputs.hidden_states` has all layers."""
         return [idx for idx, types in enumerate(zip(self.mixer_types, self.mlp_types)) if kind in types]
 
-    def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
-        """What upstream's `skip` says of a layer."""
-        lists = {"attention": "mixer_types", "mlp": "mlp_types"}
-        return [name for name, types in lists.items() if self.__dict__[types][layer_idx] == "none"]
+    def skipped_sub_blocks(self) -> list[list[str]]:
+        """What upstream's `skip` says of each layer."""
+        layers = zip(self.mixer_types, self.mlp_types)
+        return [[name for name, kind in zip(("attention", "mlp"), layer) if kind == "none"] for layer in layers]
 
     @property
     def is_heterogeneous(self) -> bool:
@@ -795,7 +789,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         """The names of the attributes that are lists with unequal entries; `None` where there are none, and for the
         config of one layer."""
         fields = self.__dict__
-        if "_model_config" in fields:
+        if "_is_computed" in fields:
             return None
         names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
         # That layers attend or have a state is told by `layer_types`, as upstream's models do
@@ -805,7 +799,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
 
     @property
     def per_layer_config(self) -> PerLayerConfigView:
-        return self.__dict__.get("_view") or PerLayerConfigView(self)
+        view = self.__dict__.get("_view")
+        return PerLayerConfigView(self) if view is None else view
 
     @per_layer_config.setter
     def per_layer_config(self, overrides: dict[int | str, dict[str, Any]] | None):
@@ -896,7 +891,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     def kv_sharing_modes(self) -> list[str | None]:
         """Upstream's word for layers that keep no state of their own in the cache: here those without a mixer that has
         one."""
-        return [None if has_state(mixer) else "reuse" for mixer in self.mixer_types]
+        return [None if mixer in MIXERS_WITH_STATE else "reuse" for mixer in self.mixer_types]
 
     def check(self):
         """Bring all fields into the form that is stored, and refuse what is wrong with them."""
@@ -917,7 +912,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation."""
-        if "_model_config" not in self.__dict__:  # what a reader sees was checked
+        if "_is_computed" not in self.__dict__:  # from one that was checked
             self.check()
 
     def _depth_errors(self) -> list[str]:
@@ -950,7 +945,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
             for layer_idx, (kind, mixer) in enumerate(layers)
-            if kind not in known and has_state(mixer)
+            if kind not in known and mixer in MIXERS_WITH_STATE
         ]
 
     def _layer_type_errors(self) -> list[str]:
@@ -969,7 +964,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             )
             + ": leave layer_types out"
             for layer_idx, (mixer, asked, kind, window) in layers
-            if has_state(mixer)
+            if mixer in MIXERS_WITH_STATE
             and mixer in self.supported_mixer_types
             and asked != kind
             # Parents name layers that slide also where there is no window
@@ -991,7 +986,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             for layer_idx, layer_type in enumerate(getattr(self, name))
             if layer_type not in supported
         ]
-        mixers = [mixer for mixer in self.supported_mixer_types if has_state(mixer)]
+        mixers = [mixer for mixer in self.supported_mixer_types if mixer in MIXERS_WITH_STATE]
         if not set(mixers).intersection(self.mixer_types):
             errors.append(
                 "mixer_types has nothing that mixes tokens: at least one layer must, since positions and caches follow "
@@ -1019,9 +1014,9 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
     @property
-    def fused_layers(self) -> list[int]:
-        """The layers that compute several blocks in one module."""
-        return [idx for idx, fused_block in enumerate(self.fused_blocks or ()) if fused_block != "none"]
+    def is_fused(self) -> list[bool]:
+        """For each layer, whether it computes several blocks in one module."""
+        return [block != "none" for block in self.fused_blocks or ["none"] * self.num_hidden_layers]
 
     def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
         """Whether a layer has the sub-blocks that a fused one takes the place of."""
@@ -1051,14 +1046,15 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return errors
 
     def _relation_errors(self) -> list[str]:
-        wrong = {}
+        wrong = []
         for name, relation, other_name in self.related_sizes:
             holds, complaint = RELATIONS[relation]
-            for layer_idx, (size, other) in enumerate(zip(self.layer_sizes(name), self.layer_sizes(other_name))):
-                possible = all(number is not None and number > 0 for number in (size, other))  # else said already
-                if possible and not holds(size, other):
-                    wrong.setdefault(f"{name} = {size} {complaint} {other_name} = {other}", []).append(layer_idx)
-        return [f"layers {layers}: {message}" for message, layers in wrong.items()]
+            layers = list(zip(self.layer_sizes(name), self.layer_sizes(other_name)))
+            for size, other in dict.fromkeys(layers):
+                if size and other and size > 0 and other > 0 and not holds(size, other):  # else said already
+                    found = [layer_idx for layer_idx, sizes in enumerate(layers) if sizes == (size, other)]
+                    wrong.append(f"layers {found}: {name} = {size} {complaint} {other_name} = {other}")
+        return wrong
 
     def _sharding_errors(self) -> list[str]:
         distributed_config = getattr(self, "distributed_config", None)
@@ -1072,7 +1068,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return errors
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
-        for name in ("_model_config", "_layer_idx", "_view", "_post_init_done"):
+        for name in ("_layer_idx", "_is_computed", "_view", "_post_init_done"):
             d.pop(name, None)
         d["layer_types"] = self.saved_layer_types()
         if self.fused_blocks is None:

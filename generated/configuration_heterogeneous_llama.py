@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_llama.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 cd43d8d26993827a
+# Parents: transformers 5.24.0; the code used of them: sha256 86ec26c7133e78ae
 #
 # Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.

@@ -70,11 +70,8 @@ MIXERS_BY_LAYER_TYPE = {
     "sliding_attention": "attention",
     "linear_attention": "mamba",
 }
-
-
-def has_state(mixer_type: str) -> bool:
-    """Whether a mixer keeps something in the cache."""
-    return mixer_type in MIXERS_BY_LAYER_TYPE.values()
+# What keeps something in the cache
+MIXERS_WITH_STATE = frozenset(MIXERS_BY_LAYER_TYPE.values())
 
 
 def tell_of_other_sizes(mismatched_keys: set[tuple[str, tuple, tuple]], load_config):
@@ -144,7 +141,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
         renamings = self.renamings(config)
         register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
-        self._weight_conversions = renamings
+        self._weight_conversions = renamings or None  # which saving asks of every tensor
 
     def post_init(self):
         """Make float32 what stays so when a checkpoint is loaded, before it gets its first values."""
@@ -157,6 +154,16 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     def __setstate__(self, state: dict[str, Any]):
         super().__setstate__(state)
         self.config.freeze()
+        self.base_model.take_layer_configs()
+
+    def take_layer_configs(self):
+        """Let each layer have its index, and its config be the one that follows what is set on the model's."""
+        for layer_idx, layer in enumerate(self.layers):
+            for module in layer.modules():
+                if hasattr(module, "layer_idx"):
+                    module.layer_idx = layer_idx
+                if "_layer_idx" in vars(getattr(module, "config", None) or object):
+                    module.config = self.config.per_layer_config[layer_idx]
 
     @staticmethod
     def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
@@ -285,9 +292,11 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             return cache
         if not cache.layers:
             cache.layers, cache.layer_class_to_replicate = DynamicCache(config=config).layers, None
-        elif isinstance(cache.layers[0], DynamicLayer) and not has_state(config.mixer_types[0]):  # made from tensors
+        elif (
+            isinstance(cache.layers[0], DynamicLayer) and config.mixer_types[0] not in MIXERS_WITH_STATE
+        ):  # made from tensors
             layers = zip(cache.layers, DynamicCache(config=config).layers, config.mixer_types)
-            cache.layers = [layer if has_state(mixer) else own_layer for layer, own_layer, mixer in layers]
+            cache.layers = [layer if mixer in MIXERS_WITH_STATE else own_layer for layer, own_layer, mixer in layers]
         return cache
 
     def refuse_packed_rows(
@@ -403,18 +412,13 @@ def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> H
             )
             if field is not None:
                 setattr(module, name, vars(config)[field])
-        module._weight_conversions = module.renamings(config)
+        module._weight_conversions = module.renamings(config) or None
     modules = [
         base.layers[idx] if idx not in layers[:at] else copy.deepcopy(base.layers[idx])
         for at, idx in enumerate(layers)
     ]
     base.layers = torch.nn.ModuleList(modules)
-    for layer_idx, layer in enumerate(base.layers):
-        for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = layer_idx
-            if "_layer_idx" in vars(getattr(module, "config", None) or object):
-                module.config = config.per_layer_config[layer_idx]
+    base.take_layer_configs()
     return model
 
 

@@ -295,7 +295,6 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
         config = config.per_layer_config[layer_idx]
         super().__init__()
         self.layer_idx = layer_idx
-        self.hidden_size = config.hidden_size
         self.has_mixer = config.mixer_types[layer_idx] != "none"
         self.has_mlp = config.mlp_types[layer_idx] != "none"
         if self.has_mixer:
@@ -481,9 +480,9 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
         self.layers = nn.ModuleList(
             [
                 HeterogeneousGptOssFusedDecoderLayer(config, layer_idx)
-                if layer_idx in config.fused_layers
+                if fused
                 else HeterogeneousGptOssDecoderLayer(config, layer_idx)
-                for layer_idx in range(config.num_hidden_layers)
+                for layer_idx, fused in enumerate(config.is_fused)
             ]
         )
         self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)

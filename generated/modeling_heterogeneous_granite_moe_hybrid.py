@@ -903,7 +903,6 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
         config = config.per_layer_config[layer_idx]
         super().__init__()
         self.layer_idx = layer_idx
-        self.hidden_size = config.hidden_size
         self.residual_multiplier = config.residual_multiplier
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
         if self.mixer_type != "none":
@@ -1113,9 +1112,9 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
         self.layers = nn.ModuleList(
             [
                 HeterogeneousGraniteMoeHybridFusedDecoderLayer(config, layer_idx)
-                if layer_idx in config.fused_layers
+                if fused
                 else HeterogeneousGraniteMoeHybridDecoderLayer(config, layer_idx)
-                for layer_idx in range(config.num_hidden_layers)
+                for layer_idx, fused in enumerate(config.is_fused)
             ]
         )
         self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)

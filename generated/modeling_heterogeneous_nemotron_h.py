@@ -943,6 +943,16 @@ MIXER_TYPES = {
     "mlp": HeterogeneousNemotronHMLP,
 }
 
+# What transformers calls a layer -> its mixer, its MLP
+BLOCK_TYPES = {
+    "linear_attention": ("mamba", "none"),
+    "full_attention": ("attention", "none"),
+    "moe": ("none", "moe"),
+    "mlp": ("none", "dense"),
+    "none": ("none", "none"),
+}
+BLOCK_NAMES = {layer: name for name, layer in BLOCK_TYPES.items()}
+
 
 class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
     """
@@ -954,7 +964,7 @@ class HeterogeneousNemotronHBlock(GradientCheckpointingLayer):
         super().__init__()
         self.config = config
         self.layer_idx = layer_idx
-        self.block_type = config.layers_block_type[layer_idx]
+        self.block_type = BLOCK_NAMES[config.mixer_types[layer_idx], config.mlp_types[layer_idx]]
         if self.block_type != "none":
             self.norm = HeterogeneousNemotronHRMSNorm(config.hidden_size, eps=config.layer_norm_epsilon)
             self.mixer = MIXER_TYPES[self.block_type](config, layer_idx=layer_idx)

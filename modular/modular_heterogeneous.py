@@ -53,6 +53,8 @@ MIXERS_BY_LAYER_TYPE = {
     "sliding_attention": "attention",
     "linear_attention": "mamba",
 }
+# What keeps something in the cache
+MIXERS_WITH_STATE = frozenset(MIXERS_BY_LAYER_TYPE.values())
 # The lists that every family has, beside those of sizes
 LAYER_LISTS = ("mixer_types", "mlp_types", "layer_types", "fused_blocks")
 # How two sizes of one layer may be bound to each other, and what a message says where they are not
@@ -63,24 +65,6 @@ RELATIONS = {
 # Of the fields that published configs describe layers with, those that no type of transformers has itself
 PUBLISHED_LAYERS = {"block_configs", "num_key_value_heads_per_layer"}
 MAX_LAYERS = 4096  # eight times what any model has
-
-
-def has_state(mixer_type: str) -> bool:
-    """Whether a mixer keeps something in the cache."""
-    return mixer_type in MIXERS_BY_LAYER_TYPE.values()
-
-
-def read_from_the_model(name: str) -> property:
-    """A field that may be switched on a built model: the config of a layer has the model's value of it."""
-
-    def get(config):
-        fields = config.__dict__
-        return fields["_model_config"].__dict__.get(name) if "_model_config" in fields else fields.get(name)
-
-    def set(config, value):
-        config.__dict__.get("_model_config", config).__dict__[name] = value
-
-    return property(get, set)
 
 
 class HeterogeneousConfigError(StrictDataclassClassValidationError, ValueError):
@@ -110,12 +94,15 @@ class FrozenList(list):
     def __reduce_ex__(self, protocol):
         return list, (list(self),)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> list:
+        return list(self)  # of names and numbers
+
 
 class PerLayerConfigView(Sequence):
-    """The configs of the layers, computed when read: indexed by layer, slice or layer type."""
+    """The configs of the layers, indexed by layer, slice or layer type: made when they are asked for, and kept."""
 
     def __init__(self, config: "HeterogeneousPreTrainedConfig"):
-        self.config = config
+        self.config, self.fields = config, config.__dict__
         names = (config.per_layer_attributes or set()) - {"mixer_types", "mlp_types"}
         if isinstance(config.windows, int):
             names |= {"sliding_window"}  # `layer_types` says where it holds
@@ -124,32 +111,44 @@ class PerLayerConfigView(Sequence):
         # expect a number
         sizes = {name: [size for size in self.sizes[name] if size is not None] for name in self.sizes}
         self.absent = {name: max(sizes[name], default=None) for name in names - set(config.optional_per_layer_sizes)}
+        self.skipped = config.skipped_sub_blocks()
+        self.layers: dict[int, PreTrainedConfig] = {}
 
     def __len__(self) -> int:
-        return self.config.__dict__["num_hidden_layers"]
+        return self.fields["num_hidden_layers"]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "PerLayerConfigView":
+        return self  # in a dict of a config's fields, which nobody reads; a copied config makes its own
 
     def __getitem__(self, index: int | slice | str) -> "PreTrainedConfig | list[PreTrainedConfig]":
+        num_layers = self.fields["num_hidden_layers"]
         if isinstance(index, slice):
-            return [self[layer_idx] for layer_idx in range(*index.indices(len(self)))]
+            return [self[layer_idx] for layer_idx in range(*index.indices(num_layers))]
         if isinstance(index, str):
-            return self.layer_config(self.layer_of_type(index))
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"layer {index} of a model with {len(self)} layers")
-        return self.layer_config(index % len(self))
+            return self[self.layer_of_type(index)]
+        if not -num_layers <= index < num_layers:
+            raise IndexError(f"layer {index} of a model with {num_layers} layers")
+        index %= num_layers
+        if index not in self.layers:
+            self.layers[index] = self.layer_config(index)
+        return self.layers[index]
 
     def layer_config(self, layer_idx: int) -> PreTrainedConfig:
         """Every size a scalar, also of a sub-block that the layer does not have."""
-        fields = {
-            name: self.absent.get(name) if sizes[layer_idx] is None else sizes[layer_idx]
-            for name, sizes in self.sizes.items()
-        }
-        skip = self.config.skipped_sub_blocks(layer_idx)
-        return self.config.with_fields(_layer_idx=layer_idx, skip=skip, **fields)
+        layer_config = object.__new__(type(self.config))
+        fields = layer_config.__dict__
+        fields.update(self.fields)
+        fields.pop("_view", None)
+        for name, sizes in self.sizes.items():
+            size = sizes[layer_idx]
+            fields[name] = self.absent.get(name) if size is None else size
+        fields.update(skip=self.skipped[layer_idx], _layer_idx=layer_idx, _is_computed=True)
+        return layer_config
 
     def layer_of_type(self, layer_type: str) -> int:
         """The first layer with a cache of an entry of `layer_types`; a `ValueError` where such layers differ."""
         kinds = enumerate(zip(self.config.layer_types, self.config.mixer_types))
-        layers = [layer_idx for layer_idx, (kind, mixer) in kinds if kind == layer_type and has_state(mixer)]
+        layers = [layer_idx for layer_idx, (kind, mixer) in kinds if kind == layer_type and mixer in MIXERS_WITH_STATE]
         if not layers:
             raise ValueError(
                 f"layer type {layer_type!r} is not in layer_types: {sorted(set(self.config.layer_types))}"
@@ -167,7 +166,7 @@ class PerLayerConfigView(Sequence):
         for layer_idx, (mixer, kind, window) in enumerate(
             zip(self.config.mixer_types, self.config.layer_types, windows)
         ):
-            if has_state(mixer):
+            if mixer in MIXERS_WITH_STATE:
                 distinct.setdefault((kind, window), layer_idx)
         return distinct
 
@@ -229,9 +228,6 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     # A per-layer attribute that is read globally is its list; nothing raises
     allow_global_per_layer_attribute_access = True
 
-    _attn_implementation_internal = read_from_the_model("_attn_implementation_internal")
-    _experts_implementation_internal = read_from_the_model("_experts_implementation_internal")
-
     mixer_types: list[str] | None = None
     mlp_types: list[str] | None = None
     layer_types: list[str] | None = None
@@ -272,7 +268,10 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         if value is None and name in ("mixer_types", "mlp_types") and self._is_finished:
             self.refuse([f"{name} cannot be None: a list with one entry a layer is needed"])
         super().__setattr__(name, list(value) if type(value) is list else value)  # not the one of who sets it
-        if self._is_finished and "_view" not in fields:
+        if "_view" in fields:  # what may be set on a built model holds in its layers
+            for layer_config in fields["_view"].layers.values():
+                layer_config.__dict__[name] = fields.get(name)
+        elif self._is_finished:
             self._bring_into_step(name)
 
     def _bring_into_step(self, name: str):
@@ -285,7 +284,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             if len(layer_types) == len(self.mixer_types):
                 layers = zip(self.mixer_types, layer_types)
                 fields["mixer_types"] = [
-                    MIXERS_BY_LAYER_TYPE[kind] if has_state(mixer) else mixer for mixer, kind in layers
+                    MIXERS_BY_LAYER_TYPE[kind] if mixer in MIXERS_WITH_STATE else mixer for mixer, kind in layers
                 ]
         elif name in ("mixer_types", "sliding_window"):
             if name == "sliding_window" and "sliding_attention" not in self.layer_types:
@@ -478,12 +477,6 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             having = self.layers_with(name) if name in self.per_layer_sizes else [True] * self.num_hidden_layers
         return [sizes if has else None for has in having]
 
-    def with_fields(self, **fields) -> PreTrainedConfig:
-        """This config with other fields, for a reader. It is not validated, as what it is made of was."""
-        config = object.__new__(type(self))
-        config.__dict__.update({**self.__getstate__(), "_model_config": self, **fields})
-        return config
-
     def saved_layer_types(self) -> list[str]:
         """`layer_types` as files have it, whatever word the release has for a layer without a mixer."""
         return self.layer_types
@@ -497,10 +490,10 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         `outputs.router_logits[i]` of layer `layers_made_of("moe")[i]`; `outputs.hidden_states` has all layers."""
         return [idx for idx, types in enumerate(zip(self.mixer_types, self.mlp_types)) if kind in types]
 
-    def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
-        """What upstream's `skip` says of a layer."""
-        lists = {"attention": "mixer_types", "mlp": "mlp_types"}
-        return [name for name, types in lists.items() if self.__dict__[types][layer_idx] == "none"]
+    def skipped_sub_blocks(self) -> list[list[str]]:
+        """What upstream's `skip` says of each layer."""
+        layers = zip(self.mixer_types, self.mlp_types)
+        return [[name for name, kind in zip(("attention", "mlp"), layer) if kind == "none"] for layer in layers]
 
     @property
     def is_heterogeneous(self) -> bool:
@@ -511,7 +504,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         """The names of the attributes that are lists with unequal entries; `None` where there are none, and for the
         config of one layer."""
         fields = self.__dict__
-        if "_model_config" in fields:
+        if "_is_computed" in fields:
             return None
         names = {name for name in self.per_layer_sizes if isinstance(fields.get(name), list)}
         # That layers attend or have a state is told by `layer_types`, as upstream's models do
@@ -521,7 +514,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
 
     @property
     def per_layer_config(self) -> PerLayerConfigView:
-        return self.__dict__.get("_view") or PerLayerConfigView(self)
+        view = self.__dict__.get("_view")
+        return PerLayerConfigView(self) if view is None else view
 
     @per_layer_config.setter
     def per_layer_config(self, overrides: dict[int | str, dict[str, Any]] | None):
@@ -612,7 +606,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     def kv_sharing_modes(self) -> list[str | None]:
         """Upstream's word for layers that keep no state of their own in the cache: here those without a mixer that has
         one."""
-        return [None if has_state(mixer) else "reuse" for mixer in self.mixer_types]
+        return [None if mixer in MIXERS_WITH_STATE else "reuse" for mixer in self.mixer_types]
 
     def check(self):
         """Bring all fields into the form that is stored, and refuse what is wrong with them."""
@@ -633,7 +627,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation."""
-        if "_model_config" not in self.__dict__:  # what a reader sees was checked
+        if "_is_computed" not in self.__dict__:  # from one that was checked
             self.check()
 
     def _depth_errors(self) -> list[str]:
@@ -666,7 +660,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
             for layer_idx, (kind, mixer) in enumerate(layers)
-            if kind not in known and has_state(mixer)
+            if kind not in known and mixer in MIXERS_WITH_STATE
         ]
 
     def _layer_type_errors(self) -> list[str]:
@@ -685,7 +679,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             )
             + ": leave layer_types out"
             for layer_idx, (mixer, asked, kind, window) in layers
-            if has_state(mixer)
+            if mixer in MIXERS_WITH_STATE
             and mixer in self.supported_mixer_types
             and asked != kind
             # Parents name layers that slide also where there is no window
@@ -707,7 +701,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             for layer_idx, layer_type in enumerate(getattr(self, name))
             if layer_type not in supported
         ]
-        mixers = [mixer for mixer in self.supported_mixer_types if has_state(mixer)]
+        mixers = [mixer for mixer in self.supported_mixer_types if mixer in MIXERS_WITH_STATE]
         if not set(mixers).intersection(self.mixer_types):
             errors.append(
                 "mixer_types has nothing that mixes tokens: at least one layer must, since positions and caches follow "
@@ -735,9 +729,9 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
     @property
-    def fused_layers(self) -> list[int]:
-        """The layers that compute several blocks in one module."""
-        return [idx for idx, fused_block in enumerate(self.fused_blocks or ()) if fused_block != "none"]
+    def is_fused(self) -> list[bool]:
+        """For each layer, whether it computes several blocks in one module."""
+        return [block != "none" for block in self.fused_blocks or ["none"] * self.num_hidden_layers]
 
     def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
         """Whether a layer has the sub-blocks that a fused one takes the place of."""
@@ -767,14 +761,15 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return errors
 
     def _relation_errors(self) -> list[str]:
-        wrong = {}
+        wrong = []
         for name, relation, other_name in self.related_sizes:
             holds, complaint = RELATIONS[relation]
-            for layer_idx, (size, other) in enumerate(zip(self.layer_sizes(name), self.layer_sizes(other_name))):
-                possible = all(number is not None and number > 0 for number in (size, other))  # else said already
-                if possible and not holds(size, other):
-                    wrong.setdefault(f"{name} = {size} {complaint} {other_name} = {other}", []).append(layer_idx)
-        return [f"layers {layers}: {message}" for message, layers in wrong.items()]
+            layers = list(zip(self.layer_sizes(name), self.layer_sizes(other_name)))
+            for size, other in dict.fromkeys(layers):
+                if size and other and size > 0 and other > 0 and not holds(size, other):  # else said already
+                    found = [layer_idx for layer_idx, sizes in enumerate(layers) if sizes == (size, other)]
+                    wrong.append(f"layers {found}: {name} = {size} {complaint} {other_name} = {other}")
+        return wrong
 
     def _sharding_errors(self) -> list[str]:
         distributed_config = getattr(self, "distributed_config", None)
@@ -788,7 +783,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return errors
 
     def _update_heterogeneous_to_dict_output(self, d: dict[str, Any]):
-        for name in ("_model_config", "_layer_idx", "_view", "_post_init_done"):
+        for name in ("_layer_idx", "_is_computed", "_view", "_post_init_done"):
             d.pop(name, None)
         d["layer_types"] = self.saved_layer_types()
         if self.fused_blocks is None:
@@ -858,7 +853,7 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         # Anew for each model, which also keeps its own: another one of the family may be fused otherwise
         renamings = self.renamings(config)
         register_checkpoint_conversion_mapping(type(config).model_type, renamings, overwrite=True)
-        self._weight_conversions = renamings
+        self._weight_conversions = renamings or None  # which saving asks of every tensor
 
     def post_init(self):
         """Make float32 what stays so when a checkpoint is loaded, before it gets its first values."""
@@ -871,6 +866,16 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     def __setstate__(self, state: dict[str, Any]):
         super().__setstate__(state)
         self.config.freeze()
+        self.base_model.take_layer_configs()
+
+    def take_layer_configs(self):
+        """Let each layer have its index, and its config be the one that follows what is set on the model's."""
+        for layer_idx, layer in enumerate(self.layers):
+            for module in layer.modules():
+                if hasattr(module, "layer_idx"):
+                    module.layer_idx = layer_idx
+                if "_layer_idx" in vars(getattr(module, "config", None) or object):
+                    module.config = self.config.per_layer_config[layer_idx]
 
     @staticmethod
     def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, expected_keys=None):
@@ -999,9 +1004,11 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
             return cache
         if not cache.layers:
             cache.layers, cache.layer_class_to_replicate = DynamicCache(config=config).layers, None
-        elif isinstance(cache.layers[0], DynamicLayer) and not has_state(config.mixer_types[0]):  # made from tensors
+        elif (
+            isinstance(cache.layers[0], DynamicLayer) and config.mixer_types[0] not in MIXERS_WITH_STATE
+        ):  # made from tensors
             layers = zip(cache.layers, DynamicCache(config=config).layers, config.mixer_types)
-            cache.layers = [layer if has_state(mixer) else own_layer for layer, own_layer, mixer in layers]
+            cache.layers = [layer if mixer in MIXERS_WITH_STATE else own_layer for layer, own_layer, mixer in layers]
         return cache
 
     def refuse_packed_rows(
@@ -1139,18 +1146,13 @@ def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> H
             )
             if field is not None:
                 setattr(module, name, vars(config)[field])
-        module._weight_conversions = module.renamings(config)
+        module._weight_conversions = module.renamings(config) or None
     modules = [
         base.layers[idx] if idx not in layers[:at] else copy.deepcopy(base.layers[idx])
         for at, idx in enumerate(layers)
     ]
     base.layers = torch.nn.ModuleList(modules)
-    for layer_idx, layer in enumerate(base.layers):
-        for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = layer_idx
-            if "_layer_idx" in vars(getattr(module, "config", None) or object):
-                module.config = config.per_layer_config[layer_idx]
+    base.take_layer_configs()
     return model
 
 

@@ -151,7 +151,6 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
         config = config.per_layer_config[layer_idx]
         nn.Module.__init__(self)
         self.layer_idx = layer_idx
-        self.hidden_size = config.hidden_size
         self.has_mixer = config.mixer_types[layer_idx] != "none"
         self.has_mlp = config.mlp_types[layer_idx] != "none"
         if self.has_mixer:
@@ -252,9 +251,9 @@ class HeterogeneousGptOssModel(GptOssModel):
         self.layers = nn.ModuleList(
             [
                 HeterogeneousGptOssFusedDecoderLayer(config, layer_idx)
-                if layer_idx in config.fused_layers
+                if fused
                 else HeterogeneousGptOssDecoderLayer(config, layer_idx)
-                for layer_idx in range(config.num_hidden_layers)
+                for layer_idx, fused in enumerate(config.is_fused)
             ]
         )
 

@@ -177,7 +177,6 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
         config = config.per_layer_config[layer_idx]
         nn.Module.__init__(self)
         self.layer_idx = layer_idx
-        self.hidden_size = config.hidden_size
         self.residual_multiplier = config.residual_multiplier
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
         if self.mixer_type != "none":
@@ -303,9 +302,9 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
         self.layers = nn.ModuleList(
             [
                 HeterogeneousGraniteMoeHybridFusedDecoderLayer(config, layer_idx)
-                if layer_idx in config.fused_layers
+                if fused
                 else HeterogeneousGraniteMoeHybridDecoderLayer(config, layer_idx)
-                for layer_idx in range(config.num_hidden_layers)
+                for layer_idx, fused in enumerate(config.is_fused)
             ]
         )
 

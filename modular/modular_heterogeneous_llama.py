@@ -33,7 +33,6 @@ from transformers.models.llama.modeling_llama import (
     LlamaMLP,
     LlamaPreTrainedModel,
     LlamaRMSNorm,
-    LlamaRotaryEmbedding,
 )
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.processing_utils import Unpack
@@ -124,12 +123,6 @@ class HeterogeneousLlamaRMSNorm(LlamaRMSNorm):
     pass
 
 
-class HeterogeneousLlamaRotaryEmbedding(LlamaRotaryEmbedding):
-    def __init__(self, config: HeterogeneousLlamaConfig):
-        config = config.per_layer_config[0]  # query heads may be a list
-        super().__init__(config)
-
-
 class HeterogeneousLlamaMLP(LlamaMLP):
     pass
 
@@ -180,7 +173,6 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
         config = config.per_layer_config[layer_idx]
         nn.Module.__init__(self)
         self.layer_idx = layer_idx
-        self.hidden_size = config.hidden_size
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
         if self.mixer_type == "attention":
             self.self_attn = HeterogeneousLlamaAttention(config=config, layer_idx=layer_idx)
@@ -279,9 +271,9 @@ class HeterogeneousLlamaModel(Qwen2Model):  # Llama's, with a mask for each type
         self.layers = nn.ModuleList(
             [
                 HeterogeneousLlamaFusedDecoderLayer(config, layer_idx)
-                if layer_idx in config.fused_layers
+                if fused
                 else HeterogeneousLlamaDecoderLayer(config, layer_idx)
-                for layer_idx in range(config.num_hidden_layers)
+                for layer_idx, fused in enumerate(config.is_fused)
             ]
         )
 

@@ -50,6 +50,7 @@ BLOCK_TYPES = {
     "mlp": ("none", "dense"),
     "none": ("none", "none"),
 }
+BLOCK_NAMES = {layer: name for name, layer in BLOCK_TYPES.items()}
 # Fields that ask for what these layers do not do -> the values that do not
 INEXPRESSIBLE_FIELDS = {
     "sliding_window": (None,),
@@ -170,8 +171,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
     @property
     def layers_block_type(self) -> list[str]:
         """The layers in one list, as transformers names them; `"none"` is a layer without a sub-block."""
-        names = {layer: name for name, layer in BLOCK_TYPES.items()}
-        return [names.get(layer, "none") for layer in zip(self.mixer_types, self.mlp_types)]
+        return [BLOCK_NAMES.get(layer, "none") for layer in zip(self.mixer_types, self.mlp_types)]
 
     @layers_block_type.setter
     def layers_block_type(self, block_types: list[str]):
@@ -185,8 +185,8 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         layers = [BLOCK_TYPES[name] for name in block_types]
         self.mixer_types, self.mlp_types = [mixer for mixer, _ in layers], [mlp for _, mlp in layers]
 
-    def skipped_sub_blocks(self, layer_idx: int) -> list[str]:
-        return ["mixer"] if self.mixer_types[layer_idx] == self.mlp_types[layer_idx] == "none" else []
+    def skipped_sub_blocks(self) -> list[list[str]]:
+        return [["mixer"] if mixer == mlp == "none" else [] for mixer, mlp in zip(self.mixer_types, self.mlp_types)]
 
     def _type_errors(self) -> list[str]:
         layers = enumerate(zip(self.mixer_types, self.mlp_types))
@@ -207,17 +207,17 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
         ]
 
     def _relation_errors(self) -> list[str]:
-        errors = super()._relation_errors()
-        wrong = {}
+        errors, wrong = super()._relation_errors(), {}
+        num_groups, topk_group = max(self.n_group, 1), self.topk_group
         layers = zip(self.layer_sizes("n_routed_experts"), self.layer_sizes("num_experts_per_tok"))
         for layer_idx, (num_experts, top_k) in enumerate(layers):
-            num_in_group = (num_experts or 0) // max(self.n_group, 1)
-            message = f"n_routed_experts = {num_experts} in n_group = {self.n_group} groups"
+            num_in_group = (num_experts or 0) // num_groups
+            message = f"n_routed_experts = {num_experts} in n_group = {num_groups} groups"
             if num_experts and num_in_group < 2:
                 message += ": the router rates a group by its best two experts"
                 wrong.setdefault(message, []).append(layer_idx)
-            elif num_experts and top_k and num_experts >= top_k > self.topk_group * num_in_group:
-                message += f": the topk_group = {self.topk_group} best have less than num_experts_per_tok = {top_k}"
+            elif num_experts and top_k and num_experts >= top_k > topk_group * num_in_group:
+                message += f": the topk_group = {topk_group} best have less than num_experts_per_tok = {top_k}"
                 wrong.setdefault(message, []).append(layer_idx)
         return errors + [f"layers {layers}: {message}" for message, layers in wrong.items()]
 
@@ -264,7 +264,7 @@ class HeterogeneousNemotronHBlock(NemotronHBlock):
         nn.Module.__init__(self)
         self.config = config
         self.layer_idx = layer_idx
-        self.block_type = config.layers_block_type[layer_idx]
+        self.block_type = BLOCK_NAMES[config.mixer_types[layer_idx], config.mlp_types[layer_idx]]
         if self.block_type != "none":
             self.norm = HeterogeneousNemotronHRMSNorm(config.hidden_size, eps=config.layer_norm_epsilon)
             self.mixer = MIXER_TYPES[self.block_type](config, layer_idx=layer_idx)

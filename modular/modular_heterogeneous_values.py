@@ -74,7 +74,7 @@ def is_positive(value: Any) -> bool:
 
 
 def is_list_of_names(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return isinstance(value, list | tuple) and set(map(type, value)) <= {str}
 
 
 def nearest(name: Any, known: Sequence[str]) -> str:
@@ -132,7 +132,8 @@ class HeterogeneousValuesConfig(PreTrainedConfig):
         for mixer, names in MIXER_NUMBERS.items():
             if self.mixer_types is None or mixer in self.mixer_types:
                 numbers["a positive integer"][1].update(names)
-        fields = {name: value for name, value in self.__dict__.items() if name not in self.per_layer_sizes}
+        sizes = self.per_layer_sizes
+        fields = {name: value for name, value in self.__dict__.items() if name not in sizes}
         return [
             f"{name} is {fields[name]!r}: {needed} is needed"
             for needed, (fits, names) in numbers.items()

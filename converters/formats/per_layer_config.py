@@ -17,7 +17,7 @@ from .published_format import PublishedFormat
 def write_config(
     parent_fields: Callable[[Any], dict[str, Any]],
     problems: Callable[[Any], Iterator[str]],
-    skipped: Callable[[Any, int], list[str]],
+    skipped: Callable[[Any], list[list[str]]],
     config: HeterogeneousPreTrainedConfig,
 ) -> dict[str, Any]:
     """The parent's config.json, its sizes those that most layers have, and the layers that differ from them."""
@@ -25,25 +25,23 @@ def write_config(
     fields = parent_fields(config)
     sizes = {name: most_common(config.layer_sizes(name), fields.get(name)) for name in config.per_layer_sizes}
     digits = len(str(config.num_hidden_layers - 1))
-    overrides = {
-        f"{layer_idx:0{digits}}": override
-        for layer_idx in range(config.num_hidden_layers)
-        if (override := layer_override(config, layer_idx, sizes, skipped(config, layer_idx)))
+    overrides: dict[str, dict[str, Any]] = {
+        f"{layer_idx:0{digits}}": {} for layer_idx in range(config.num_hidden_layers)
     }
-    return {**fields, **sizes, "per_layer_config": overrides}
-
-
-def layer_override(
-    config: HeterogeneousPreTrainedConfig, layer_idx: int, sizes: dict[str, Any], skip: list[str]
-) -> dict[str, Any]:
-    """What is different in a layer. That one has no window is said by `layer_types`."""
-    here = {name: config.layer_sizes(name)[layer_idx] for name in sizes if config.layers_with(name)[layer_idx]}
-    override = {
-        name: size
-        for name, size in here.items()
-        if size != sizes[name] and not (size is None and name == "sliding_window")
+    for name in sizes:
+        layers = zip(overrides.values(), config.layer_sizes(name), config.layers_with(name), strict=True)
+        for override, size, has in layers:
+            # That a layer has no window is said by `layer_types`
+            if has and size != sizes[name] and not (size is None and name == "sliding_window"):
+                override[name] = size
+    for override, skip in zip(overrides.values(), skipped(config), strict=True):
+        if skip:
+            override["skip"] = sorted(skip)
+    return {
+        **fields,
+        **sizes,
+        "per_layer_config": {layer: override for layer, override in overrides.items() if override},
     }
-    return {**override, "skip": sorted(skip)} if skip else override
 
 
 def llama_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
@@ -63,28 +61,29 @@ def no_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     yield from ()
 
 
-def skipped(config: HeterogeneousPreTrainedConfig, layer_idx: int) -> list[str]:
-    """The sub-blocks that a layer does not have."""
-    found: list[str] = config.skipped_sub_blocks(layer_idx)
+def skipped(config: HeterogeneousPreTrainedConfig) -> list[list[str]]:
+    """The sub-blocks that each layer does not have."""
+    found: list[list[str]] = config.skipped_sub_blocks()
     return found
 
 
-def skipped_of_hybrids(config: Any, layer_idx: int) -> list[str]:
+def skipped_of_hybrids(config: Any) -> list[list[str]]:
     """The same where `layer_types`, which has no word for a layer without a mixer, calls it after the others."""
-    kinds = {"attention": "mamba" if config.layer_types[layer_idx] == "linear_attention" else "attention"}
-    return [kinds.get(name, name) for name in skipped(config, layer_idx)]
+    mixers = ["mamba" if kind == "linear_attention" else "attention" for kind in config.layer_types]
+    layers = zip(mixers, skipped(config), strict=True)
+    return [[mixer if name == "attention" else name for name in names] for mixer, names in layers]
 
 
-def skipped_whole(config: HeterogeneousPreTrainedConfig, layer_idx: int) -> list[str]:
+def skipped_whole(config: HeterogeneousPreTrainedConfig) -> list[list[str]]:
     """The same where a layer has one sub-block at most, and is called an MLP where it has none."""
-    return ["mlp"] if nemotron_h.sub_block(config, layer_idx) == "none" else []
+    return [["mlp"] if names else [] for names in skipped(config)]
 
 
 def per_layer(
     parent: PublishedFormat,
     parent_fields: Callable[[Any], dict[str, Any]],
     problems: Callable[[Any], Iterator[str]],
-    skipped: Callable[[Any, int], list[str]] = skipped,
+    skipped: Callable[[Any], list[list[str]]] = skipped,
 ) -> PublishedFormat:
     """The form of a parent."""
     return PublishedFormat(

@@ -8,7 +8,7 @@ from .limits import Config
 def with_fields(config: Config, **fields: Any) -> Config:
     """The same config saying something else, for readers that know one size. It is not validated, as what it is made of was."""
     found = object.__new__(type(config))
-    found.__dict__.update(vars(config), _model_config=vars(config).get("_model_config", config), **fields)
+    found.__dict__.update(vars(config), _is_computed=True, **fields)
     found.__dict__.pop("_view", None)
     return found
 

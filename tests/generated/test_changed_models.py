@@ -105,10 +105,22 @@ def test_an_implementation_is_switched_in_every_layer(family, tokens):
     layers = [module for module in model.modules() if "_layer_idx" in vars(getattr(module, "config", model))]
     assert len(layers) > 2
     for implementation in ("sdpa", "eager") if model._supports_sdpa else ("flex_attention", "eager"):
-        model.set_attn_implementation(implementation)
-        for each in (model, copy.deepcopy(model)):
+        for each in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            each.set_attn_implementation(implementation)
             configs = [vars(module)["config"] for module in each.modules() if "config" in vars(module)]
             assert {config._attn_implementation for config in configs} == {implementation}
+
+
+@every_family
+def test_what_is_set_on_a_built_model_holds_in_its_layers(family):
+    model = family.build(family.small.KINDS["mixed"], "eager")
+    copied = copy.deepcopy(model)
+    kept = keep_layers(copy.deepcopy(model), [1, 0, 2, 1])
+    for each in (copied, kept):
+        each.config.initializer_range = 0.5
+        configs = [vars(module)["config"] for module in each.modules() if "config" in vars(module)]
+        assert {config.initializer_range for config in configs} == {0.5}
+    assert model.config.per_layer_config[1].initializer_range == model.config.initializer_range != 0.5
 
 
 def test_a_number_of_layers_is_free():
@@ -147,7 +159,9 @@ def test_layer_types_that_nothing_follows_are_refused(tmp_path, window):
     config = family.small.CONFIG(**{**family.small.THINNED, "sliding_window": window})
     config.layer_types = ["full_attention"] * 4 + ["sliding_attention"] if window is None else ["full_attention"] * 5
     for call in (lambda: config.save_pretrained(tmp_path), lambda: family.small.CAUSAL(config)):
-        with pytest.raises(ValueError, match=r"layer_types\[4\] is .*, but sliding_window\[4\] is .*: leave layer_types"):
+        with pytest.raises(
+            ValueError, match=r"layer_types\[4\] is .*, but sliding_window\[4\] is .*: leave layer_types"
+        ):
             call()
 
 

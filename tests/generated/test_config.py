@@ -86,7 +86,7 @@ def test_view_is_indexed_as_upstreams():
 def test_view_of_a_layer_keeps_the_models_layer_types():
     config = make()
     assert config.per_layer_config[2].layer_types == config.layer_types
-    assert "_model_config" not in config.per_layer_config[2].to_dict()
+    assert "_is_computed" not in config.per_layer_config[2].to_dict()
 
 
 def test_upstreams_readers_need_not_know_us():

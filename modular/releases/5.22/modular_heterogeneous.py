@@ -24,12 +24,14 @@ class HeterogeneousPreTrainedConfig:
     def number_of_conv_states(self) -> int:
         """How many states a cache keeps for the layer that this is the config of."""
         layer_idx = self.__dict__.get("_layer_idx")
-        return int(layer_idx is None or has_state(self.mixer_types[layer_idx]))
+        return int(layer_idx is None or self.mixer_types[layer_idx] in MIXERS_WITH_STATE)
 
     def saved_layer_types(self) -> list[str]:
         """`layer_types` as files have it, whatever word the release has for a layer without a mixer."""
-        kept = [kind for kind, mixer in zip(self.layer_types, self.mixer_types) if has_state(mixer)]
-        return [kind if has_state(mixer) else kept[0] for kind, mixer in zip(self.layer_types, self.mixer_types)]
+        kept = [kind for kind, mixer in zip(self.layer_types, self.mixer_types) if mixer in MIXERS_WITH_STATE]
+        return [
+            kind if mixer in MIXERS_WITH_STATE else kept[0] for kind, mixer in zip(self.layer_types, self.mixer_types)
+        ]
 
 
 class HeterogeneousGenerationMixin:
