@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .conversion import Report, convert
     from .conversion_options import ConversionOptions
     from .engine.errors import CheckpointError
+    from .inferring import Inference, infer
     from .summary import LayerSummary, ModelSummary, summarise
+    from .summary import summarise as inspect
     from .verification import Comparison, verify
 
 
@@ -25,10 +27,13 @@ HOMES = {
     "CheckpointError": "engine.errors",
     "Comparison": "verification",
     "ConversionOptions": "conversion_options",
+    "Inference": "inferring",
     "LayerSummary": "summary",
     "ModelSummary": "summary",
     "Report": "conversion",
     "convert": "conversion",
+    "infer": "inferring",
+    "inspect": "summary",
     "summarise": "summary",
     "verify": "verification",
 }
@@ -36,10 +41,13 @@ __all__ = [
     "CheckpointError",
     "Comparison",
     "ConversionOptions",
+    "Inference",
     "LayerSummary",
     "ModelSummary",
     "Report",
     "convert",
+    "infer",
+    "inspect",
     "summarise",
     "verify",
 ]
@@ -48,4 +56,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{HOMES[name]}", __name__), "summarise" if name == "inspect" else name)

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from .arithmetic import compute
 from .auxiliary_files import LeftBehind
-from .checkpoint import read_checkpoint
+from .checkpoint import Checkpoint, read_checkpoint
 from .conversion_options import ConversionOptions
 from .conversion_plan import ConversionPlan, plan_conversion
 from .engine.errors import CheckpointError, reading, refuse_loops
@@ -134,14 +134,25 @@ def convert(src: str | Path, dst: str | Path, options: ConversionOptions | None 
         KeyboardInterrupt: leaves what is finished in a hidden folder beside the target; the same call goes on with it.
     """
     options = replace(options or ConversionOptions(), **more)
+    return converted(src, dst, options, lambda folder: read_checkpoint(folder, options.dtype, options.dequantise))
+
+
+def converted(
+    src: str | Path, dst: str | Path, options: ConversionOptions, read: Callable[[Path], Checkpoint]
+) -> Report:
+    """
+    The same, of what is read in another way.
+
+    Args:
+        read: Reads a folder, or the headers that stand for one that is on the hub.
+    """
     target, revision, dry_run = Path(dst), options.revision, options.dry_run
     refuse_loops(Path(src), target)
     origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
 
     def planned_from(folder: Path) -> ConversionPlan:
         with reading(folder):
-            checkpoint = read_checkpoint(folder, options.dtype, by_scales=options.dequantise)
-            planned = plan_conversion(checkpoint, origin, options)
+            planned = plan_conversion(read(folder), origin, options)
         check_target(folder, target)
         return planned
 

@@ -198,18 +198,19 @@ def convert(
     need_fitting_transformers()
     from transformers_heterogeneous.converters import convert as convert_checkpoint
 
-    from .convert import convert_command
+    from .convert import convert_command, print_json, print_report
 
     given = {name: value for name, value in options.items() if value is not None}
     conversion = partial(convert_checkpoint, src, dst, **given)
+    told = print_json if as_json else print_report
     if code_for is not None:
         need_generator()
         from .expand_against import with_code_for
 
         raise typer.Exit(
-            with_code_for(code_for, lambda code: convert_command(partial(conversion, with_code=code), dst, as_json))
+            with_code_for(code_for, lambda code: convert_command(partial(conversion, with_code=code), dst, told))
         )
-    raise typer.Exit(convert_command(conversion, dst, as_json))
+    raise typer.Exit(convert_command(conversion, dst, told))
 
 
 @app.command()
@@ -238,6 +239,31 @@ def inspect(
     from .inspection import inspect_command
 
     raise typer.Exit(inspect_command(path, as_json, plot, revision))
+
+
+@app.command()
+@takes_fields_of(ConversionOptions)
+def infer(
+    src: Annotated[Path, typer.Argument(help="Checkpoint folder whose tensors were cut, or ORG/NAME on the hub.")],
+    dst: Annotated[
+        Path | None, typer.Argument(help="Folder to write with the config that is found; none: look.")
+    ] = None,
+    *,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="What the shapes leave open, as in head_dim=128; more than once."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found, and the report, as JSON.")] = False,
+    **options: Any,
+) -> None:
+    """Work out the config of a pruned checkpoint from the shapes of its tensors, where config.json has the old numbers."""
+    need_fitting_transformers()
+    from .infer import infer_command
+
+    wanted = {name: value for name, value in options.items() if value is not None}
+    raise typer.Exit(infer_command(src, dst, given or (), as_json, wanted))
 
 
 @app.command()

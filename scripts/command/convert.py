@@ -17,13 +17,20 @@ from transformers_heterogeneous.converters.engine.staging import staging_of
 MAX_LINES = 10  # of tensors for one reason; --json names them all
 
 
-def convert_command(conversion: Callable[[], Report], dst: Path, as_json: bool) -> int:
+def print_json(report: Report) -> None:
+    print(json.dumps(report.to_dict(), indent=2))
+
+
+def convert_command(
+    conversion: Callable[[], Report], dst: Path, print_with: Callable[[Report], None] | None = None
+) -> int:
     """
     Convert and print the report.
 
     Args:
         conversion: `convert` with what was asked for.
         dst: The folder that it writes.
+        print_with: Prints the report; by default in words.
 
     Returns:
         0 when done, 2 with the reason on stderr when it could not be.
@@ -38,10 +45,7 @@ def convert_command(conversion: Callable[[], Report], dst: Path, as_json: bool) 
     except KeyboardInterrupt:
         print(f"Stopped. Run it again to go on with what is finished, or remove {staging_of(dst)}", file=sys.stderr)
         return 2
-    if as_json:
-        print(json.dumps(report.to_dict(), indent=2))
-    else:
-        print_report(report)
+    (print_with or print_report)(report)
     return 0
 
 
