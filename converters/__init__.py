@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from .conversion_options import ConversionOptions
     from .engine.errors import CheckpointError
     from .inferring import Inference, infer
+    from .pruning_plan import PruningPlan
     from .summary import LayerSummary, ModelSummary, summarise
     from .summary import summarise as inspect
+    from .thinning import prune
     from .verification import Comparison, verify
 
 
@@ -30,10 +32,12 @@ HOMES = {
     "Inference": "inferring",
     "LayerSummary": "summary",
     "ModelSummary": "summary",
+    "PruningPlan": "pruning_plan",
     "Report": "conversion",
     "convert": "conversion",
     "infer": "inferring",
     "inspect": "summary",
+    "prune": "thinning",
     "summarise": "summary",
     "verify": "verification",
 }
@@ -44,10 +48,12 @@ __all__ = [
     "Inference",
     "LayerSummary",
     "ModelSummary",
+    "PruningPlan",
     "Report",
     "convert",
     "infer",
     "inspect",
+    "prune",
     "summarise",
     "verify",
 ]

@@ -57,8 +57,24 @@ def print_report(report: Report) -> None:
     console.print(
         f"  {report.num_tensors:,} tensors, {report.num_parameters:,} parameters, {report.num_bytes:,} bytes"
     )
-    for line in chain(weight_lines(report), other_lines(report)):
+    for line in chain(cut_lines(report), weight_lines(report), other_lines(report)):
         console.print(f"  {line}")
+
+
+def cut_lines(report: Report) -> Iterator[str]:
+    """How large the model was before something was cut out of it, and is now."""
+    if report.cut is None:
+        return
+    before, after = report.cut.before, report.cut.after
+    for name, first, last in (
+        ("parameters", before.num_parameters, after.num_parameters),
+        ("active for a token", before.num_active_parameters, after.num_active_parameters),
+        ("bytes", before.num_bytes, after.num_bytes),
+        ("KV cache bytes per token", before.kv_cache_bytes_per_token, after.kv_cache_bytes_per_token),
+        ("state bytes per sequence", before.state_bytes, after.state_bytes),
+    ):
+        if first:
+            yield f"{name}: {first:,} -> {last:,} ({last / first:.1%})"
 
 
 def weight_lines(report: Report) -> Iterator[str]:
