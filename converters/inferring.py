@@ -12,6 +12,8 @@ from .conversion_options import ConversionOptions
 from .engine.errors import reading
 from .hub import is_on_hub, outlined, own_folder
 from .loading import Loading
+from .narrowing import zeros_of
+from .pruning_plan import PruningPlan
 from .reading_shapes import inferred_checkpoint
 from .summary import ModelSummary, summary_of
 
@@ -30,6 +32,7 @@ class Inference:
         sources: Field of the config that was worked out -> where its numbers came from.
         layers: The layers that hold something, by their numbers in the files, in the order of the config's.
         dropped: Tensors that are left over of what is not there any more.
+        zeros: Layer -> width -> how many of its units are zero in every tensor; `None` where they were not counted.
         report: Of the conversion, where there was one.
     """
 
@@ -38,6 +41,7 @@ class Inference:
     sources: dict[str, str]
     layers: tuple[int, ...]
     dropped: tuple[str, ...]
+    zeros: dict[int, dict[str, int]] | None = None
     report: Report | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,6 +52,7 @@ class Inference:
             "sources": self.sources,
             "layers": list(self.layers),
             "dropped": list(self.dropped),
+            "zeros": self.zeros,
             "report": None if self.report is None else self.report.to_dict(),
         }
 
@@ -57,6 +62,8 @@ def infer(
     dst: str | Path | None = None,
     given: Mapping[str, Any] | None = None,
     options: ConversionOptions | None = None,
+    *,
+    zeros: bool = False,
     **more: Any,
 ) -> Inference:
     """
@@ -70,6 +77,7 @@ def infer(
         dst: Folder to write the checkpoint to, with the config that was found; none: look, and write nothing.
         given: Fields of the config that are known otherwise, such as `{"head_dim": 128}`.
         options: Of the conversion.
+        zeros: Count the units of widths that are zero in every tensor, as masks leave them; with `dst` take them out.
         more: Members of [`ConversionOptions`] by name, in place of these or beside them.
 
     Returns:
@@ -79,6 +87,8 @@ def infer(
         CheckpointError: names every tensor that contradicts the others, or each field that is open and its readings.
     """
     options, given = replace(options or ConversionOptions(), **more), dict(given or {})
+    if zeros and dst is not None:
+        options = replace(options, prune=PruningPlan(zeros=True))
     found: list[tuple[Checkpoint, dict[str, str]]] = []
 
     def read(folder: Path) -> Checkpoint:
@@ -95,10 +105,17 @@ def infer(
         folder = own_folder(src, options.revision)
         with reading(folder):
             read(folder)
-    return inference_of(str(src), *found[-1], report)
+    counted = zeros_of(found[-1][0]) if zeros and dst is None and not is_on_hub(src) else None
+    return inference_of(str(src), *found[-1], counted, report)
 
 
-def inference_of(source: str, checkpoint: Checkpoint, sources: dict[str, str], report: Report | None) -> Inference:
+def inference_of(
+    source: str,
+    checkpoint: Checkpoint,
+    sources: dict[str, str],
+    zeros: dict[int, dict[str, int]] | None,
+    report: Report | None,
+) -> Inference:
     """What is told of a checkpoint whose config was worked out."""
     config = checkpoint.config
     layers = tuple(checkpoint.numbers) or tuple(range(config.num_hidden_layers))
@@ -108,5 +125,6 @@ def inference_of(source: str, checkpoint: Checkpoint, sources: dict[str, str], r
         sources,
         layers,
         tuple(tensor.name for tensor in checkpoint.dropped),
+        zeros,
         report,
     )

@@ -84,10 +84,15 @@ def narrowed(source: Checkpoint, plan: PruningPlan) -> tuple[Checkpoint, dict[st
             remedy="Prune the checkpoint that this one was made from.",
         )
     sizes, keep = in_fields(source, plan.sizes), in_fields(source, plan.keep)
-    config = narrowed_config(source, sizes)
-    weights = source.weights
-    with held(source.folder, weights.fingerprints) as files:
-        chooser = Chooser(source, config, plan, keep, files.readings)
+    with held(source.folder, source.weights.fingerprints) as files:
+        if plan.zeros:
+            for layer, units in Chooser(source, plan, keep, files.readings).units_with_numbers().items():
+                said = sizes.setdefault(layer, {})
+                units = {name: kept for name, kept in units.items() if name not in said}
+                said |= {name: len(kept) for name, kept in units.items()}
+                keep[layer] = {**keep.get(layer, {}), **units}
+        config = narrowed_config(source, sizes)
+        chooser = Chooser(source, plan, keep, files.readings)
         for layer in sorted(sizes):
             chooser.cut_layer(layer, sizes[layer])
     refuse(f"{source.folder}: cannot be cut", chooser.problems)
@@ -100,6 +105,17 @@ def narrowed(source: Checkpoint, plan: PruningPlan) -> tuple[Checkpoint, dict[st
     family = source.published.family
     check_tensors(str(source.folder), cut.tensors, cut.unused, family, config, source.method, remedy="")
     return (cut if plan.layers is None else with_layers_alone(cut, plan.layers)), record
+
+
+def zeros_of(source: Checkpoint) -> dict[int, dict[str, int]]:
+    """Layer -> width -> how many of its units are zero in every tensor."""
+    with held(source.folder, source.weights.fingerprints) as files:
+        chooser = Chooser(source, PruningPlan(), {}, files.readings)
+        found = chooser.units_with_numbers()
+        return {
+            layer: {name: chooser.before(layer, name) - len(kept) for name, kept in units.items()}
+            for layer, units in found.items()
+        }
 
 
 def in_fields(source: Checkpoint, said: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -191,12 +207,11 @@ class Chooser:
     def __init__(
         self,
         source: Checkpoint,
-        config: Any,
         plan: PruningPlan,
         keep: Mapping[int, Mapping[str, Sequence[int]]],
         files: Mapping[str, int],
     ) -> None:
-        self.source, self.config, self.plan, self.keep, self.files = source, config, plan, keep, files
+        self.source, self.plan, self.keep, self.files = source, plan, keep, files
         self.relations = relations_of(source.published.family, source.config)
         self.scores = scores_of(plan)
         self.tensors = dict(source.tensors)
@@ -251,6 +266,20 @@ class Chooser:
         if follows.rest:
             self.problems.append(f"{tensor}: where the rows of a unit lie in it is not known")
         return [unit * follows.step + row for unit in kept for row in range(follows.step)]
+
+    def units_with_numbers(self) -> dict[int, dict[str, list[int]]]:
+        """Layer -> width -> its units, where some have no number but zero in any tensor; one is left of those that have none
+        at all."""
+        found: dict[int, dict[str, list[int]]] = {}
+        for layer in range(self.source.config.num_hidden_layers):
+            for block in self.blocks_of(layer):
+                for name in (name for name in block.sizes if name.endswith("intermediate_size")):
+                    size = self.before(layer, name)
+                    kept = self.squares(layer, block, name, size).nonzero().flatten().tolist() or [0]
+                    if len(kept) < size:
+                        found.setdefault(layer, {})[name] = kept
+        refuse(f"{self.source.folder}: zeros cannot be counted", self.problems)
+        return found
 
     def attention_units(self, layer: int, block: SubBlock, changed: Mapping[str, int]) -> dict[str, list[int]]:
         """Query and KV heads that stay: whole groups of them, as many of each group, or KV heads that come together."""

@@ -39,6 +39,7 @@ class PruningPlan:
             columns that belong to a unit), `random`, or a file of scores, the highest of which stay: JSON, layer -> size
             -> a number for each unit, or safetensors with tensors called `<layer>.<size>`.
         seed: Of `random`.
+        zeros: Whether units of widths go that have no number but zero in any tensor, as masks leave them.
         kv_heads_by: What becomes of KV heads that come together: one of them stays (`keep`), or their `mean`. Query heads
             stay where they are.
 
@@ -53,6 +54,7 @@ class PruningPlan:
     by: str = FIRST
     seed: int = 0
     kv_heads_by: Literal["keep", "mean"] = "keep"
+    zeros: bool = False
 
     def __post_init__(self) -> None:
         if self.by not in (FIRST, NORM, RANDOM) and not Path(self.by).is_file():
@@ -62,11 +64,16 @@ class PruningPlan:
 
     def by_shapes_alone(self) -> "PruningPlan":
         """The same where no numbers of the checkpoint are there yet: what it would be refused for is the same."""
-        return replace(self, by=FIRST) if self.by == NORM else self
+        return replace(self, by=FIRST if self.by == NORM else self.by, zeros=False)
 
     def to_dict(self) -> dict[str, Any]:
         """What is remembered of it."""
-        told = {"by": self.by, "seed": self.seed if self.by == RANDOM else None, "kv_heads_by": self.kv_heads_by}
+        told = {
+            "by": self.by,
+            "seed": self.seed if self.by == RANDOM else None,
+            "kv_heads_by": self.kv_heads_by,
+            "zeros": self.zeros,
+        }
         layers = None if self.layers is None else list(self.layers)
         return {name: value for name, value in {**told, "layers": layers, "skip": list(self.skips)}.items() if value}
 

@@ -112,7 +112,8 @@ def inferred_checkpoint(
         )
     config = stated_config(published, with_dtype(config_dict, dtype), given, str(config_file(folder)))
     weights = read_weights(folder)
-    tensors, dropped = read_tensors(weights, published.names, published.dropped)
+    names = {**published.names, **published.family.fused_names(config)}
+    tensors, dropped = read_tensors(weights, names, published.dropped)
     check_layout(folder, tensors, {k: v for k, v in published.family.other_layouts.items() if "lists" in v})
     unused = unused_tensors(tensors, published.family.unused)
     layers, outside = shapes_of({name: tensor for name, tensor in tensors.items() if name not in unused})

@@ -324,6 +324,9 @@ def infer(
             "--set", metavar="FIELD=VALUE", help="What the shapes leave open, as in head_dim=128; more than once."
         ),
     ] = None,
+    zeros: Annotated[
+        bool, typer.Option("--zeros", help="Count neurons that are zero in every tensor; with DST take them out.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found, and the report, as JSON.")] = False,
     **options: Any,
 ) -> None:
@@ -332,7 +335,7 @@ def infer(
     from .infer import infer_command
 
     wanted = {name: value for name, value in options.items() if value is not None}
-    raise typer.Exit(infer_command(src, dst, given or (), as_json, wanted))
+    raise typer.Exit(infer_command(src, dst, given or (), as_json, {**wanted, "zeros": zeros}))
 
 
 @app.command()

@@ -68,6 +68,11 @@ def print_inference(inference: Inference) -> None:
         console.print(f"  {name:<36} {source}" + ("" if isinstance(value, list | dict) else f": {value}"))
     if list(inference.layers) != list(range(len(inference.layers))):
         console.print(f"  layers are numbers {list(inference.layers)} in the files")
+    for layer, widths in (inference.zeros or {}).items():
+        for name, number in widths.items():
+            console.print(f"  layer {layer}: {number:,} of {name} are zero in every tensor")
+    if inference.zeros == {}:
+        console.print("  no unit of a width is zero in every tensor")
     if inference.report is not None:
         console.print("")
         print_report(inference.report)

@@ -220,6 +220,33 @@ class TestLlama:
             infer(source, given={"intermediate_size": 7})
 
 
+@pytest.mark.parametrize(
+    ("name", "layer", "size"), [("llama", 1, "intermediate_size"), ("granite", 0, "intermediate_size")]
+)
+def test_neurons_that_are_zero_everywhere(name, layer, size, tmp_path):
+    """As masks leave them; where one number is left, or another tensor's, a neuron stays."""
+    whole = WHOLE[name]
+    (_, _, count, _) = next(cut for cut in whole.cuts[layer] if cut[0] == size)
+    kept = [unit for unit in range(count) if unit not in (2, 5, count - 1)]
+    masked = {name: each.clone() for name, each in whole.tensors.items()}
+    if name == "llama":
+        for tensor, dim in (("gate_proj", 0), ("up_proj", 0), ("down_proj", 1)):
+            masked[f"model.layers.1.mlp.{tensor}.weight"].index_fill_(dim, torch.tensor([2, 5, 9, count - 1]), 0)
+        masked["model.layers.1.mlp.up_proj.weight"][9, 3] = 1e-4
+    else:
+        module, gone = "model.layers.0.block_sparse_moe", torch.tensor([2, 5, count - 1])
+        masked[f"{module}.input_linear.weight"].index_fill_(1, torch.cat([gone, gone + count]), 0)
+        masked[f"{module}.output_linear.weight"].index_fill_(2, gone, 0)
+    write_checkpoint(tmp_path / "masked", whole.config, masked)
+    assert infer(tmp_path / "masked", zeros=True).zeros == {layer: {size: 3}}
+    infer(tmp_path / "masked", tmp_path / "thin", zeros=True)
+    cut = type(whole)(whole.config, masked, whole.cuts, whole.blocks).cut({layer: {size: kept}})
+    assert_same_tensors(read_tensors(tmp_path / "thin"), cut)
+    whole_logits = infer(tmp_path / "masked", tmp_path / "whole") and logits(tmp_path / "whole")
+    if name == "llama":
+        assert torch.allclose(logits(tmp_path / "thin").float(), whole_logits.float(), atol=0.05)
+
+
 class TestOtherFamilies:
     @pytest.mark.parametrize("name", sorted(CHECKPOINTS))
     def test_a_config_that_is_right_is_found_again(self, name, tmp_path):

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -19,6 +21,7 @@ from . import published_families as p
 from .checkpoints import CHECKPOINTS, logits
 from .cutting import LLAMA, WHOLE, Whole, cut_gpt_oss_experts, in_blocks, take
 from .published import assert_same_tensors, read_tensors, write_checkpoint
+from .test_infer import cuts, is_model
 
 
 SIZES = sorted({(name, cut[0]) for name, whole in WHOLE.items() for cuts in whole.cuts for cut in cuts})
@@ -102,6 +105,42 @@ def test_several_cuts_at_once_and_infer_finds_them_again(tmp_path):
         assert report.cut.after.num_parameters == sum(
             t.numel() for n, t in read_tensors(tmp_path / f"{name}-thin").items() if "correction" not in n
         )
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_random_plans_are_plain_indexing(name, tmp_path):
+    whole, counts = WHOLE[name], Counter()
+    source = write(tmp_path / "whole", whole)
+
+    @settings(max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(cuts(whole))
+    def one(cut):
+        kept, skips = cut
+        tensors = whole.cut(kept, skips)
+        names = {"mixer": ("mamba", "attention"), "attention": ("attention",), "mlp": ("mlp",)}
+        plan = {}
+        for layer in range(len(whole.cuts)):
+            there = {cut[0] for cut in whole.cuts[layer]}
+            skip = [sub_block for at, sub_block in skips if at == layer]
+            if name == "granite" and "mixer" in skip:
+                skip[skip.index("mixer")] = names["mixer"]["num_key_value_heads" in there]
+            gone = {size for size in there if is_of(size) in ("mlp" if each == "mlp" else "mixer" for each in skip)}
+            gone |= there if name.startswith("nemotron") and skip else set()
+            sizes = {size: units for size, units in kept.get(layer, {}).items() if size not in gone}
+            plan[layer] = {"skip": skip, "keep": sizes}
+        if not is_model(whole, tensors):
+            return
+        counts["tried"] += 1
+        prune(source, tmp_path / str(counts["tried"]), plan)
+        assert_same_tensors(read_tensors(tmp_path / str(counts["tried"])), in_own_names(whole, tensors))
+
+    one()
+    assert counts["tried"] >= 5
+
+
+def is_of(size: str) -> str:
+    """The sub-block that a size is of."""
+    return "mixer" if size in ("num_key_value_heads", "ssm_state_size") else "mlp"
 
 
 class TestChunks:
@@ -188,6 +227,21 @@ class TestForms:
         with pytest.raises(CheckpointError, match="units of a whole block stay or go together"):
             prune(source, tmp_path / "thin", {1: {"intermediate_size": 16}})
         assert not (tmp_path / "thin").exists()
+
+    def test_fp8_with_one_scale_is_cut_and_with_several_refused(self, tmp_path):
+        name = "model.layers.1.mlp.up_proj.weight"
+        config = {**LLAMA, "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}
+        for folder, scale in (("one", torch.ones(())), ("several", torch.ones(48, 1))):
+            tensors = {**WHOLE["llama"].tensors, f"{name}_scale": scale}
+            tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+            write_checkpoint(tmp_path / folder, config, tensors)
+        plan = {1: {"keep": {"intermediate_size": [0, 3, 4]}}}
+        prune(tmp_path / "one", tmp_path / "thin", plan)
+        found = read_tensors(tmp_path / "thin")
+        expected = WHOLE["llama"].tensors[name].to(torch.float8_e4m3fn).view(torch.uint8)[[0, 3, 4]]
+        assert torch.equal(found[name].view(torch.uint8), expected) and found[f"{name}_scale"] == 1
+        with pytest.raises(CheckpointError, match="has scales for parts of it"):
+            prune(tmp_path / "several", tmp_path / "no", plan)
 
     def test_stacked_experts(self, tmp_path):
         source = write(tmp_path / "whole", WHOLE["nemotron_3"])
