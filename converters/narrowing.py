@@ -21,7 +21,7 @@ from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError, refuse
 from .engine.open_files import held
 from .engine.plan import NamedTensor
-from .engine.quantised import BLOCKS, COMPUTABLE, MXFP4_GROUP, SCALE_NAMES, SCALES, scale_name
+from .engine.quantised import BLOCKS, COMPUTABLE, MXFP4_GROUP, SCALE_NAMES, SCALES, module_in, scale_name
 from .engine.tensor_plan import FLOATS, PACKED, TensorPlan, average, runs, take
 from .families.layers import place_in, renumbered
 from .families.relations import Follows, SubBlock, relations_of
@@ -99,9 +99,10 @@ def narrowed(source: Checkpoint, plan: PruningPlan) -> tuple[Checkpoint, dict[st
     record = {**plan.to_dict(), "kept": {str(layer): told for layer, told in sorted(chooser.kept.items())}}
     dropped = tuple(
         NamedTensor(source.tensors[name].pieces[0].tensor, source.tensors[name].file, "expert that is cut out")
-        for name in chooser.gone
+        for name, now in chooser.moved.items()
+        if now is None
     )
-    cut = replace(source, config=config, tensors=chooser.tensors, dropped=(*source.dropped, *dropped))
+    cut = replace(source, config=config, tensors=chooser.result(), dropped=(*source.dropped, *dropped))
     family = source.published.family
     check_tensors(str(source.folder), cut.tensors, cut.unused, family, config, source.method, remedy="")
     return (cut if plan.layers is None else with_layers_alone(cut, plan.layers)), record
@@ -198,9 +199,10 @@ class Chooser:
     Chooses the units of layers that stay, and cuts the others out of the tensors.
 
     Attributes:
+        names: Layer -> the names of its tensors.
         tensors: Those of the checkpoint, cut as far as it has come.
+        moved: Name of a tensor -> the name that it has now, `None` where it is cut out whole.
         kept: Layer -> size -> the units that stay, in words.
-        gone: Names of tensors that are cut out whole.
         problems: What cannot be cut.
     """
 
@@ -216,7 +218,11 @@ class Chooser:
         self.scores = scores_of(plan)
         self.tensors = dict(source.tensors)
         self.kept: dict[int, dict[str, str]] = {}
-        self.gone: list[str] = []
+        self.moved: dict[str, str | None] = {}
+        self.names: dict[int, list[str]] = {}
+        for name in source.tensors:
+            if (place := place_in(name)) is not None:
+                self.names.setdefault(place[0], []).append(name)
         self.problems: list[str] = []
 
     def before(self, layer: int, name: str) -> int:
@@ -254,18 +260,29 @@ class Chooser:
             and set(block.absent) == absent & set(own(config, block))
         ]
 
+    def offset_in(self, tensor: str) -> int | None:
+        """The rows before the parts of a tensor that is put together of parts of a size; `None` where the rows of a unit are
+        together."""
+        for pattern, offset_of in self.source.published.family.concatenated.items():
+            if fnmatchcase(f".{tensor}", pattern):
+                return offset_of(self.source.config)
+        return None
+
     def rows_of(self, tensor: str, follows: Follows, size: int, kept: Sequence[int]) -> list[int]:
         """The rows of units in a dimension that follows their number, and those that follow nothing."""
-        family, name = self.source.published.family, f".{tensor}"
-        for pattern, offset_of in family.concatenated.items():
-            if fnmatchcase(name, pattern):
-                offset = offset_of(self.source.config)
-                end = offset + follows.step * size
-                units = [offset + part * size + unit for part in range(follows.step) for unit in kept]
-                return [*range(offset), *units, *range(end, follows.rest + follows.step * size)]
+        if (offset := self.offset_in(tensor)) is not None:
+            end = offset + follows.step * size
+            units = [offset + part * size + unit for part in range(follows.step) for unit in kept]
+            return [*range(offset), *units, *range(end, end + follows.rest - offset)]
         if follows.rest:
             self.problems.append(f"{tensor}: where the rows of a unit lie in it is not known")
         return [unit * follows.step + row for unit in kept for row in range(follows.step)]
+
+    def of_units(self, tensor: str, follows: Follows, size: int, rows: torch.Tensor) -> torch.Tensor:
+        """Numbers of rows added up for each unit."""
+        if (offset := self.offset_in(tensor)) is not None:
+            return rows[offset : offset + follows.step * size].view(follows.step, size).sum(0)
+        return rows[: follows.step * size].view(size, follows.step).sum(1)
 
     def units_with_numbers(self) -> dict[int, dict[str, list[int]]]:
         """Layer -> width -> its units, where some have no number but zero in any tensor; one is left of those that have none
@@ -395,18 +412,8 @@ class Chooser:
                 if of_dim is None:
                     total[unit] += norms(self.files, tensor, 0).sum()
                     continue
-                squares = norms(self.files, tensor, of_dim)
-                for at in range(size):
-                    total[at] += squares[self.rows_of_unit(inner, follows, size, at)].sum()
+                total += self.of_units(inner, follows, size, norms(self.files, tensor, of_dim))
         return total
-
-    def rows_of_unit(self, tensor: str, follows: Follows, size: int, unit: int) -> list[int]:
-        """The rows of one unit alone."""
-        rows = self.rows_of(tensor, follows, size, [unit])
-        if not follows.rest:
-            return rows
-        others = set(self.rows_of(tensor, follows, size, []))
-        return [row for row in rows if row not in others]
 
     def holding(self, layer: int, inner: str, dim: int) -> Iterator[tuple[TensorPlan, int | None, int]]:
         """The tensors of the source that hold one of the model's: that, or experts one by one, as (tensor, the dimension
@@ -426,8 +433,8 @@ class Chooser:
         place = f"model.layers.{layer}."
         for parts in self.relations.parts:
             if parts.whole == inner and parts.is_stack:
-                for name in self.source.tensors:
-                    if name.startswith(place) and (match := parts.name.fullmatch(name.removeprefix(place))):
+                for name in self.names[layer]:
+                    if match := parts.name.fullmatch(name.removeprefix(place)):
                         yield int(match[1]), name
 
     def cut_tensor(self, layer: int, inner: str, dims: Mapping[int, list[int]]) -> None:
@@ -489,18 +496,16 @@ class Chooser:
         if 0 not in dims:
             return
         numbers = {old: new for new, old in enumerate(dims[0])}
-        beginnings = {name.removesuffix(".weight") + ".": number for number, name in names.items()}
-        cut: dict[str, TensorPlan] = {}
-        for name, tensor in self.tensors.items():
-            found = next((each for each in beginnings if name.startswith(each)), None) if place_in(name) else None
-            if found is None:
-                cut[name] = tensor
-            elif (number := beginnings[found]) in numbers:
-                changed = re.sub(rf"(\.experts)\.{number}\.", rf"\1.{numbers[number]}.", name, count=1)
-                cut[changed] = replace(tensor, name=changed)
-            else:
-                self.gone.append(name)
-        self.tensors = cut
+        modules = {module_in(name, 2): number for number, name in names.items()}
+        for name in self.names[layer]:
+            if (number := modules.get(module_in(name, 2))) is not None:
+                there = rf"\g<1>.{numbers[number]}." if number in numbers else None
+                self.moved[name] = None if there is None else re.sub(rf"(\.experts)\.{number}\.", there, name, count=1)
+
+    def result(self) -> dict[str, TensorPlan]:
+        """The tensors in their order, under the names that they have now."""
+        moved = ((self.moved.get(name, name), tensor) for name, tensor in self.tensors.items())
+        return {name: replace(tensor, name=name) for name, tensor in moved if name is not None}
 
 
 def own(config: Any, block: SubBlock) -> list[str]:
