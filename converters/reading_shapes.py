@@ -114,7 +114,8 @@ def inferred_checkpoint(
     weights = read_weights(folder)
     names = {**published.names, **published.family.fused_names(config)}
     tensors, dropped = read_tensors(weights, names, published.dropped)
-    check_layout(folder, tensors, {k: v for k, v in published.family.other_layouts.items() if "lists" in v})
+    layouts = published.family.other_layouts
+    check_layout(folder, tensors, {} if published.family.joined(config) else layouts)
     unused = unused_tensors(tensors, published.family.unused)
     layers, outside = shapes_of({name: tensor for name, tensor in tensors.items() if name not in unused})
     if not layers:
@@ -137,6 +138,7 @@ def inferred_checkpoint(
     kept = {name: replace(tensor, name=name) for name, tensor in kept.items() if name}
     if groups := published.family.joined(final):
         kept = join(kept, groups, published.family.tensor_shapes(final))
+    check_layout(folder, kept, layouts)
     unused = {renumbered(name, numbers): named for name, named in unused.items()}
     check_tensors(str(folder), kept, unused, published.family, final, method, remedy="")
     same = all(old == new for old, new in numbers.items())

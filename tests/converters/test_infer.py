@@ -265,6 +265,27 @@ class TestOtherFamilies:
         write_checkpoint(tmp_path / "cut", config, tensors)
         assert infer(tmp_path / "cut").config["n_routed_experts"] == [None, 4, None, None, 3]
 
+    def test_experts_one_by_one_that_a_family_joins(self, tmp_path):
+        """As tools that quantise write Granite's: gate, up and down of each expert."""
+        cut = WHOLE["granite"].cut({0: {"num_local_experts": [0, 2, 3]}, 2: {"intermediate_size": list(range(20))}})
+        write_checkpoint(tmp_path / "joined", p.GRANITE, cut)
+        single = dict(cut)
+        for layer in range(3):
+            moe = f"model.layers.{layer}.block_sparse_moe"
+            gates, downs = (single.pop(f"{moe}.{name}_linear.weight") for name in ("input", "output"))
+            for expert, (gate_up, down) in enumerate(zip(gates, downs, strict=True)):
+                halves = dict(zip(("gate_proj", "up_proj"), gate_up.chunk(2), strict=True)) | {"down_proj": down}
+                single |= {f"{moe}.experts.{expert}.{name}.weight": each.contiguous() for name, each in halves.items()}
+        write_checkpoint(tmp_path / "single", p.GRANITE, single)
+        found = infer(tmp_path / "single", tmp_path / "a")
+        assert found.config["num_local_experts"] == [3, 4, 4] and found.config["intermediate_size"] == [32, 32, 20]
+        infer(tmp_path / "joined", tmp_path / "b")
+        assert verify(tmp_path / "a", tmp_path / "b").same
+        single = {name: each for name, each in single.items() if "experts.1.gate_proj" not in name}
+        write_checkpoint(tmp_path / "lost", p.GRANITE, single)
+        with pytest.raises(CheckpointError, match=r"experts \[1\] have not all of 2 matrices"):
+            infer(tmp_path / "lost")
+
     def test_heads_of_all_layers_are_told_by_their_sinks(self, tmp_path):
         tensors = dict(WHOLE["gpt_oss"].tensors)
         for name in list(tensors):

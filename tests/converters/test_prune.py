@@ -251,6 +251,38 @@ class TestForms:
         prune(source, tmp_path / "b", plan)
         assert verify(tmp_path / "a", tmp_path / "b").same
 
+    def test_experts_one_by_one_that_a_family_joins(self, tmp_path):
+        whole, single = WHOLE["granite"], dict(WHOLE["granite"].tensors)
+        for layer in range(3):
+            moe = f"model.layers.{layer}.block_sparse_moe"
+            gates, downs = (single.pop(f"{moe}.{name}_linear.weight") for name in ("input", "output"))
+            for expert, (gate_up, down) in enumerate(zip(gates, downs, strict=True)):
+                halves = dict(zip(("gate_proj", "up_proj"), gate_up.chunk(2), strict=True)) | {"down_proj": down}
+                single |= {f"{moe}.experts.{expert}.{name}.weight": each.contiguous() for name, each in halves.items()}
+        write_checkpoint(tmp_path / "single", whole.config, single)
+        plan = {0: {"intermediate_size": 12}, 1: {"num_local_experts": 3}}
+        prune(tmp_path / "single", tmp_path / "a", plan, by="norm")
+        prune(write(tmp_path / "joined", whole), tmp_path / "b", plan, by="norm")
+        assert verify(tmp_path / "a", tmp_path / "b").same
+
+    def test_scales_follow_their_experts(self, tmp_path):
+        config = {**p.SUPER_3, "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}
+        tensors = dict(WHOLE["nemotron_3"].tensors)
+        for expert in range(p.EXPERTS):
+            name = f"backbone.layers.1.mixer.experts.{expert}.up_proj.weight"
+            tensors |= {name: tensors[name].to(torch.float8_e4m3fn), f"{name}_scale": torch.tensor(float(expert))}
+        write_checkpoint(tmp_path / "whole", config, tensors)
+        prune(tmp_path / "whole", tmp_path / "thin", {1: {"keep": {"n_routed_experts": [1, 3]}}})
+        found = read_tensors(tmp_path / "thin")
+        scales = {
+            name.split(".")[5]: float(each) for name, each in found.items() if name.endswith("up_proj.weight_scale")
+        }
+        assert scales == {"0": 1.0, "1": 3.0}
+        for new, old in ((0, 1), (1, 3)):
+            name = "layers.1.mixer.experts.{}.up_proj.weight"
+            after, before = found[f"model.{name.format(new)}"], tensors[f"backbone.{name.format(old)}"]
+            assert torch.equal(after.view(torch.uint8), before.view(torch.uint8))
+
     def test_another_format_is_written(self, tmp_path):
         source = write(tmp_path / "whole", WHOLE["llama"])
         plan = {layer: {"intermediate_size": 32} for layer in range(4)}
