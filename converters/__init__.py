@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from .conversion import Report, convert
     from .conversion_options import ConversionOptions
     from .engine.errors import CheckpointError
+    from .inferring import Inference, infer
+    from .pruning_plan import PruningPlan
     from .summary import LayerSummary, ModelSummary, summarise
+    from .summary import summarise as inspect
+    from .thinning import prune
     from .verification import Comparison, verify
 
 
@@ -25,10 +29,15 @@ HOMES = {
     "CheckpointError": "engine.errors",
     "Comparison": "verification",
     "ConversionOptions": "conversion_options",
+    "Inference": "inferring",
     "LayerSummary": "summary",
     "ModelSummary": "summary",
+    "PruningPlan": "pruning_plan",
     "Report": "conversion",
     "convert": "conversion",
+    "infer": "inferring",
+    "inspect": "summary",
+    "prune": "thinning",
     "summarise": "summary",
     "verify": "verification",
 }
@@ -36,10 +45,15 @@ __all__ = [
     "CheckpointError",
     "Comparison",
     "ConversionOptions",
+    "Inference",
     "LayerSummary",
     "ModelSummary",
+    "PruningPlan",
     "Report",
     "convert",
+    "infer",
+    "inspect",
+    "prune",
     "summarise",
     "verify",
 ]
@@ -48,4 +62,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{HOMES[name]}", __name__), "summarise" if name == "inspect" else name)

@@ -10,7 +10,7 @@ from .engine import rendering
 from .engine.errors import CheckpointError
 from .engine.headers import DTYPE_BITS, num_bytes_of
 from .engine.rendering import bytes_at, gathered, read_exactly
-from .engine.tensor_plan import FP8, TORCH_DTYPES, Piece, TensorPlan
+from .engine.tensor_plan import FP8, TORCH_DTYPES, Piece, TensorPlan, runs
 
 
 # What four bits mean in MXFP4: sign, two bits of exponent, one of mantissa
@@ -20,13 +20,61 @@ FP8_BLOCK = 128  # rows and columns of the squares that may have a scale each
 
 
 def compute(tensor: TensorPlan, files: Mapping[str, int]) -> Iterator[memoryview]:
-    """The bytes of a tensor that is cast or dequantised, as `render` asks for them."""
+    """The bytes of a tensor that is computed, as `render` asks for them."""
     if tensor.operation == "dequantise":
         is_mxfp4 = tensor.pieces[0].dtype != FP8 and len(tensor.scales) == 1
         yield from (dequantised_experts if is_mxfp4 else dequantised)(files, tensor)
         return
+    if tensor.operation in ("prune", "mean"):
+        yield from (pruned if tensor.operation == "prune" else averaged)(files, tensor)
+        return
     for piece in tensor.pieces:
         yield from cast_chunks(gathered(files[piece.file], piece), piece, tensor.dtype)
+
+
+def pruned(files: Mapping[str, int], tensor: TensorPlan) -> Iterator[memoryview]:
+    """Some indices of each dimension, a bounded number of the first one's at a time."""
+    bits = DTYPE_BITS[tensor.dtype]
+    dtype = {8: torch.uint8, 16: torch.int16, 32: torch.int32, 64: torch.int64}[bits]
+    size = num_bytes_of(tensor.dtype, tensor.whole[1:])
+    first = tensor.kept[0] if tensor.kept[0] is not None else range(tensor.whole[0])
+    step = max(1, rendering.CHUNK // max(1, size))
+    picked = {dim: torch.tensor(kept) for dim, kept in enumerate(tensor.kept) if dim and kept is not None}
+    for start, end in runs(first):
+        for row in range(start, end, step):
+            count = min(step, end - row)
+            content = bytes_at(files, tensor.pieces, row * size, count * size)
+            numbers = torch.frombuffer(content, dtype=dtype).view(count, *tensor.whole[1:])
+            for dim, kept in picked.items():
+                numbers = numbers.index_select(dim, kept)
+            yield bytes_of(numbers)
+
+
+def averaged(files: Mapping[str, int], tensor: TensorPlan) -> Iterator[memoryview]:
+    """The mean of as many pieces as there are for one, in float32 and then rounded."""
+    dtype = getattr(torch, TORCH_DTYPES[tensor.dtype])
+    number = len(tensor.pieces) * tensor.pieces[0].shape[0] // tensor.shape[0]
+    for at in range(0, len(tensor.pieces), number):
+        pieces = tensor.pieces[at : at + number]
+        parts = [numbers_at(files, (piece,), 0, math.prod(piece.shape)) for piece in pieces]
+        yield bytes_of((torch.stack(parts).sum(0) / number).to(dtype))
+
+
+def norms(files: Mapping[str, int], tensor: TensorPlan, dim: int) -> torch.Tensor:
+    """The sum of squares at each index of a dimension, in float64."""
+    size = math.prod(tensor.shape[1:])
+    step = max(1, rendering.CHUNK // max(1, size * 4))
+    total = torch.zeros(tensor.shape[dim], dtype=torch.float64)
+    for row in range(0, tensor.shape[0], step):
+        count = min(step, tensor.shape[0] - row)
+        numbers = numbers_at(files, tensor.pieces, row * size, count * size).double().view(count, *tensor.shape[1:])
+        others = [other for other in range(numbers.dim()) if other != dim]
+        squares = numbers.square().sum(others) if others else numbers.square()
+        if dim:
+            total += squares
+        else:
+            total[row : row + count] = squares
+    return total
 
 
 def cast_chunks(chunks: Iterator[memoryview], piece: Piece, wanted: str) -> Iterator[memoryview]:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from .arithmetic import compute
 from .auxiliary_files import LeftBehind
-from .checkpoint import read_checkpoint
+from .checkpoint import Checkpoint, read_checkpoint
 from .conversion_options import ConversionOptions
 from .conversion_plan import ConversionPlan, plan_conversion
 from .engine.errors import CheckpointError, reading, refuse_loops
@@ -33,6 +33,7 @@ from .engine.staging import (
 from .engine.transfer import Link, can_share
 from .engine.writing import Written, check_written, num_shareable, write_files
 from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
+from .narrowing import Cut
 from .runtimes import runtimes_of
 
 
@@ -76,7 +77,7 @@ class Report:
 
     `dropped_fields` are those of the published config that only its remote code reads, or that transformers has moved
     to the generation config. `dropped_layers` are numbers in the source. `restored` is the output that is what the source
-    was converted from. `written` are the files beside the weights that are made anew. `unused` tensors are kept, though loading ignores them. `operations` counts tensors.
+    was converted from. `cut` is what was cut out of tensors, with the sizes of the model before and after. `written` are the files beside the weights that are made anew. `unused` tensors are kept, though loading ignores them. `operations` counts tensors.
     `readers` are other programs that read the output, each with the option that it needs; `not_readers` says why others do not.
     """
 
@@ -100,6 +101,7 @@ class Report:
     written: tuple[str, ...]
     carried: tuple[str, ...]
     not_carried: tuple[LeftBehind, ...]
+    cut: Cut | None
     readers: dict[str, str]
     not_readers: dict[str, list[str]]
     plan: WeightsPlan
@@ -109,6 +111,7 @@ class Report:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         several = ("files", "dropped", "unused", "not_carried")
         plain |= {name: [asdict(member) for member in plain[name]] for name in several}
+        plain["cut"] = None if self.cut is None else asdict(self.cut)
         return {**plain, "cost": asdict(self.cost), "plan": self.plan.to_dict()}
 
 
@@ -134,14 +137,25 @@ def convert(src: str | Path, dst: str | Path, options: ConversionOptions | None 
         KeyboardInterrupt: leaves what is finished in a hidden folder beside the target; the same call goes on with it.
     """
     options = replace(options or ConversionOptions(), **more)
+    return converted(src, dst, options, lambda folder: read_checkpoint(folder, options.dtype, options.dequantise))
+
+
+def converted(
+    src: str | Path, dst: str | Path, options: ConversionOptions, read: Callable[[Path], Checkpoint]
+) -> Report:
+    """
+    The same, of what is read in another way.
+
+    Args:
+        read: Reads a folder, or the headers that stand for one that is on the hub.
+    """
     target, revision, dry_run = Path(dst), options.revision, options.dry_run
     refuse_loops(Path(src), target)
     origin = Path(src).as_posix() if is_on_hub(src) else Path(src).resolve().name
 
-    def planned_from(folder: Path) -> ConversionPlan:
+    def planned_from(folder: Path, options: ConversionOptions = options) -> ConversionPlan:
         with reading(folder):
-            checkpoint = read_checkpoint(folder, options.dtype, by_scales=options.dequantise)
-            planned = plan_conversion(checkpoint, origin, options)
+            planned = plan_conversion(read(folder), origin, options)
         check_target(folder, target)
         return planned
 
@@ -149,7 +163,8 @@ def convert(src: str | Path, dst: str | Path, options: ConversionOptions | None 
         if is_on_hub(src):
             # All that can be refused is, before the weights are downloaded
             with outlined(src, revision) as remote:
-                planned = planned_from(remote.folder)
+                unread = None if options.prune is None else options.prune.by_shapes_alone()
+                planned = planned_from(remote.folder, replace(options, prune=unread))
                 cost = cost_of(planned, target, options.link, remote)
             if dry_run:
                 return make_report(str(src), planned, target, dry_run, cost, {})
@@ -285,6 +300,7 @@ def make_report(
         written=tuple(planned.texts),
         carried=planned.carried,
         not_carried=planned.not_carried,
+        cut=planned.cut,
         readers=readers,
         not_readers=not_readers,
         plan=weights,

@@ -1,6 +1,7 @@
 """What is to be converted and into what: the checkpoint without what is left out of it, its origin, and the format to write."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from .checkpoint import Checkpoint
 from .conversion_options import ConversionOptions
@@ -10,8 +11,9 @@ from .engine.quantised import COMPUTABLE, module_in
 from .engine.tensor_layout import Experts, cast_all
 from .formats.published_format import PublishedFormat
 from .fusion import with_fused_blocks
+from .narrowing import Cut, narrowed, size_of
 from .output_format import output_format
-from .provenance import VerifiedOrigin, origins_of, restored, verified_origin
+from .provenance import Origin, VerifiedOrigin, origin_after, origins_of, restored, verified_origin
 from .pruning import empty_layers, without_empty_layers, without_sub_blocks
 from .tensor_checks import quantised_tensors
 
@@ -25,6 +27,8 @@ class ConversionJob:
         source: Without what is left out of it.
         verified: What it was converted from, or is where it is published, if that still holds.
         back: What it was converted from, where the output is to be that again.
+        cut_origin: What it was before rows of its tensors were cut out, now or earlier.
+        cut: What is cut out now: before and after.
         fused_layout: Whether the norms of fused blocks are to lie beside the weights of their MLPs.
     """
 
@@ -33,6 +37,8 @@ class ConversionJob:
     dropped_layers: tuple[int, ...]
     verified: VerifiedOrigin | None
     back: VerifiedOrigin | None
+    cut_origin: Origin | None
+    cut: Cut | None
     fused_layout: bool
 
     @property
@@ -51,16 +57,40 @@ class ConversionJob:
 
 def prepare(source: Checkpoint, options: ConversionOptions) -> ConversionJob:
     """Leave out what is to be left out, and look where the checkpoint came from."""
-    pruned = without_sub_blocks(source, options.skip)
+    if options.prune is not None:
+        check_pruning(options)
+    pruned, record = without_rows(source, options)
     output = output_format(source.published, pruned.config, options.to, options.runtime)
     check_options(source, output, options)
-    origins = [] if options.dequantise else list(origins_of(source))
+    origins = [] if options.dequantise or record is not None else list(origins_of(source))
     shorter = without_empty_layers(pruned) if options.drop_empty_layers else pruned
     dropped_layers = tuple(empty_layers(pruned.config)) if options.drop_empty_layers else ()
     verified = [found for origin in origins if (found := verified_origin(shorter, origin)) is not None]
     back = next((each for each in verified if leads_back(each, shorter, output, options)), None)
     final = with_fused_blocks(shorter, options.fuse) if back is None else restored(shorter, back)
-    return ConversionJob(final, output, dropped_layers, verified[0] if verified else None, back, bool(options.fuse))
+    cut_origin = None if verified else origin_after(source, record)
+    cut = None if record is None else Cut(size_of(source), size_of(final), record)
+    return ConversionJob(
+        final, output, dropped_layers, verified[0] if verified else None, back, cut_origin, cut, bool(options.fuse)
+    )
+
+
+def without_rows(source: Checkpoint, options: ConversionOptions) -> tuple[Checkpoint, dict[str, Any] | None]:
+    """A checkpoint without sub-blocks and rows that are to go, and what there is to remember of the rows."""
+    plan = options.prune
+    if plan is None:
+        return without_sub_blocks(source, options.skip), None
+    return narrowed(without_sub_blocks(source, [*options.skip, *plan.skips]), plan)
+
+
+def check_pruning(options: ConversionOptions) -> None:
+    """Raise a `CheckpointError` where rows that were cut out would be computed with."""
+    asked = {"--dtype": options.dtype, "--dequantise": options.dequantise, "--fuse": options.fuse}
+    asked |= {"--experts": options.experts != "keep"}
+    names = [name for name, value in asked.items() if value]
+    refuse(
+        "Pruning", (f"{name} is another conversion" for name in names), remedy="Prune, and convert what comes of it."
+    )
 
 
 def leads_back(

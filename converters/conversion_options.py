@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from .engine.tensor_layout import Experts, parse_size
 from .engine.transfer import Link
+from .pruning_plan import PruningPlan
 from .runtimes import Runtime, runtime_named
 
 
@@ -50,6 +51,7 @@ class ConversionOptions:
             (`hetero generate --against`): that code.
         jobs: Number of files written at a time; by default up to four.
         revision: Branch, tag or commit of a repository.
+        prune: What to cut out of the tensors of layers.
         dry_run: Read, check and plan, but write nothing.
         max_bytes: `max_shard_size` in bytes.
         runtime: What is known of the program that `reader` names.
@@ -102,6 +104,7 @@ class ConversionOptions:
     )
     jobs: int | None = field(default=None, metadata=told("Files written at a time; by default up to four.", least=1))
     revision: str | None = field(default=None, metadata=told("Branch, tag or commit on the hub."))
+    prune: PruningPlan | None = None
     dry_run: bool = field(
         default=False, metadata=told("Check everything, say the plan and what it costs, write nothing.")
     )

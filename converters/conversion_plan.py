@@ -11,6 +11,7 @@ from .engine.plan import WeightsPlan
 from .engine.tensor_layout import regroup
 from .engine.weights import INDEX
 from .formats.published_format import PublishedFormat
+from .narrowing import Cut
 from .output_config import lost_fields, output_config, quantisation_configs
 from .output_files import as_json, card_text, files_beside, origin_text
 from .output_weights import plan_output
@@ -32,6 +33,7 @@ class ConversionPlan:
         restored: Whether the output is what the source was converted from, config.json byte for byte.
         dropped_layers: Those that held nothing and are taken out, by their numbers in the source.
         dropped_fields: Those of the published config that are nowhere in the family's.
+        cut: What is cut out of the tensors: before and after.
         carried: Files of the source that are copied.
         not_carried: Files that are not.
     """
@@ -44,6 +46,7 @@ class ConversionPlan:
     restored: bool
     dropped_layers: tuple[int, ...]
     dropped_fields: tuple[str, ...]
+    cut: Cut | None
     carried: tuple[str, ...]
     not_carried: tuple[LeftBehind, ...]
 
@@ -78,6 +81,7 @@ def plan_conversion(source: Checkpoint, origin: str, options: ConversionOptions)
         restored=job.back is not None,
         dropped_layers=job.dropped_layers,
         dropped_fields=lost_fields(source) if job.back is None else (),
+        cut=job.cut,
         carried=tuple(carried),
         not_carried=tuple(left for left in not_carried if left.name not in texts),
     )

@@ -16,6 +16,7 @@ from .engine.weights import INDEX, SINGLE
 from .formats.published_format import PublishedFormat
 from .formats.recognition import UNREADABLE
 from .quantisation import read_hf_quant_config
+from .tensor_checks import CUT
 
 
 AUTO_CLASS = "AutoModelForCausalLM"
@@ -69,7 +70,10 @@ def compared_with_tensors(loading: Loading, config_dict: Mapping[str, Any], path
         checkpoint = read_checkpoint(path, by_scales=True)
     except CheckpointError as error:
         lines = str(error).splitlines()
-        return Loading(None, f"its weights are not what config.json describes: {' '.join(map(str.strip, lines[:2]))}")
+        cut = f". {CUT}" if lines[-1] == CUT else ""
+        return Loading(
+            None, f"its weights are not what config.json describes: {' '.join(map(str.strip, lines[:2]))}{cut}"
+        )
     if any(len(tensor.pieces) > 1 for tensor in checkpoint.tensors.values()):
         return Loading(None, "its experts lie one by one: `hetero convert` puts them together")
     return loading

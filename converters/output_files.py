@@ -83,9 +83,13 @@ def note_on(job: ConversionJob, origin: str) -> str:
 
 def origin_text(job: ConversionJob) -> dict[str, str]:
     """The file that says where the output came from. What is in the format of its origin is that origin."""
+    if job.cut_origin is not None and job.back is None:
+        return {ORIGIN: as_json(asdict(job.cut_origin))}
     if job.verified is None or job.back is not None or job.output.name == job.verified.origin.format:
         return {}
-    return {ORIGIN: as_json(asdict(job.verified.origin))}
+    members = asdict(job.verified.origin)
+    del members["pruned"]
+    return {ORIGIN: as_json(members)}
 
 
 def as_json(members: Any) -> str:

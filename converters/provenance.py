@@ -3,7 +3,7 @@ What a checkpoint was before it was converted, in a small file beside config.jso
 began, byte for byte, as long as the model is still the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -41,6 +41,7 @@ class Origin:
             name where it did not follow the others.
         experts: How experts lay in it, `keep` where there were none or both.
         hf_quant_config: ModelOpt's file, verbatim, where there was one.
+        pruned: What was cut out of it since, the first cut first; there is no way back from these.
     """
 
     format: str
@@ -48,6 +49,7 @@ class Origin:
     names: Mapping[str, str]
     experts: Experts
     hf_quant_config: str | None = None
+    pruned: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,18 @@ def origins_of(source: Checkpoint) -> Iterator[Origin]:
         yield origin
 
 
+def origin_after(source: Checkpoint, record: Mapping[str, Any] | None) -> Origin | None:
+    """What a checkpoint came from that is cut, or has been; `None` where nothing was."""
+    earlier = read_origin(source.folder)
+    if record is None:
+        return earlier if earlier is not None and earlier.pruned else None
+    if earlier is None or not earlier.pruned:
+        config = text_of(source.folder / "config.json") or ""
+        name = source.published.name
+        earlier = next(origins_of(source), None) or Origin(name, config, {}, found_experts(source))
+    return replace(earlier, pruned=[*earlier.pruned, record])
+
+
 def text_of(path: Path) -> str | None:
     """A file in UTF-8, with the line ends that it has; `None` where there is none."""
     if not path.exists():
@@ -101,7 +115,7 @@ def read_origin(folder: Path) -> Origin | None:
         return None
     content = read_file(path, MAX_JSON_BYTES, folder)
     try:
-        origin = Origin(**parse_object(content, str(path)))
+        origin = Origin(**{"pruned": [], **parse_object(content, str(path))})
     except (CheckpointError, TypeError):
         return None
     return origin if is_readable(origin) else None
@@ -110,6 +124,8 @@ def read_origin(folder: Path) -> Origin | None:
 def is_readable(origin: Origin) -> bool:
     """Whether the members have the types that they are to have; somebody else may have written them."""
     if not isinstance(origin.names, dict) or len(origin.names) > MAX_NAMES or origin.experts not in get_args(Experts):
+        return False
+    if not isinstance(origin.pruned, list) or not all(isinstance(each, dict) for each in origin.pruned):
         return False
     texts = [origin.format, origin.config, origin.hf_quant_config or "", *origin.names, *origin.names.values()]
     return all(isinstance(text, str) for text in texts)

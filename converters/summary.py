@@ -1,6 +1,6 @@
 """What a config says about each layer and about the whole model, as numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -11,9 +11,10 @@ import torch
 from .engine.errors import reading
 from .families.family import ByLayer, Family
 from .families.tensors import Tensor, Tensors, num_parameters
+from .formats.published_format import PublishedFormat
 from .formats.recognition import config_file, read_config, told_config
 from .hub import local_config
-from .loading import compared_with_tensors, loading_of, unread_loading
+from .loading import Loading, compared_with_tensors, loading_of, unread_loading
 
 
 FULL = "full"
@@ -114,13 +115,26 @@ def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
         else:
             loading = loading_of(published, config_dict, config, local)
             loading = compared_with_tensors(loading, config_dict, local)
+    return summary_of(str(path), published, config, loading, unread)
+
+
+def summary_of(
+    source: str, published: PublishedFormat, config: Any, loading: Loading, unread: Iterable[str] = ()
+) -> ModelSummary:
+    """
+    Summarise the model that a config describes.
+
+    Args:
+        source: What the summary calls it.
+        unread: Fields of the config that nobody reads.
+    """
     cache_dtype = config.dtype or torch.bfloat16
     tensors = published.family.tensors(config, cached=True)
     layers = tuple(layer_summaries(published.family, config, tensors, cache_dtype.itemsize))
     unbounded = (layer for layer in layers if layer.sliding_window is None)
     num_inactive = sum(layer.num_parameters - layer.num_active_parameters for layer in layers)
     return ModelSummary(
-        source=str(path),
+        source=source,
         format=published.name,
         model_type=config.model_type,
         loads_with=loading.loads_with,

@@ -25,6 +25,11 @@ from .engine.tensor_plan import FLOATS, FP8, PACKED, TensorPlan
 from .families.family import Family
 
 
+CUT = (
+    "Where tensors were cut out and config.json has the old numbers, `hetero infer` finds the new ones in the shapes."
+)
+
+
 @dataclass(frozen=True)
 class Form:
     """The shapes and dtypes that a tensor may have; `None` where it may have any."""
@@ -40,6 +45,7 @@ def check_tensors(
     family: Family,
     config: HeterogeneousPreTrainedConfig,
     method: str | None,
+    remedy: str = CUT,
 ) -> None:
     """
     Compare the tensors of a checkpoint with those that the model has.
@@ -49,6 +55,7 @@ def check_tensors(
         tensors: Under the family's names.
         ignored: Names of those that the model need not know.
         method: How the checkpoint is quantised, as `quantisation_method` says it.
+        remedy: What to do where plain tensors are others.
 
     Raises:
         CheckpointError: names every tensor that is missing, unexpected or of another shape or dtype.
@@ -59,7 +66,7 @@ def check_tensors(
     refuse(
         f"{source}: the tensors are not those that config.json describes",
         [*tensor_problems(found, expected, optional), *lacking(expected, tensors)],
-        remedy="" if method else quantised_remedy(found),
+        remedy="" if method else quantised_remedy(found) or remedy,
     )
 
 

@@ -3,6 +3,7 @@
 
 import sys
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import transformers
 
@@ -71,6 +72,23 @@ from .modeling_heterogeneous_nemotron_h import (
     HeterogeneousNemotronHModel,
     HeterogeneousNemotronHPreTrainedModel,
 )
+
+
+if TYPE_CHECKING:
+    from .converters import convert as convert
+    from .converters import infer as infer
+    from .converters import inspect as inspect
+    from .converters import prune as prune
+    from .converters import verify as verify
+
+
+def __getattr__(name: str) -> Any:
+    """What is done with checkpoints, imported when it is asked for."""
+    if name in ("convert", "infer", "inspect", "prune", "verify"):
+        from . import converters
+
+        return getattr(converters, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def register() -> None:

@@ -115,7 +115,13 @@ def test_the_command_reads_no_checkpoint_beside_another_minor(tmp_path):
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 5.23.0\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for arguments in (["inspect", "a"], ["convert", "a", "b"], ["verify", "a", "b"]):
+    for arguments in (
+        ["inspect", "a"],
+        ["convert", "a", "b"],
+        ["verify", "a", "b"],
+        ["infer", "a"],
+        ["prune", "a", "b"],
+    ):
         command = [sys.executable, "-m", "hetero", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 2 and "installed is transformers 5.23.0" in done.stderr, done.stderr
@@ -151,6 +157,21 @@ print(AUTO_QUANTIZER_MAPPING["mxfp4"].__name__)
         "deci",
         "HeterogeneousMxfp4HfQuantizer",
     ]
+
+
+def test_what_is_done_with_checkpoints_is_imported_when_it_is_asked_for():
+    code = """
+import json, sys
+import transformers_heterogeneous as th
+before = [name for name in sys.modules if name.endswith((".conversion", ".verification", ".inferring", ".thinning"))]
+from transformers_heterogeneous import convert, infer, inspect, prune, verify
+from transformers_heterogeneous import converters
+assert (convert, infer, inspect, prune, verify) == (
+    converters.convert, converters.infer, converters.summarise, converters.prune, converters.verify
+)
+print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in (convert, infer, inspect, prune, verify)]]))
+"""
+    assert json.loads(run(code)) == [[], False, ["convert", "infer", "summarise", "prune", "verify"]]
 
 
 def test_the_command_and_the_generator_start_without_torch():
@@ -242,14 +263,16 @@ def test_modules_across_rooms_are_no_unknown_to_mypy(tmp_path):
         "from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig\n"
         "from transformers_heterogeneous.converters import summarise\n"
         "from transformers_heterogeneous.scripts.command.versions import parents_version\n"
+        "from transformers_heterogeneous import prune\n"
         "from transformers_heterogeneous import NemotronNasConfig\n"
         "reveal_type(NemotronNasConfig.model_type)\n"
         "reveal_type(HeterogeneousLlamaConfig.model_type)\n"
         "reveal_type(summarise)\n"
         "reveal_type(parents_version)\n"
+        "reveal_type(prune)\n"
     )
     command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", tmp_path / "probe.py"]
     done = subprocess.run([*command, "--cache-dir", ROOT / ".mypy_cache"], cwd=ROOT, capture_output=True, text=True)
     found = re.findall(r'Revealed type is "(.*)"', done.stdout)
-    assert done.returncode == 0 and len(found) == 4, done.stdout + done.stderr
+    assert done.returncode == 0 and len(found) == 5, done.stdout + done.stderr
     assert not [each for each in found if each == "Any"]

@@ -13,10 +13,10 @@ from .errors import CheckpointError
 from .headers import DTYPE_BITS, Shape, TensorEntry, num_bytes_of
 
 
-Operation = Literal["keep", "rename", "stack", "split", "slice", "cast", "dequantise"]
+Operation = Literal["keep", "rename", "stack", "split", "slice", "prune", "mean", "cast", "dequantise"]
 
 # The operations whose results are other bytes than their pieces
-COMPUTED: tuple[Operation, ...] = ("cast", "dequantise")
+COMPUTED: tuple[Operation, ...] = ("prune", "mean", "cast", "dequantise")
 # The dtypes of weights that are not quantised, as safetensors names them -> as torch does
 TORCH_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 DTYPES = {name: dtype for dtype, name in TORCH_DTYPES.items()}
@@ -50,7 +50,8 @@ class Piece:
 class TensorPlan:
     """
     A tensor of the output: its pieces one after another, `cast` each, or `dequantise`d: multiplied with `scales`.
-    Of several operations the costliest is named.
+    Of several operations the costliest is named. `prune` takes of the pieces, which have the shape `whole` together, the
+    indices `kept` of each dimension, `None` for all. `mean` averages as many pieces as there are for one of their size.
     """
 
     name: str
@@ -59,6 +60,8 @@ class TensorPlan:
     operation: Operation
     pieces: tuple[Piece, ...]
     scales: tuple["TensorPlan", ...] = ()
+    kept: tuple[tuple[int, ...] | None, ...] = ()
+    whole: Shape = ()
 
     @property
     def num_bytes(self) -> int:
@@ -103,6 +106,47 @@ def slice_tensor(tensor: TensorPlan, dim: int, first: int, last: int) -> TensorP
     (piece,) = tensor.pieces
     narrowed = narrow(piece, dim, first, last)
     return replace(tensor, shape=narrowed.shape, operation="slice", pieces=(narrowed,))
+
+
+def take(tensor: TensorPlan, kept: Mapping[int, Sequence[int]]) -> TensorPlan:
+    """
+    Some indices of dimensions of a tensor; of its first dimension alone they are runs of bytes.
+
+    Args:
+        kept: Dimension -> indices that stay, in their order.
+    """
+    kept = {dim: indices for dim, indices in kept.items() if list(indices) != list(range(tensor.shape[dim]))}
+    shape = tuple(len(kept.get(dim, range(size))) for dim, size in enumerate(tensor.shape))
+    if not kept:
+        return tensor
+    if kept.keys() == {0} and len(tensor.pieces) == 1:
+        pieces = tuple(narrow(tensor.pieces[0], 0, first, last) for first, last in runs(kept[0]))
+        return replace(tensor, shape=shape, operation="slice", pieces=pieces)
+    chosen = tuple(tuple(kept[dim]) if dim in kept else None for dim in range(len(tensor.shape)))
+    return replace(tensor, shape=shape, operation="prune", kept=chosen, whole=tensor.shape)
+
+
+def runs(indices: Iterable[int]) -> list[tuple[int, int]]:
+    """Indices that follow one another, as (first, one after the last)."""
+    found: list[tuple[int, int]] = []
+    for index in indices:
+        if found and found[-1][1] == index:
+            found[-1] = found[-1][0], index + 1
+        else:
+            found.append((index, index + 1))
+    return found
+
+
+def average(tensor: TensorPlan, groups: Sequence[Sequence[tuple[int, int]]]) -> TensorPlan:
+    """
+    Runs of the first dimension averaged.
+
+    Args:
+        groups: For each run of the result, those that it is the mean of: (first, one after the last).
+    """
+    pieces = tuple(narrow(tensor.pieces[0], 0, first, last) for group in groups for first, last in group)
+    rows = sum(group[0][1] - group[0][0] for group in groups)
+    return replace(tensor, shape=(rows, *tensor.shape[1:]), operation="mean", pieces=pieces)
 
 
 def stack(name: str, tensors: Sequence[TensorPlan]) -> TensorPlan:

@@ -46,12 +46,15 @@ class Family:
         fields: Kind of mixer or MLP -> size, as `LayerSummary` calls it -> the config's field, where it is another.
         joined: `config` -> name of a tensor that other programs have in parts -> the names of these, in the order in which
             their bytes make the tensor.
+        concatenated: Pattern of names of tensors in which parts of one size follow one another, so that a unit of the size is
+            a row in each -> `config` -> the rows before the first part. In others the rows of a unit are together.
         other_layouts: Pattern of names that tensors have in a layout that cannot be read as it is -> what it is.
     """
 
     config_class: Any
     fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     joined: Callable[[Any], Mapping[str, tuple[str, ...]]] = nothing
+    concatenated: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
     other_layouts: Mapping[str, str] = field(default_factory=dict)
 
     @property

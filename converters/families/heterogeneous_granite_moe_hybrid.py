@@ -29,6 +29,7 @@ FAMILY = Family(
         "dense": {"intermediate_size": "shared_intermediate_size"},
     },
     joined=joined,
+    concatenated={"*.input_linear.weight": lambda config: 0},  # gate, up
     other_layouts={
         "*.block_sparse_moe.experts.*": "experts one by one, and not all of them in plain numbers of one dtype"
     },

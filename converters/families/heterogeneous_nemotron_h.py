@@ -13,4 +13,9 @@ FAMILY = Family(
             "shared_intermediate_size": "moe_shared_expert_intermediate_size",
         }
     },
+    # Before B and C of each group: what is convolved beside them, and before that the gate
+    concatenated={
+        "*.mixer.conv1d.*": lambda config: config.mamba_num_heads * config.mamba_head_dim,
+        "*.mixer.in_proj.weight": lambda config: 2 * config.mamba_num_heads * config.mamba_head_dim,
+    },
 )

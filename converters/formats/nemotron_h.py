@@ -147,6 +147,9 @@ def described_layers(
 ) -> dict[str, list[Layer]]:
     """The (mixer, MLP) of each layer after everything that is given, by its name."""
     descriptions: dict[str, list[Layer]] = {}
+    for name, types in (("mixer_types", mixer_types), ("mlp_types", mlp_types)):
+        if not isinstance(types, list | tuple | None):
+            raise HeterogeneousConfigError(f"{name} is {types!r}, a list with one entry a layer is needed")
     if mixer_types is not None or mlp_types is not None:
         nothing = ["none"] * len(mixer_types or mlp_types or ())
         mixer_types, mlp_types = mixer_types or nothing, mlp_types or nothing

@@ -214,18 +214,19 @@ def convert(
     need_fitting_transformers()
     from transformers_heterogeneous.converters import convert as convert_checkpoint
 
-    from .convert import convert_command
+    from .convert import convert_command, print_json, print_report
 
     given = {name: value for name, value in options.items() if value is not None}
     conversion = partial(convert_checkpoint, src, dst, **given)
+    told = print_json if as_json else print_report
     if code_for is not None:
         need_generator()
         from .expand_against import with_code_for
 
         raise typer.Exit(
-            with_code_for(code_for, lambda code: convert_command(partial(conversion, with_code=code), dst, as_json))
+            with_code_for(code_for, lambda code: convert_command(partial(conversion, with_code=code), dst, told))
         )
-    raise typer.Exit(convert_command(conversion, dst, as_json))
+    raise typer.Exit(convert_command(conversion, dst, told))
 
 
 @app.command()
@@ -254,6 +255,103 @@ def inspect(
     from .inspection import inspect_command
 
     raise typer.Exit(inspect_command(path, as_json, plot, revision))
+
+
+@app.command()
+@takes_fields_of(ConversionOptions, "experts", "dtype", "dequantise", "fuse", "skip", "drop_empty_layers")
+def prune(
+    src: Annotated[Path, typer.Argument(help="Checkpoint folder in a known format, or ORG/NAME on the hub.")],
+    dst: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
+    plan: Annotated[
+        Path | None, typer.Argument(help="What each layer is to be, as per_layer_config says it: a JSON file.")
+    ] = None,
+    *,
+    width: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LAYERS:NUMBER", help="Width of the MLP or of an expert, as in 3,5-8:8192."),
+    ] = None,
+    kv_heads: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LAYERS:NUMBER", help="KV heads; those that come together share one, as in 7:2."),
+    ] = None,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAYERS:NUMBER", help="Query heads: as many of each group, or whole groups with their KV heads."
+        ),
+    ] = None,
+    experts: Annotated[
+        list[str] | None, typer.Option(metavar="LAYERS:NUMBER", help="Routed experts, as in 0-11:96.")
+    ] = None,
+    top_k: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAYERS:NUMBER", help="Experts that a token goes to; lowered anyway where fewer are left."
+        ),
+    ] = None,
+    shared_width: Annotated[
+        list[str] | None, typer.Option(metavar="LAYERS:NUMBER", help="Width of the shared expert or MLP.")
+    ] = None,
+    latent: Annotated[
+        list[str] | None, typer.Option(metavar="LAYERS:NUMBER", help="Width of what routed experts read and write.")
+    ] = None,
+    state: Annotated[list[str] | None, typer.Option(metavar="LAYERS:NUMBER", help="State of mamba layers.")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="NAME:LAYERS", help="Leave sub-blocks out, as in attention:19,22-23.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(metavar="LAYERS", help="Layers that stay, as in 0-20,25-31; they are renumbered.")
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="first|norm|random|FILE", help="What chooses the units that stay; a file holds a score for each."
+        ),
+    ] = "first",
+    seed: Annotated[int, typer.Option(help="Of --by random.")] = 0,
+    kv_heads_by: Annotated[
+        Literal["keep", "mean"], typer.Option(help="Of KV heads that come together one stays, or their mean.")
+    ] = "keep",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan and the report as JSON.")] = False,
+    **options: Any,
+) -> None:
+    """Cut neurons, heads, experts, states or layers out of a checkpoint, tensor by tensor."""
+    need_fitting_transformers()
+    from .prune import prune_command
+
+    sizes = {"width": width, "kv_heads": kv_heads, "heads": heads, "experts": experts, "top_k": top_k}
+    sizes |= {"shared_width": shared_width, "latent": latent, "state": state}
+    choice = {"by": by, "seed": seed, "kv_heads_by": kv_heads_by, "skips": tuple(skip or ())}
+    wanted = {name: value for name, value in options.items() if value is not None}
+    raise typer.Exit(prune_command(src, dst, plan, sizes, layers, choice, wanted, as_json))
+
+
+@app.command()
+@takes_fields_of(ConversionOptions)
+def infer(
+    src: Annotated[Path, typer.Argument(help="Checkpoint folder whose tensors were cut, or ORG/NAME on the hub.")],
+    dst: Annotated[
+        Path | None, typer.Argument(help="Folder to write with the config that is found; none: look.")
+    ] = None,
+    *,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="What the shapes leave open, as in head_dim=128; more than once."
+        ),
+    ] = None,
+    zeros: Annotated[
+        bool, typer.Option("--zeros", help="Count neurons that are zero in every tensor; with DST take them out.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found, and the report, as JSON.")] = False,
+    **options: Any,
+) -> None:
+    """Work out the config of a pruned checkpoint from the shapes of its tensors, where config.json has the old numbers."""
+    need_fitting_transformers()
+    from .infer import infer_command
+
+    wanted = {name: value for name, value in options.items() if value is not None}
+    raise typer.Exit(infer_command(src, dst, given or (), as_json, {**wanted, "zeros": zeros}))
 
 
 @app.command()

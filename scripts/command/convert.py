@@ -17,13 +17,20 @@ from transformers_heterogeneous.converters.engine.staging import staging_of
 MAX_LINES = 10  # of tensors for one reason; --json names them all
 
 
-def convert_command(conversion: Callable[[], Report], dst: Path, as_json: bool) -> int:
+def print_json(report: Report) -> None:
+    print(json.dumps(report.to_dict(), indent=2))
+
+
+def convert_command(
+    conversion: Callable[[], Report], dst: Path, print_with: Callable[[Report], None] | None = None
+) -> int:
     """
     Convert and print the report.
 
     Args:
         conversion: `convert` with what was asked for.
         dst: The folder that it writes.
+        print_with: Prints the report; by default in words.
 
     Returns:
         0 when done, 2 with the reason on stderr when it could not be.
@@ -38,10 +45,7 @@ def convert_command(conversion: Callable[[], Report], dst: Path, as_json: bool) 
     except KeyboardInterrupt:
         print(f"Stopped. Run it again to go on with what is finished, or remove {staging_of(dst)}", file=sys.stderr)
         return 2
-    if as_json:
-        print(json.dumps(report.to_dict(), indent=2))
-    else:
-        print_report(report)
+    (print_with or print_report)(report)
     return 0
 
 
@@ -53,8 +57,24 @@ def print_report(report: Report) -> None:
     console.print(
         f"  {report.num_tensors:,} tensors, {report.num_parameters:,} parameters, {report.num_bytes:,} bytes"
     )
-    for line in chain(weight_lines(report), other_lines(report)):
+    for line in chain(cut_lines(report), weight_lines(report), other_lines(report)):
         console.print(f"  {line}")
+
+
+def cut_lines(report: Report) -> Iterator[str]:
+    """How large the model was before something was cut out of it, and is now."""
+    if report.cut is None:
+        return
+    before, after = report.cut.before, report.cut.after
+    for name, first, last in (
+        ("parameters", before.num_parameters, after.num_parameters),
+        ("active for a token", before.num_active_parameters, after.num_active_parameters),
+        ("bytes", before.num_bytes, after.num_bytes),
+        ("KV cache bytes per token", before.kv_cache_bytes_per_token, after.kv_cache_bytes_per_token),
+        ("state bytes per sequence", before.state_bytes, after.state_bytes),
+    ):
+        if first:
+            yield f"{name}: {first:,} -> {last:,} ({last / first:.1%})"
 
 
 def weight_lines(report: Report) -> Iterator[str]:

@@ -10,17 +10,22 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 
-def takes_fields_of(options: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_fields_of(options: type[Any], *but: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """
     A decorator that gives a command whose last parameter is `**fields` an option for each field of a dataclass.
 
     A field's `metadata` has the `help` of its option, and where these differ from what is usual its `flag`, `metavar` and
     the `least` number that it takes. Fields without it are no options.
+
+    Args:
+        but: Fields that this command does not take.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         kinds = get_type_hints(options)
-        added = [parameter(each, kinds[each.name]) for each in fields(options) if each.metadata]
+        added = [
+            parameter(each, kinds[each.name]) for each in fields(options) if each.metadata and each.name not in but
+        ]
         signature = inspect.signature(command)
         *own, rest = signature.parameters.values()
         assert rest.kind is inspect.Parameter.VAR_KEYWORD

@@ -343,7 +343,10 @@ class TestCommand:
 
 
 def test_every_option_is_declared_once_and_the_command_has_it():
-    declared = {each.name: each.metadata for each in fields(ConversionOptions) if each.init}
+    declared = {each.name: each.metadata for each in fields(ConversionOptions) if each.metadata}
+    assert {each.name for each in fields(ConversionOptions) if each.init} - declared.keys() == {
+        "prune"
+    }  # its own command
     command = {each.name: each for each in get_command(app).commands["convert"].params}
     assert command.keys() - declared.keys() == {"src", "dst", "code_for", "as_json"}
     assert {name: command[name].help for name in declared} == {name: told["help"] for name, told in declared.items()}

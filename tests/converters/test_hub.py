@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from transformers_heterogeneous.converters import CheckpointError, convert, summarise, verify
+from transformers_heterogeneous.converters import CheckpointError, convert, infer, prune, summarise, verify
 from transformers_heterogeneous.scripts.command.cli import app
 
 from . import hub_server, published
@@ -147,3 +147,16 @@ def test_repository_that_cannot_be_had(hub, name, revision):
     with pytest.raises(CheckpointError, match=rf"{name}: no such folder here"):
         convert(Path(name), "converted", revision=revision)
     assert not Path("converted").exists()
+
+
+def test_pruned_by_numbers_and_read_by_shapes(hub, tmp_path):
+    """By headers alone before the download, which says what would be refused; then by what the weights hold."""
+    plan = {1: {"intermediate_size": 64}}
+    with pytest.raises(CheckpointError, match="is more than there is"):
+        prune("nvidia/Tiny", "thin", {1: {"intermediate_size": 9999}}, by="norm")
+    assert infer("nvidia/Tiny").config["num_key_value_heads"] == [2, None, None, 1]
+    assert num_sent(hub) < num_weight_bytes(tmp_path / "repository")
+    prune("nvidia/Tiny", "thin", plan, by="norm")
+    prune(tmp_path / "repository", "same", plan, by="norm")
+    prune(tmp_path / "repository", "first", plan)
+    assert verify("thin", "same").same and not verify("thin", "first").same

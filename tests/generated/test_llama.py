@@ -123,7 +123,7 @@ def test_early_exit_before_any_attention_is_refused(mixed, tokens):
 
 
 def test_a_dict_of_masks_must_have_them_all(mixed, tokens):
-    with pytest.raises(KeyError, match="sliding_attention|conv"):
+    with pytest.raises(KeyError, match=r"sliding_attention|conv"):
         mixed(tokens, attention_mask={"full_attention": None})
 
 

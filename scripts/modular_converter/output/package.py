@@ -18,6 +18,7 @@ _TEMPLATE = '''\
 
 import sys
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from .integrations.installing import how_to_install
 
@@ -42,6 +43,23 @@ from transformers.models.auto.modeling_auto import {autos}
 {published}
 from .converters.formats.recognition import teach_configs
 from .integrations import follow_imports
+
+
+if TYPE_CHECKING:
+    from .converters import convert as convert
+    from .converters import infer as infer
+    from .converters import inspect as inspect
+    from .converters import prune as prune
+    from .converters import verify as verify
+
+
+def __getattr__(name: str) -> Any:
+    """What is done with checkpoints, imported when it is asked for."""
+    if name in ("convert", "infer", "inspect", "prune", "verify"):
+        from . import converters
+
+        return getattr(converters, name)
+    raise AttributeError(f"module {{__name__!r}} has no attribute {{name!r}}")
 
 
 def register() -> None:

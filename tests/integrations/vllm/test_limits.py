@@ -18,10 +18,10 @@ from transformers_heterogeneous.integrations.vllm.limits import (
 )
 from transformers_heterogeneous.integrations.vllm.views import largest, only_layer, without_layers
 
-from ...imports import imports_of, modules_of
 
-
-vllm_proof = pytest.importorskip("transformers_heterogeneous.scripts.maintenance.vllm_proof", reason="no wheel has it")
+# No wheel has it, nor what reads imports beside it
+vllm_proof = pytest.importorskip("transformers_heterogeneous.scripts.maintenance.vllm_proof")
+imports = pytest.importorskip("tests.imports")
 
 HOUSE = Path(__file__).resolve().parents[3]
 DATA = HOUSE / "tests" / "data"
@@ -176,12 +176,12 @@ def test_there_is_a_class_for_each_family():
 
 
 def test_nothing_needs_vllm_but_what_vllm_imports():
-    imports = imports_of(modules_of(VLLM))
+    imports = imports.imports_of(imports.modules_of(VLLM))
     free = {module for module, each in imports.items() if not any(name.startswith("vllm") for name in each.others)}
     assert free == {"limits", "views"}
     assert imports[""].ours == {"limits", "config_hooks"}  # the former inside `register`
     for folder in ("converters", "generated", "modular"):
-        for module, each in imports_of(modules_of(HOUSE / folder)).items():
+        for module, each in imports.imports_of(imports.modules_of(HOUSE / folder)).items():
             found = [name for name in (*each.ours, *each.others) if "vllm" in name]
             assert found == ([f"{PACKAGE}.integrations.vllm.limits"] if module == "runtimes" else []), (
                 f"{folder}: {module}"
