@@ -42,10 +42,10 @@ from .converters.formats.nemotron_nas import NemotronNasConfig
 from .converters.formats.recognition import teach_configs
 from .integrations import follow_imports
 from .modeling_heterogeneous import (
-    HeterogeneousGenerationMixin,
     HeterogeneousPreTrainedModel,
+    create_causal_mask,
     keep_layers,
-    layered_load_balancing_loss,
+    load_balancing_loss_func,
 )
 from .modeling_heterogeneous_gpt_oss import (
     HeterogeneousGptOssForCausalLM,
@@ -107,6 +107,17 @@ def register() -> None:
     )
     for config in configs:
         AutoConfig.register(config.model_type, config, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM, exist_ok=True)
+    AutoModelForQuestionAnswering.register(
+        HeterogeneousLlamaConfig, HeterogeneousLlamaForQuestionAnswering, exist_ok=True
+    )
+    AutoModelForSequenceClassification.register(
+        HeterogeneousLlamaConfig, HeterogeneousLlamaForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousLlamaConfig, HeterogeneousLlamaForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousLlamaConfig, HeterogeneousLlamaModel, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousGptOssConfig, HeterogeneousGptOssForCausalLM, exist_ok=True)
     AutoModelForSequenceClassification.register(
         HeterogeneousGptOssConfig, HeterogeneousGptOssForSequenceClassification, exist_ok=True
@@ -119,17 +130,6 @@ def register() -> None:
         HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridForCausalLM, exist_ok=True
     )
     AutoModel.register(HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridModel, exist_ok=True)
-    AutoModelForCausalLM.register(HeterogeneousLlamaConfig, HeterogeneousLlamaForCausalLM, exist_ok=True)
-    AutoModelForQuestionAnswering.register(
-        HeterogeneousLlamaConfig, HeterogeneousLlamaForQuestionAnswering, exist_ok=True
-    )
-    AutoModelForSequenceClassification.register(
-        HeterogeneousLlamaConfig, HeterogeneousLlamaForSequenceClassification, exist_ok=True
-    )
-    AutoModelForTokenClassification.register(
-        HeterogeneousLlamaConfig, HeterogeneousLlamaForTokenClassification, exist_ok=True
-    )
-    AutoModel.register(HeterogeneousLlamaConfig, HeterogeneousLlamaModel, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHForCausalLM, exist_ok=True)
     AutoModel.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHModel, exist_ok=True)
     classes = {name: globals()[name] for name in __all__ if name != "register"}
@@ -142,7 +142,6 @@ __all__ = [
     "DeciConfig",
     "GptOssPuzzleConfig",
     "HeterogeneousConfigError",
-    "HeterogeneousGenerationMixin",
     "HeterogeneousGptOssConfig",
     "HeterogeneousGptOssForCausalLM",
     "HeterogeneousGptOssForSequenceClassification",
@@ -169,8 +168,9 @@ __all__ = [
     "NemotronHPuzzleConfig",
     "NemotronNasConfig",
     "UnreadFieldsError",
+    "create_causal_mask",
     "keep_layers",
-    "layered_load_balancing_loss",
+    "load_balancing_loss_func",
     "register",
 ]
 

@@ -1,7 +1,8 @@
 # Generated from modular/modular_heterogeneous_gpt_oss.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 8f9aef524b6b2dad
+# Parents: transformers 5.24.0, modeling_heterogeneous_llama.py; the code used of them: sha256 67ec3a570d353ee7
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2025 The HuggingFace Team. All rights reserved.
+#   Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 #
 # Copyright 2025 The HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.

@@ -1,5 +1,7 @@
 # Generated from modular/modular_heterogeneous_granite_moe_hybrid.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 f3b7222b562a8298
+# Parents: transformers 5.24.0, modeling_heterogeneous_llama.py; the code used of them: sha256 b9e1cdd5b1cc473a
+# Code of the parents, under the Apache License 2.0:
+#   Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 #
 # Copyright 2025 IBM and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.

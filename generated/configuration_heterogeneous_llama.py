@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_llama.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 cd43d8d26993827a
+# Parents: transformers 5.24.0; the code used of them: sha256 94ad92a52cd497ef
 #
 # Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -119,14 +119,7 @@ class HeterogeneousLlamaConfig(HeterogeneousPreTrainedConfig):
     sliding_window: int | list[int | None] | None = None
 
     def __post_init__(self, **kwargs):
-        heads = self.num_attention_heads
-        if self.head_dim is None and not isinstance(heads, int):
-            self.refuse(["num_attention_heads is a list: head_dim must be given, it cannot be derived"])
-        if self.head_dim is None and heads <= 0:  # which upstream divides by
-            self.refuse([f"num_attention_heads is {heads}: a positive integer is needed"])
-        if self.head_dim is None and self.hidden_size % heads:
-            what = f"num_attention_heads = {heads} does not divide hidden_size = {self.hidden_size}"
-            self.refuse([f"{what}: head_dim must be given"])
+        self.refuse(self.head_dim_errors())
         if self.head_dim is None:
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.num_key_value_heads is None:

@@ -34,7 +34,6 @@ from transformers.core_model_loading import (
     rename_source_key,
     revert_weight_conversion,
 )
-from transformers.generation import GenerationMixin
 from transformers.masking_utils import LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING, find_packed_sequence_indices
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.mixtral import modeling_mixtral
@@ -107,6 +106,43 @@ def tell_of_other_sizes(mismatched_keys: set[tuple[str, tuple, tuple]], load_con
     )
 
 
+def create_causal_mask(
+    config: HeterogeneousPreTrainedConfig,
+    inputs_embeds: torch.Tensor,
+    attention_mask: torch.Tensor | dict[str, Any] | None,
+    cache: Cache | None = None,
+    position_ids: torch.LongTensor | None = None,
+    past_key_values: Cache | None = None,
+    **kwargs,
+) -> dict[str, Any]:
+    """The masks of all layers by their entry of `layer_types`, if they are not made yet. Where windows differ,
+    `"sliding_attention"` has one mask a window, and a layer takes its own. Also what `generate` calls ahead of a compiled
+    forward."""
+    if isinstance(attention_mask, dict):
+        return attention_mask
+    cache = cache if cache is not None else past_key_values
+    names = ("or_mask_function", "and_mask_function", "block_sequence_ids")
+    overlays = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
+    masks = dict.fromkeys(config.layer_types)
+    windows_differ = isinstance(config.windows, list)
+    for (layer_type, window), layer_idx in config.per_layer_config.distinct_mixers.items():
+        if layer_idx >= config.num_hidden_layers:  # `assistant_early_exit` leaves the last ones out
+            continue
+        mask = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
+            config.per_layer_config[layer_idx] if windows_differ else config,
+            inputs_embeds,
+            attention_mask,
+            cache,
+            position_ids=position_ids,
+            layer_idx=layer_idx,
+            **overlays,
+        )
+        if windows_differ and window:
+            mask = WindowMasks({**(masks[layer_type] or {}), window: mask})
+        masks[layer_type] = mask
+    return masks
+
+
 def names_on_disk(state_dict: dict[str, Any] | None, checkpoint_files: list[str] | None) -> list[str]:
     """The names of the tensors that are to be loaded."""
     names = list(state_dict or ())
@@ -134,7 +170,9 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     ignored_tensors = {}
     # Transformers' own model type whose checkpoints need their tensors renamed for this family too
     renamed_like = None
-    # Where norm and MLP are fused: the norm, and the MLP into which it moves
+    # The class of layers that compute several blocks in one module; where these are norm and MLP: the norm, and the MLP into
+    # which it moves
+    fused_layer_class = None
     fused_norm = "post_attention_layernorm"
     fused_mlp = "mlp"
 
@@ -152,7 +190,11 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         self._weight_conversions = renamings or None  # which saving asks of every tensor
 
     def post_init(self):
-        """Make float32 what stays so when a checkpoint is loaded, before it gets its first values."""
+        """Let layers be fused, and make float32 what stays so when a checkpoint is loaded, before all get their first
+        values."""
+        if self is self.base_model:
+            for layer_idx in [idx for idx, fused in enumerate(self.config.is_fused) if fused]:
+                self.layers[layer_idx] = self.fused_layer_class(self.config, layer_idx)
         if torch.get_default_dtype() in (torch.float16, torch.bfloat16):
             for name, tensor in self.state_dict(keep_vars=True).items():
                 if any(fnmatchcase(name, f"*{pattern}*") for pattern in self._keep_in_fp32_modules_strict or ()):
@@ -326,41 +368,8 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 "causal_conv1d, or one sequence a row, padded, with its attention_mask."
             )
 
-    def create_masks_for_generate(
-        self,
-        inputs_embeds: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        cache: Cache | None = None,
-        position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
-        **kwargs,
-    ) -> dict[str, Any]:
-        """The masks of all layers by their entry of `layer_types`. Where windows differ, `"sliding_attention"` has one
-        mask a window, and a layer takes its own. Also what `generate` calls ahead of a compiled forward."""
-        config, cache = self.config, cache if cache is not None else past_key_values
-        names = ("or_mask_function", "and_mask_function", "block_sequence_ids")
-        overlays = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
-        masks = dict.fromkeys(config.layer_types)
-        windows_differ = isinstance(config.windows, list)
-        for (layer_type, window), layer_idx in config.per_layer_config.distinct_mixers.items():
-            if layer_idx >= config.num_hidden_layers:  # `assistant_early_exit` leaves the last ones out
-                continue
-            mask = LAYER_PATTERN_TO_MASK_FUNCTION_MAPPING[layer_type](
-                config.per_layer_config[layer_idx] if windows_differ else config,
-                inputs_embeds,
-                attention_mask,
-                cache,
-                position_ids=position_ids,
-                layer_idx=layer_idx,
-                **overlays,
-            )
-            if windows_differ and window:
-                mask = WindowMasks({**(masks[layer_type] or {}), window: mask})
-            masks[layer_type] = mask
-        return masks
+    create_masks_for_generate = staticmethod(create_causal_mask)
 
-
-class HeterogeneousGenerationMixin(GenerationMixin):
     def init_continuous_batching(self, *args, **kwargs):
         """Refuse what upstream's paged cache cannot hold, for which it would return empty outputs."""
         instead = "Use `generate`, which takes a batch of padded prompts."
@@ -432,7 +441,7 @@ def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> H
     return model
 
 
-def layered_load_balancing_loss(
+def load_balancing_loss_func(
     gate_logits: tuple[torch.Tensor, ...] | None,
     num_experts: int | list[int | None] | None = None,
     top_k: int | list[int | None] = 2,
@@ -458,9 +467,4 @@ def layered_load_balancing_loss(
     return torch.stack([loss.to(losses[0].device) for loss in losses]).mean()
 
 
-__all__ = [
-    "HeterogeneousGenerationMixin",
-    "HeterogeneousPreTrainedModel",
-    "keep_layers",
-    "layered_load_balancing_loss",
-]
+__all__ = ["HeterogeneousPreTrainedModel", "create_causal_mask", "keep_layers", "load_balancing_loss_func"]

@@ -1,7 +1,8 @@
 # Generated from modular/modular_heterogeneous_gpt_oss.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 8f9aef524b6b2dad
+# Parents: transformers 5.24.0, modeling_heterogeneous_llama.py; the code used of them: sha256 67ec3a570d353ee7
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2025 The HuggingFace Team. All rights reserved.
+#   Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 #
 # Copyright 2025 The HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
 from transformers.integrations import use_experts_implementation, use_kernel_forward_from_hub, use_kernelized_func
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_layers import (
@@ -43,11 +45,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
-from .modeling_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedModel,
-    layered_load_balancing_loss,
-)
+from .modeling_heterogeneous import HeterogeneousPreTrainedModel, load_balancing_loss_func
 
 
 @use_kernel_forward_from_hub("RMSNorm")
@@ -253,8 +251,6 @@ class HeterogeneousGptOssAttention(nn.Module):
         cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if isinstance(attention_mask, dict):  # diff with gpt-oss: one mask a window
-            attention_mask = attention_mask[self.sliding_window]
         input_shape = hidden_states.shape[:-1]
         hidden_shape = (*input_shape, -1, self.head_dim)
 
@@ -295,6 +291,7 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
         config = config.per_layer_config[layer_idx]
         super().__init__()
         self.layer_idx = layer_idx
+        self.sliding_window = config.sliding_window
         self.has_mixer = config.mixer_types[layer_idx] != "none"
         self.has_mlp = config.mlp_types[layer_idx] != "none"
         if self.has_mixer:
@@ -317,6 +314,8 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
+        if self.has_mixer and isinstance(attention_mask, dict):  # one a window
+            attention_mask = attention_mask[self.sliding_window]
         if self.has_mixer:
             residual = hidden_states
             hidden_states = self.input_layernorm(hidden_states)
@@ -339,9 +338,9 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
         return hidden_states
 
 
-@use_kernel_forward_from_hub("NormMLP")  # instead of the experts' own, "MegaBlocksMoeMLP"
+@use_kernel_forward_from_hub("NormMLP")
 class HeterogeneousGptOssNormMLP(HeterogeneousGptOssMLP):
-    """The experts and the norm before them, which owns its weight here: what one kernel may compute."""
+    """The MLP and the norm before it, which owns its weight here: what one kernel may compute."""
 
     def __init__(self, config: HeterogeneousGptOssConfig):
         super().__init__(config)
@@ -370,12 +369,19 @@ class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
         else:
             self.post_attention_layernorm = HeterogeneousGptOssAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
         if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, **kwargs)
+            return super().forward(hidden_states, attention_mask, **kwargs)
+        if isinstance(attention_mask, dict):  # one a window
+            attention_mask = attention_mask[self.sliding_window]
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
-        hidden_states, _ = self.self_attn(hidden_states=hidden_states, **kwargs)
+        hidden_states, _ = self.self_attn(hidden_states=hidden_states, attention_mask=attention_mask, **kwargs)
         hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
         hidden_states, _ = self.mlp(hidden_states)
         return residual + hidden_states
@@ -404,6 +410,7 @@ class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
         "kernels-community/metal-flash-sdpa",
         "kernels-community/aiter-flash-attn",
     ]
+    fused_layer_class = HeterogeneousGptOssFusedDecoderLayer
     _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
     _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
     ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}
@@ -478,12 +485,7 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
 
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
         self.layers = nn.ModuleList(
-            [
-                HeterogeneousGptOssFusedDecoderLayer(config, layer_idx)
-                if fused
-                else HeterogeneousGptOssDecoderLayer(config, layer_idx)
-                for layer_idx, fused in enumerate(config.is_fused)
-            ]
+            [HeterogeneousGptOssDecoderLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
         )
         self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = HeterogeneousGptOssRotaryEmbedding(config=config)
@@ -509,8 +511,9 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
         cache = self.prepare_cache(cache, use_cache)
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
-        if not isinstance(attention_mask, dict):
-            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+        attention_mask = self.create_masks_for_generate(
+            self.config, inputs_embeds, attention_mask, cache, position_ids
+        )
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
@@ -558,17 +561,8 @@ class HeterogeneousGptOssModel(HeterogeneousGptOssPreTrainedModel):
         )
 
 
-def load_balancing_loss_func(
-    gate_logits: tuple[torch.Tensor] | None,
-    num_experts: int | list[int | None] | None = None,
-    top_k: int | list[int | None] = 2,
-    attention_mask: torch.Tensor | None = None,
-) -> torch.Tensor:
-    return layered_load_balancing_loss(gate_logits, num_experts, top_k, attention_mask)
-
-
 @auto_docstring
-class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, HeterogeneousGenerationMixin):
+class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, GenerationMixin):
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
     _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}

@@ -1,5 +1,7 @@
 # Generated from modular/modular_heterogeneous_granite_moe_hybrid.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 f3b7222b562a8298
+# Parents: transformers 5.24.0, modeling_heterogeneous_llama.py; the code used of them: sha256 b9e1cdd5b1cc473a
+# Code of the parents, under the Apache License 2.0:
+#   Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 #
 # Copyright 2025 IBM and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -25,6 +27,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
 from transformers.integrations import (
     use_experts_implementation,
     use_kernel_forward_from_hub,
@@ -44,11 +47,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
-from .modeling_heterogeneous import (
-    HeterogeneousGenerationMixin,
-    HeterogeneousPreTrainedModel,
-    layered_load_balancing_loss,
-)
+from .modeling_heterogeneous import HeterogeneousPreTrainedModel, load_balancing_loss_func
 
 
 @use_kernel_forward_from_hub("RMSNorm")
@@ -966,13 +965,13 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
 
 @use_kernel_forward_from_hub("NormMLP")
 class HeterogeneousGraniteMoeHybridNormMLP(HeterogeneousGraniteMoeHybridMLP):
-    """The shared MLP and the norm before it, which owns its weight here: what one kernel may compute."""
+    """The MLP and the norm before it, which owns its weight here: what one kernel may compute."""
 
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
         super().__init__(config)
         self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden_states):
         return super().forward(self.norm(hidden_states))
 
 
@@ -1034,6 +1033,7 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel)
         "attentions": HeterogeneousGraniteMoeHybridAttention,
     }
     _is_stateful = True
+    fused_layer_class = HeterogeneousGraniteMoeHybridFusedDecoderLayer
     _keep_in_fp32_modules_strict = ["A_log", "D"]  # diff with GraniteMoeHybrid: what is exponentiated and accumulated
     renamed_like = "granitemoehybrid"  # the experts have other names in published checkpoints
     fused_mlp = "shared_mlp"
@@ -1111,10 +1111,8 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
         self.layers = nn.ModuleList(
             [
-                HeterogeneousGraniteMoeHybridFusedDecoderLayer(config, layer_idx)
-                if fused
-                else HeterogeneousGraniteMoeHybridDecoderLayer(config, layer_idx)
-                for layer_idx, fused in enumerate(config.is_fused)
+                HeterogeneousGraniteMoeHybridDecoderLayer(config, layer_idx)
+                for layer_idx in range(config.num_hidden_layers)
             ]
         )
         self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -1145,8 +1143,9 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
         self.refuse_packed_rows(position_ids, attention_mask, kwargs.get("seq_idx"))
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
-        if not isinstance(attention_mask, dict):
-            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+        attention_mask = self.create_masks_for_generate(
+            self.config, inputs_embeds, attention_mask, cache, position_ids
+        )
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
@@ -1200,19 +1199,8 @@ class HeterogeneousGraniteMoeHybridModel(HeterogeneousGraniteMoeHybridPreTrained
         )
 
 
-def load_balancing_loss_func(
-    gate_logits: tuple[torch.Tensor] | None,
-    num_experts: int | list[int | None] | None = None,
-    top_k: int | list[int | None] = 2,
-    attention_mask: torch.Tensor | None = None,
-) -> torch.Tensor:
-    return layered_load_balancing_loss(gate_logits, num_experts, top_k, attention_mask)
-
-
 @auto_docstring
-class HeterogeneousGraniteMoeHybridForCausalLM(
-    HeterogeneousGraniteMoeHybridPreTrainedModel, HeterogeneousGenerationMixin
-):
+class HeterogeneousGraniteMoeHybridForCausalLM(HeterogeneousGraniteMoeHybridPreTrainedModel, GenerationMixin):
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
     _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_llama.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 cd43d8d26993827a
+# Parents: transformers 5.24.0; the code used of them: sha256 94ad92a52cd497ef
 #
 # Copyright 2022 EleutherAI and the HuggingFace Inc. team. All rights reserved.
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
@@ -25,8 +25,8 @@ from torch import nn
 
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
 from transformers.integrations import use_kernel_forward_from_hub, use_kernelized_func
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_layers import (
     GenericForQuestionAnswering,
     GenericForSequenceClassification,
@@ -43,7 +43,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
-from .modeling_heterogeneous import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel
+from .modeling_heterogeneous import HeterogeneousPreTrainedModel, create_causal_mask
 
 
 @use_kernel_forward_from_hub("RMSNorm")
@@ -237,7 +237,6 @@ class HeterogeneousLlamaAttention(nn.Module):
         self.o_proj = nn.Linear(
             config.num_attention_heads * self.head_dim, config.hidden_size, bias=config.attention_bias
         )
-        self.sliding_window = config.sliding_window
 
     @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
@@ -248,9 +247,6 @@ class HeterogeneousLlamaAttention(nn.Module):
         cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if isinstance(attention_mask, dict):  # diff with Llama: one mask a window
-            attention_mask = attention_mask[self.sliding_window]
-        kwargs["sliding_window"] = self.sliding_window
         input_shape = hidden_states.shape[:-1]
         hidden_shape = (*input_shape, -1, self.head_dim)
 
@@ -300,6 +296,7 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
         config = config.per_layer_config[layer_idx]
         super().__init__()
         self.layer_idx = layer_idx
+        self.layer_type, self.sliding_window = config.layer_types[layer_idx], config.sliding_window
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
         if self.mixer_type == "attention":
             self.self_attn = HeterogeneousLlamaAttention(config=config, layer_idx=layer_idx)
@@ -325,6 +322,10 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
+        if self.mixer_type == "attention" and isinstance(attention_mask, dict):
+            attention_mask = attention_mask[self.layer_type]
+            if isinstance(attention_mask, dict):  # one a window
+                attention_mask = attention_mask[self.sliding_window]
         if self.mixer_type != "none":
             residual = hidden_states
             hidden_states = self.input_layernorm(hidden_states)
@@ -335,6 +336,7 @@ class HeterogeneousLlamaDecoderLayer(GradientCheckpointingLayer):
                 cache=cache,
                 use_cache=use_cache,
                 position_embeddings=position_embeddings,
+                sliding_window=self.sliding_window,
                 **kwargs,
             )
             hidden_states = residual + hidden_states
@@ -355,8 +357,8 @@ class HeterogeneousLlamaNormMLP(HeterogeneousLlamaMLP):
         super().__init__(config)
         self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(self.norm(x))
+    def forward(self, hidden_states):
+        return super().forward(self.norm(hidden_states))
 
 
 @use_kernel_forward_from_hub("AddRMSNorm")
@@ -378,12 +380,23 @@ class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
         else:
             self.post_attention_layernorm = HeterogeneousLlamaAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
         if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, **kwargs)
+            return super().forward(hidden_states, attention_mask, **kwargs)
+        if self.mixer_type == "attention" and isinstance(attention_mask, dict):
+            attention_mask = attention_mask[self.layer_type]
+            if isinstance(attention_mask, dict):  # one a window
+                attention_mask = attention_mask[self.sliding_window]
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
-        hidden_states, _ = self.self_attn(hidden_states=hidden_states, **kwargs)
+        hidden_states, _ = self.self_attn(
+            hidden_states=hidden_states, attention_mask=attention_mask, sliding_window=self.sliding_window, **kwargs
+        )
         hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
         hidden_states = self.mlp(hidden_states)
         return residual + hidden_states
@@ -405,6 +418,7 @@ class HeterogeneousLlamaPreTrainedModel(HeterogeneousPreTrainedModel):
         "hidden_states": HeterogeneousLlamaDecoderLayer,
         "attentions": HeterogeneousLlamaAttention,
     }
+    fused_layer_class = HeterogeneousLlamaFusedDecoderLayer
 
 
 @auto_docstring
@@ -416,25 +430,19 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
 
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
         self.layers = nn.ModuleList(
-            [
-                HeterogeneousLlamaFusedDecoderLayer(config, layer_idx)
-                if fused
-                else HeterogeneousLlamaDecoderLayer(config, layer_idx)
-                for layer_idx, fused in enumerate(config.is_fused)
-            ]
+            [HeterogeneousLlamaDecoderLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
         )
         self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = HeterogeneousLlamaRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
-        self.has_sliding_layers = "sliding_attention" in self.config.layer_types
 
         # Initialize weights and apply final processing
         self.post_init()
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     @merge_with_config_defaults
     @capture_outputs
     @auto_docstring
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -446,15 +454,11 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         cache = self.prepare_cache(cache, use_cache)
-        if inputs_embeds is None and input_ids is not None:
-            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
-        if not isinstance(attention_mask, dict):
-            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
         if inputs_embeds is None:
-            inputs_embeds = self.embed_tokens(input_ids)
+            inputs_embeds: torch.Tensor = self.embed_tokens(input_ids)
 
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
@@ -464,31 +468,21 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
             position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
 
-        # It may already have been prepared by e.g. `generate`
-        if not isinstance(causal_mask_mapping := attention_mask, dict):
-            # Prepare mask arguments
-            mask_kwargs = {
-                "config": self.config,
-                "inputs_embeds": inputs_embeds,
-                "attention_mask": attention_mask,
-                "cache": cache,
-                "position_ids": position_ids,
-            }
-            # Create the masks
-            causal_mask_mapping = {
-                "full_attention": create_causal_mask(**mask_kwargs),
-            }
-            # The sliding window alternating layers are not always activated depending on the config
-            if self.has_sliding_layers:
-                causal_mask_mapping["sliding_attention"] = create_sliding_window_causal_mask(**mask_kwargs)
+        causal_mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            cache=cache,
+            position_ids=position_ids,
+        )
 
         hidden_states = inputs_embeds
-        position_embeddings = self.rotary_emb(hidden_states, position_ids)
+        position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
 
-        for i, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):
+        for decoder_layer in self.layers[: self.config.num_hidden_layers]:
             hidden_states = decoder_layer(
                 hidden_states,
-                attention_mask=causal_mask_mapping[self.config.layer_types[i]],
+                attention_mask=causal_mask,
                 position_embeddings=position_embeddings,
                 position_ids=position_ids,
                 cache=cache,
@@ -499,12 +493,12 @@ class HeterogeneousLlamaModel(HeterogeneousLlamaPreTrainedModel):
         hidden_states = self.norm(hidden_states)
         return BaseModelOutputWithPast(
             last_hidden_state=hidden_states,
-            cache=cache if use_cache else None,
+            cache=cache,
         )
 
 
 @auto_docstring
-class HeterogeneousLlamaForCausalLM(HeterogeneousLlamaPreTrainedModel, HeterogeneousGenerationMixin):
+class HeterogeneousLlamaForCausalLM(HeterogeneousLlamaPreTrainedModel, GenerationMixin):
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
     _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}

@@ -29,6 +29,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightTransform
+from transformers.generation import GenerationMixin
 from transformers.integrations import (
     use_experts_implementation,
     use_kernel_forward_from_hub,
@@ -47,7 +48,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
-from .modeling_heterogeneous import HeterogeneousGenerationMixin, HeterogeneousPreTrainedModel, LoadOnlyRenaming
+from .modeling_heterogeneous import HeterogeneousPreTrainedModel, LoadOnlyRenaming
 
 
 logger = logging.get_logger(__name__)
@@ -1134,8 +1135,9 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
         self.refuse_packed_rows(position_ids, attention_mask, kwargs.get("seq_idx"))
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embeddings(input_ids)
-        if not isinstance(attention_mask, dict):
-            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+        attention_mask = self.create_masks_for_generate(
+            self.config, inputs_embeds, attention_mask, cache, position_ids
+        )
         if (input_ids is None) ^ (inputs_embeds is not None):  # ^ is python for xor
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
@@ -1188,7 +1190,7 @@ class HeterogeneousNemotronHModel(HeterogeneousNemotronHPreTrainedModel):
 
 
 # Adapted from transformers.models.jamba.modeling_jamba.JambaForCausalLM with Jamba->HeterogeneousNemotronH, JAMBA->HETEROGENEOUS_NEMOTRON_H
-class HeterogeneousNemotronHForCausalLM(HeterogeneousNemotronHPreTrainedModel, HeterogeneousGenerationMixin):
+class HeterogeneousNemotronHForCausalLM(HeterogeneousNemotronHPreTrainedModel, GenerationMixin):
     _tied_weights_keys = {}
 
     def __init__(self, config: HeterogeneousNemotronHConfig):

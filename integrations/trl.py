@@ -20,13 +20,14 @@ def balance_by_layer() -> None:
 
 def by_layer(uniform: Loss) -> Loss:
     """A load-balancing loss that gives numbers of experts, or of experts per token, which are lists to the families' own."""
-    from transformers_heterogeneous.modeling_heterogeneous import layered_load_balancing_loss
+    from transformers_heterogeneous import modeling_heterogeneous
 
     @functools.wraps(uniform)
     def load_balancing_loss_func(
         gate_logits: Any, num_experts: Any = None, top_k: Any = 2, attention_mask: Any = None
     ) -> Any:
         lists = isinstance(num_experts, list) or isinstance(top_k, list)
-        return (layered_load_balancing_loss if lists else uniform)(gate_logits, num_experts, top_k, attention_mask)
+        own: Loss = modeling_heterogeneous.load_balancing_loss_func
+        return (own if lists else uniform)(gate_logits, num_experts, top_k, attention_mask)
 
     return load_balancing_loss_func

@@ -18,7 +18,6 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache
-from transformers.integrations import use_kernel_forward_from_hub
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.models.gpt_oss.configuration_gpt_oss import GptOssConfig
 from transformers.models.gpt_oss.modeling_gpt_oss import (
@@ -36,10 +35,13 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
     HeterogeneousPreTrainedConfig,
     HeterogeneousPreTrainedModel,
-    layered_load_balancing_loss,
+    load_balancing_loss_func,  # noqa: F401  (in the place of the parent's)
+)
+from .modular_heterogeneous_llama import (
+    HeterogeneousLlamaAddRMSNorm,
+    HeterogeneousLlamaNormMLP,
 )
 
 
@@ -133,17 +135,7 @@ class HeterogeneousGptOssMLP(GptOssMLP):
 
 
 class HeterogeneousGptOssAttention(GptOssAttention):
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        position_embeddings: tuple[torch.Tensor, torch.Tensor],
-        attention_mask: torch.Tensor | None,
-        cache: Cache | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if isinstance(attention_mask, dict):  # diff with gpt-oss: one mask a window
-            attention_mask = attention_mask[self.sliding_window]
-        return super().forward(hidden_states, position_embeddings, attention_mask, cache, **kwargs)
+    pass
 
 
 class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
@@ -151,6 +143,7 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
         config = config.per_layer_config[layer_idx]
         nn.Module.__init__(self)
         self.layer_idx = layer_idx
+        self.sliding_window = config.sliding_window
         self.has_mixer = config.mixer_types[layer_idx] != "none"
         self.has_mlp = config.mlp_types[layer_idx] != "none"
         if self.has_mixer:
@@ -172,6 +165,8 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
+        if self.has_mixer and isinstance(attention_mask, dict):  # one a window
+            attention_mask = attention_mask[self.sliding_window]
         if self.has_mixer:
             residual = hidden_states
             hidden_states = self.input_layernorm(hidden_states)
@@ -194,25 +189,12 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
         return hidden_states
 
 
-@use_kernel_forward_from_hub("NormMLP")  # instead of the experts' own, "MegaBlocksMoeMLP"
-class HeterogeneousGptOssNormMLP(HeterogeneousGptOssMLP):
-    """The experts and the norm before them, which owns its weight here: what one kernel may compute."""
-
-    def __init__(self, config: HeterogeneousGptOssConfig):
-        super().__init__(config)
-        self.norm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-    def forward(self, hidden_states):
-        return super().forward(self.norm(hidden_states))
+class HeterogeneousGptOssNormMLP(HeterogeneousLlamaNormMLP):
+    pass
 
 
-@use_kernel_forward_from_hub("AddRMSNorm")
-class HeterogeneousGptOssAddRMSNorm(HeterogeneousGptOssRMSNorm):
-    """The residual connection and the norm behind it: what one kernel may compute."""
-
-    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        residual = residual + hidden_states
-        return super().forward(residual), residual
+class HeterogeneousGptOssAddRMSNorm(HeterogeneousLlamaAddRMSNorm):
+    pass
 
 
 class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
@@ -225,18 +207,26 @@ class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
         else:
             self.post_attention_layernorm = HeterogeneousGptOssAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
         if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, **kwargs)
+            return super().forward(hidden_states, attention_mask, **kwargs)
+        if isinstance(attention_mask, dict):  # one a window
+            attention_mask = attention_mask[self.sliding_window]
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
-        hidden_states, _ = self.self_attn(hidden_states=hidden_states, **kwargs)
+        hidden_states, _ = self.self_attn(hidden_states=hidden_states, attention_mask=attention_mask, **kwargs)
         hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
         hidden_states, _ = self.mlp(hidden_states)
         return residual + hidden_states
 
 
 class HeterogeneousGptOssPreTrainedModel(GptOssPreTrainedModel, HeterogeneousPreTrainedModel):
+    fused_layer_class = HeterogeneousGptOssFusedDecoderLayer
     _no_split_modules = ["HeterogeneousGptOssDecoderLayer", "HeterogeneousGptOssFusedDecoderLayer"]
     # diff with gpt-oss, which keeps them only when float16 is asked for
     _keep_in_fp32_modules = AttributeError()
@@ -246,17 +236,6 @@ class HeterogeneousGptOssPreTrainedModel(GptOssPreTrainedModel, HeterogeneousPre
 
 
 class HeterogeneousGptOssModel(GptOssModel):
-    def __init__(self, config: HeterogeneousGptOssConfig):
-        super().__init__(config)
-        self.layers = nn.ModuleList(
-            [
-                HeterogeneousGptOssFusedDecoderLayer(config, layer_idx)
-                if fused
-                else HeterogeneousGptOssDecoderLayer(config, layer_idx)
-                for layer_idx, fused in enumerate(config.is_fused)
-            ]
-        )
-
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -270,21 +249,13 @@ class HeterogeneousGptOssModel(GptOssModel):
         cache = self.prepare_cache(cache, use_cache)
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
-        if not isinstance(attention_mask, dict):
-            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+        attention_mask = self.create_masks_for_generate(
+            self.config, inputs_embeds, attention_mask, cache, position_ids
+        )
         return super().forward(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
 
 
-def load_balancing_loss_func(
-    gate_logits: tuple[torch.Tensor] | None,
-    num_experts: int | list[int | None] | None = None,
-    top_k: int | list[int | None] = 2,
-    attention_mask: torch.Tensor | None = None,
-) -> torch.Tensor:
-    return layered_load_balancing_loss(gate_logits, num_experts, top_k, attention_mask)
-
-
-class HeterogeneousGptOssForCausalLM(GptOssForCausalLM, HeterogeneousGenerationMixin):
+class HeterogeneousGptOssForCausalLM(GptOssForCausalLM):
     def forward(self, **super_kwargs) -> MoeCausalLMOutputWithPast:
         r"""
         Example:

@@ -17,7 +17,6 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache
-from transformers.integrations import use_kernel_forward_from_hub
 from transformers.modeling_outputs import BaseModelOutputWithPast, MoeCausalLMOutputWithPast
 from transformers.models.granitemoehybrid.configuration_granitemoehybrid import GraniteMoeHybridConfig
 from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
@@ -35,11 +34,11 @@ from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
 from transformers.processing_utils import Unpack
 
 from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
     HeterogeneousPreTrainedConfig,
     HeterogeneousPreTrainedModel,
-    layered_load_balancing_loss,
+    load_balancing_loss_func,  # noqa: F401  (in the place of the parent's)
 )
+from .modular_heterogeneous_llama import HeterogeneousLlamaAddRMSNorm, HeterogeneousLlamaNormMLP
 
 
 @strict
@@ -236,25 +235,12 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
         return hidden_states
 
 
-@use_kernel_forward_from_hub("NormMLP")
-class HeterogeneousGraniteMoeHybridNormMLP(HeterogeneousGraniteMoeHybridMLP):
-    """The shared MLP and the norm before it, which owns its weight here: what one kernel may compute."""
-
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
-        super().__init__(config)
-        self.norm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return super().forward(self.norm(hidden_states))
+class HeterogeneousGraniteMoeHybridNormMLP(HeterogeneousLlamaNormMLP):
+    pass
 
 
-@use_kernel_forward_from_hub("AddRMSNorm")
-class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousGraniteMoeHybridRMSNorm):
-    """The residual connection and the norm behind it: what one kernel may compute."""
-
-    def forward(self, hidden_states: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        residual = residual + hidden_states
-        return super().forward(residual), residual
+class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousLlamaAddRMSNorm):
+    pass
 
 
 class HeterogeneousGraniteMoeHybridFusedDecoderLayer(HeterogeneousGraniteMoeHybridDecoderLayer):
@@ -287,6 +273,7 @@ class HeterogeneousGraniteMoeHybridFusedDecoderLayer(HeterogeneousGraniteMoeHybr
 
 
 class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedModel, HeterogeneousPreTrainedModel):
+    fused_layer_class = HeterogeneousGraniteMoeHybridFusedDecoderLayer
     _no_split_modules = [
         "HeterogeneousGraniteMoeHybridDecoderLayer",
         "HeterogeneousGraniteMoeHybridFusedDecoderLayer",
@@ -297,17 +284,6 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedMod
 
 
 class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
-    def __init__(self, config: HeterogeneousGraniteMoeHybridConfig):
-        super().__init__(config)
-        self.layers = nn.ModuleList(
-            [
-                HeterogeneousGraniteMoeHybridFusedDecoderLayer(config, layer_idx)
-                if fused
-                else HeterogeneousGraniteMoeHybridDecoderLayer(config, layer_idx)
-                for layer_idx, fused in enumerate(config.is_fused)
-            ]
-        )
-
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -322,21 +298,13 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
         self.refuse_packed_rows(position_ids, attention_mask, kwargs.get("seq_idx"))
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
-        if not isinstance(attention_mask, dict):
-            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+        attention_mask = self.create_masks_for_generate(
+            self.config, inputs_embeds, attention_mask, cache, position_ids
+        )
         return super().forward(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
 
 
-def load_balancing_loss_func(
-    gate_logits: tuple[torch.Tensor] | None,
-    num_experts: int | list[int | None] | None = None,
-    top_k: int | list[int | None] = 2,
-    attention_mask: torch.Tensor | None = None,
-) -> torch.Tensor:
-    return layered_load_balancing_loss(gate_logits, num_experts, top_k, attention_mask)
-
-
-class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM, HeterogeneousGenerationMixin):
+class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM):
     def forward(self, **super_kwargs) -> tuple | MoeCausalLMOutputWithPast:
         r"""
         Example:

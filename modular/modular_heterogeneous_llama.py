@@ -31,18 +31,18 @@ from transformers.models.llama.modeling_llama import (
     LlamaForSequenceClassification,
     LlamaForTokenClassification,
     LlamaMLP,
+    LlamaModel,
     LlamaPreTrainedModel,
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
 )
-from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
     HeterogeneousPreTrainedConfig,
     HeterogeneousPreTrainedModel,
+    create_causal_mask,  # noqa: F401  (in the place of the parent's)
 )
 
 
@@ -107,14 +107,7 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
     sliding_window: int | list[int | None] | None = None
 
     def __post_init__(self, **kwargs):
-        heads = self.num_attention_heads
-        if self.head_dim is None and not isinstance(heads, int):
-            self.refuse(["num_attention_heads is a list: head_dim must be given, it cannot be derived"])
-        if self.head_dim is None and heads <= 0:  # which upstream divides by
-            self.refuse([f"num_attention_heads is {heads}: a positive integer is needed"])
-        if self.head_dim is None and self.hidden_size % heads:
-            what = f"num_attention_heads = {heads} does not divide hidden_size = {self.hidden_size}"
-            self.refuse([f"{what}: head_dim must be given"])
+        self.refuse(self.head_dim_errors())
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
@@ -147,22 +140,7 @@ class HeterogeneousLlamaLinearMLP(nn.Module):
 
 
 class HeterogeneousLlamaAttention(LlamaAttention):
-    def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
-        super().__init__(config, layer_idx)
-        self.sliding_window = config.sliding_window
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
-        attention_mask: torch.Tensor | None = None,
-        cache: Cache | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if isinstance(attention_mask, dict):  # diff with Llama: one mask a window
-            attention_mask = attention_mask[self.sliding_window]
-        kwargs["sliding_window"] = self.sliding_window
-        return super().forward(hidden_states, position_embeddings, attention_mask, cache, **kwargs)
+    pass
 
 
 class HeterogeneousLlamaLinearAttention(nn.Module):
@@ -181,6 +159,7 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
         config = config.per_layer_config[layer_idx]
         nn.Module.__init__(self)
         self.layer_idx = layer_idx
+        self.layer_type, self.sliding_window = config.layer_types[layer_idx], config.sliding_window
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
         if self.mixer_type == "attention":
             self.self_attn = HeterogeneousLlamaAttention(config=config, layer_idx=layer_idx)
@@ -205,6 +184,10 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
+        if self.mixer_type == "attention" and isinstance(attention_mask, dict):
+            attention_mask = attention_mask[self.layer_type]
+            if isinstance(attention_mask, dict):  # one a window
+                attention_mask = attention_mask[self.sliding_window]
         if self.mixer_type != "none":
             residual = hidden_states
             hidden_states = self.input_layernorm(hidden_states)
@@ -215,6 +198,7 @@ class HeterogeneousLlamaDecoderLayer(LlamaDecoderLayer):
                 cache=cache,
                 use_cache=use_cache,
                 position_embeddings=position_embeddings,
+                sliding_window=self.sliding_window,
                 **kwargs,
             )
             hidden_states = residual + hidden_states
@@ -235,8 +219,8 @@ class HeterogeneousLlamaNormMLP(HeterogeneousLlamaMLP):
         super().__init__(config)
         self.norm = HeterogeneousLlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(self.norm(x))
+    def forward(self, hidden_states):
+        return super().forward(self.norm(hidden_states))
 
 
 @use_kernel_forward_from_hub("AddRMSNorm")
@@ -258,33 +242,34 @@ class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
         else:
             self.post_attention_layernorm = HeterogeneousLlamaAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
         if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, **kwargs)
+            return super().forward(hidden_states, attention_mask, **kwargs)
+        if self.mixer_type == "attention" and isinstance(attention_mask, dict):
+            attention_mask = attention_mask[self.layer_type]
+            if isinstance(attention_mask, dict):  # one a window
+                attention_mask = attention_mask[self.sliding_window]
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
-        hidden_states, _ = self.self_attn(hidden_states=hidden_states, **kwargs)
+        hidden_states, _ = self.self_attn(
+            hidden_states=hidden_states, attention_mask=attention_mask, sliding_window=self.sliding_window, **kwargs
+        )
         hidden_states, residual = self.post_attention_layernorm(hidden_states, residual)
         hidden_states = self.mlp(hidden_states)
         return residual + hidden_states
 
 
 class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, HeterogeneousPreTrainedModel):
+    fused_layer_class = HeterogeneousLlamaFusedDecoderLayer
     _no_split_modules = ["HeterogeneousLlamaDecoderLayer", "HeterogeneousLlamaFusedDecoderLayer"]
 
 
-class HeterogeneousLlamaModel(Qwen2Model):  # Llama's, with a mask for each type of layer
-    def __init__(self, config: HeterogeneousLlamaConfig):
-        super().__init__(config)
-        self.layers = nn.ModuleList(
-            [
-                HeterogeneousLlamaFusedDecoderLayer(config, layer_idx)
-                if fused
-                else HeterogeneousLlamaDecoderLayer(config, layer_idx)
-                for layer_idx, fused in enumerate(config.is_fused)
-            ]
-        )
-
+class HeterogeneousLlamaModel(LlamaModel):
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -296,14 +281,10 @@ class HeterogeneousLlamaModel(Qwen2Model):  # Llama's, with a mask for each type
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         cache = self.prepare_cache(cache, use_cache)
-        if inputs_embeds is None and input_ids is not None:
-            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
-        if not isinstance(attention_mask, dict):
-            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
         return super().forward(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
 
 
-class HeterogeneousLlamaForCausalLM(LlamaForCausalLM, HeterogeneousGenerationMixin):
+class HeterogeneousLlamaForCausalLM(LlamaForCausalLM):
     def forward(self, **super_kwargs) -> CausalLMOutputWithPast:
         r"""
         Example:

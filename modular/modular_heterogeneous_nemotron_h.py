@@ -33,7 +33,6 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, logging
 
 from .modular_heterogeneous import (
-    HeterogeneousGenerationMixin,
     HeterogeneousPreTrainedConfig,
     HeterogeneousPreTrainedModel,
     LoadOnlyRenaming,
@@ -312,12 +311,13 @@ class HeterogeneousNemotronHModel(NemotronHModel):
         self.refuse_packed_rows(position_ids, attention_mask, kwargs.get("seq_idx"))
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embeddings(input_ids)
-        if not isinstance(attention_mask, dict):
-            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+        attention_mask = self.create_masks_for_generate(
+            self.config, inputs_embeds, attention_mask, cache, position_ids
+        )
         return super().forward(input_ids, inputs_embeds, position_ids, cache, use_cache, attention_mask, **kwargs)
 
 
-class HeterogeneousNemotronHForCausalLM(NemotronHForCausalLM, HeterogeneousGenerationMixin):
+class HeterogeneousNemotronHForCausalLM(NemotronHForCausalLM):
     def forward(self, **super_kwargs) -> tuple | MoeCausalLMOutputWithPast:
         r"""
         Example:

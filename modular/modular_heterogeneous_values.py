@@ -124,6 +124,18 @@ class HeterogeneousValuesConfig(PreTrainedConfig):
             errors += rope_type_errors(name, fields.get(name) or keywords.get(name) or {})
         return errors
 
+    def head_dim_errors(self) -> list[str]:
+        """Query heads from which a `head_dim` that is not given cannot be derived."""
+        heads = self.num_attention_heads
+        if self.head_dim is not None:
+            return []
+        if not isinstance(heads, int):
+            return ["num_attention_heads is a list: head_dim must be given, it cannot be derived"]
+        if heads <= 0:
+            return [f"num_attention_heads is {heads}: a positive integer is needed"]
+        what = f"num_attention_heads = {heads} does not divide hidden_size = {self.hidden_size}"
+        return [f"{what}: head_dim must be given"] if self.hidden_size % heads else []
+
     def value_errors(self) -> list[str]:
         """Values outside the lists that no model runs with."""
         return [*self.number_errors(), *self._name_errors(), *self._rope_errors()]

@@ -255,13 +255,15 @@ def _rebased(paths: Sequence[Path], out: Path, lock: Lock) -> Iterator[Rebased]:
     """Merge the overrides of each shard and write it, after the siblings that it inherits from, which are expanded."""
     ordered, needed, _ = in_order(paths)
     fresh: dict[Path, str] = {}
+    bases: list[Path] = []  # which inherit from one another, too
     for path in filter(is_shard, ordered):
         shard = read_shard(path, siblings_of(path, lambda each: out, fresh))
         rebased = rebase(shard, overrides_of(shard), lock.get(path.name, {}))
         _write(path, rebased.text)
         if path in needed and not rebased.conflicts:
             read_source.cache_clear()
-            run = expand([path], lambda each: out)
+            bases.append(path)
+            run = expand(bases, lambda each: out)
             if run.failed:
                 raise ShardError(run.diagnostics())
             fresh |= run.files

@@ -420,7 +420,7 @@ def test_sinks_take_part_in_the_softmax(mixed, tokens):
 
 def test_one_mask_for_each_window(mixed):
     def masks(model):
-        return model.create_masks_for_generate(torch.zeros(1, 12, 64), None)
+        return model.create_masks_for_generate(model.config, torch.zeros(1, 12, 64), None)
 
     assert masks(mixed).keys() == {FULL, SLIDING} | WITHOUT_MIXER and masks(mixed)[SLIDING].keys() == {5, 9}
     for window, mask in masks(mixed)[SLIDING].items():

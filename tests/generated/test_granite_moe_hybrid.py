@@ -238,7 +238,7 @@ def test_what_is_not_there_is_not_built(mixed):
         "full_attention",
         "linear_attention",
     ]
-    masks = mixed.create_masks_for_generate(torch.zeros(1, 12, 64), None)
+    masks = mixed.create_masks_for_generate(mixed.config, torch.zeros(1, 12, 64), None)
     assert masks.keys() >= {"linear_attention", "full_attention"}
 
 

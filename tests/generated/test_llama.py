@@ -60,10 +60,15 @@ def test_what_is_not_there_is_not_built(mixed):
 def test_one_mask_a_kind_and_window(mixed):
     full, sliding = "full_attention", "sliding_attention"
     assert mixed.config.per_layer_config.distinct_mixers == {(full, None): 1, (sliding, 5): 2, (sliding, 9): 5}
-    masks = mixed.create_masks_for_generate(torch.zeros(1, 12, 64), None)
+    masks = mixed.create_masks_for_generate(mixed.config, torch.zeros(1, 12, 64), None)
     assert masks.keys() == {full, sliding} | WITHOUT_MIXER and masks[sliding].keys() == {5, 9}
     thinned = build({**THINNED, "sliding_window": [None, None, 4, None, 4]})
-    assert thinned.create_masks_for_generate(torch.zeros(1, 12, 64), None)[sliding].shape == (1, 1, 12, 12)
+    assert thinned.create_masks_for_generate(thinned.config, torch.zeros(1, 12, 64), None)[sliding].shape == (
+        1,
+        1,
+        12,
+        12,
+    )
 
 
 def test_attention_implementation_can_be_changed(mixed, tokens):

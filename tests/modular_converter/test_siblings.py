@@ -136,6 +136,26 @@ def test_what_is_not_inherited_stays_an_import(zz: Toy) -> None:
     assert "from .configuration_other import OtherConfig\nfrom .modeling_other import OtherAttention\n" in text
 
 
+def test_a_function_of_a_sibling_takes_the_parents_place(zz: Toy) -> None:
+    other = OTHER.replace("class OtherConfig:", "def scale(x):\n        return 2 * x\n\n\n    class OtherConfig:", 1)
+    imported = """
+        from toy.modeling_zz import ZzMLP
+        from .modular_other import (
+            OtherConfig,
+            scale,  # noqa: F401  (in the place of the parent's)
+        )
+
+
+        class NewMLP(ZzMLP):
+            config_class = OtherConfig
+
+
+        __all__ = ["NewMLP"]
+    """
+    text = zz.texts(zz.shard("other", other), zz.shard("new", imported))["modeling_new.py"]
+    assert "from .modeling_other import scale\n" in text and "def scale" not in text and "#" not in body(text)
+
+
 def test_outputs_elsewhere(zz: Toy, tmp_path: Path) -> None:
     new, out = zz.shard("new", NEW), tmp_path / "out"
     assert generate_command([zz.shards / "modular_other.py"], out) == 0

@@ -132,6 +132,6 @@ def test_ruff_without_its_program(monkeypatch, capsys):
 
 @pytest.mark.release
 def test_the_families_of_this_house_as_the_documents_show():
-    result = CliRunner().invoke(app, ["explain", "HeterogeneousLlamaAttention.__init__"])
+    result = CliRunner().invoke(app, ["explain", "HeterogeneousLlamaDecoderLayer.__init__"])
     places = [line.split()[0].partition(":")[0] for line in result.output.splitlines()[1:]]
     assert result.exit_code == 0 and set(places) == {"modular_heterogeneous_llama.py", "modeling_llama.py"}

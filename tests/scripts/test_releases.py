@@ -144,6 +144,17 @@ def test_a_partial_shard_of_a_newer_release_has_to_be_recorded_first(house, caps
     assert re.search(r"modular_new\.py:7:5: what NewModel\.own replaced is not recorded", capsys.readouterr().err)
 
 
+def test_shards_that_inherit_from_one_another(house):
+    heir = 'from .modular_{} import {}Model\n\n\nclass {}Model({}Model):\n    pass\n\n\n__all__ = ["{}Model"]\n'
+    for new, old in (("Second", "New"), ("Third", "Second")):
+        text = heir.format(old.lower(), old, new, old, new)
+        house.toy.write(house.modular / f"modular_{new.lower()}.py", text)
+    house.partial("5.3", PARTIAL)
+    house.release("5.3.0", OLDER, "def old_tool(x): return x\n")
+    assert house.generate() == 0
+    assert "def forward(self, x, past=None):" in (house.out / "modeling_third.py").read_text()
+
+
 def test_what_the_shard_has_changed_since_is_refused_until_it_is_accepted(house, capsys):
     path = house.partial("5.3", PARTIAL)
     house.release("5.3.0", OLDER)

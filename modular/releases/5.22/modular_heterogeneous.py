@@ -34,7 +34,7 @@ class HeterogeneousPreTrainedConfig:
         ]
 
 
-class HeterogeneousGenerationMixin:
+class HeterogeneousPreTrainedModel:
     def init_continuous_batching(self, *args, **kwargs):
         """Refuse what upstream's paged cache cannot hold, for which it would return empty outputs."""
         instead = "Use `generate`, which takes a batch of padded prompts."

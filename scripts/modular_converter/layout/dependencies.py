@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from libcst import matchers as m
 
 from ..shards.shard import Entry, Shard, closure
+from ..syntax.import_statements import aliases, bound_name
 from ..syntax.tree import same_code, small
 
 
@@ -22,6 +23,9 @@ class Dependencies:
         self.shard = shard
         self.views = [_parent_entries(shard, index) for index in range(len(shard.parents))]
         self._imported = _imported_entries(shard, self.views)
+        self._from_siblings = {
+            bound_name(each) for nodes in shard.siblings_at.values() for node in nodes for each in aliases(node)
+        }
         self._graphs: dict[int | None, Graph] = {}
 
     def graph(self, parent: int | None) -> Graph:
@@ -31,7 +35,8 @@ class Dependencies:
         return self._graphs[parent]
 
     def _merged_graph(self, parent: int | None) -> Graph:
-        graph = {} if parent is None else dict(self.views[parent])
+        view = {} if parent is None else self.views[parent]
+        graph = {name: entry for name, entry in view.items() if name not in self._from_siblings}
         for name, entry in self._imported.items():
             if entry.file != parent and (entry.kind == "function" or name not in graph):
                 graph[name] = entry

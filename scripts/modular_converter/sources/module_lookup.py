@@ -76,7 +76,8 @@ def resolve_sibling(node: cst.ImportFrom, siblings: Siblings) -> Iterator[cst.Im
     owners: dict[str, list[cst.ImportAlias]] = {}
     for alias in aliases(node):
         holding = (name for name, source in sources.items() if alias.evaluated_name in source.definitions)
-        owners.setdefault(next(holding, next(iter(sources))), []).append(alias)
+        alone = alias.with_changes(comma=cst.MaybeSentinel.DEFAULT)  # which has a comment, and needs parentheses
+        owners.setdefault(next(holding, next(iter(sources))), []).append(alone)
     for module, names in owners.items():
         yield cst.ImportFrom(cst.Name(module), names, relative=[cst.Dot()])
 
