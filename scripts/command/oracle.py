@@ -115,13 +115,14 @@ def _substitute(parent: types.ModuleType, shard: types.ModuleType, rename: Calla
     replaced = {}
     for name, value in list(vars(parent).items()):
         mine = vars(shard).get(rename(name))
-        module = getattr(mine, "__module__", None)
-        if module == shard.__name__ and getattr(value, "__module__", None) == parent.__name__:
-            if isinstance(mine, type | types.FunctionType):
-                replaced[value] = mine
-                setattr(parent, name, mine)
-        elif isinstance(mine, types.FunctionType) and str(module).startswith(f"{shard.__package__}."):
-            setattr(parent, name, mine)  # imported from a sibling, also in the place of what the parent imports
+        module = str(getattr(mine, "__module__", None))
+        if isinstance(mine, types.FunctionType) and module.startswith(f"{shard.__package__}."):
+            setattr(parent, name, mine)  # also where both files only import it
+        elif (
+            isinstance(mine, type) and module == shard.__name__ and getattr(value, "__module__", "") == parent.__name__
+        ):
+            setattr(parent, name, mine)
+            replaced[value] = mine
     for value in list(vars(parent).values()) + list(replaced):
         if isinstance(value, type) and value.__module__ == parent.__name__ and value not in replaced.values():
             _rebase(value, replaced)

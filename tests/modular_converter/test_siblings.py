@@ -359,3 +359,34 @@ def test_a_config_without_a_model_type_is_exported_and_not_registered(family: To
     assert "from .converters.formats.nemotron_nas import NemotronNasConfig\n" in package
     exported = ast.literal_eval(package.partition("__all__ = ")[2].partition("]")[0] + "]")
     assert {"NewModel", "SharedConfig", "SharedError", *registered} <= set(exported)
+
+
+IMPORTING = """
+    from .acts import ACTS, scale
+
+
+    class ZzMLP:
+        def forward(self, x):
+            return ACTS["silu"](scale(x))
+"""
+
+
+@pytest.mark.parametrize(
+    ("binding", "problem"),
+    [
+        pytest.param('ACTS = {"silu": abs}', "7:1: {} ACTS, which is toy.acts.ACTS there", id="constant"),
+        pytest.param("from toy.other import ACTS", "1:1: {} ACTS, which is toy.acts.ACTS there", id="elsewhere"),
+        pytest.param("from toy.acts import scale as ACTS", "1:1: {} ACTS, which is toy.acts.ACTS there", id="alias"),
+        pytest.param("from toy.acts import ACTS", None, id="the same"),
+        pytest.param("def scale(x):\n    return x", None, id="a function of the family"),
+    ],
+)
+def test_a_name_that_the_parent_imports_keeps_its_meaning(toy: Toy, binding: str, problem: str | None) -> None:
+    toy.parent("modeling_zz", IMPORTING)
+    toy.parent("other", "ACTS = {}\n")
+    toy.parent("acts", 'ACTS = {"silu": abs}\n\n\ndef scale(x):\n    return 2 * x\n')
+    first, then = (f"{binding}\n", "") if binding.startswith("from") else ("", f"\n\n{binding}\n")
+    shard = f'{first}from toy.modeling_zz import ZzMLP\n\n\nclass NewMLP(ZzMLP):\n    pass{then}\n\n\n__all__ = ["NewMLP"]\n'
+    found = toy.problems(toy.shard("new", shard))
+    said = problem and problem.format("what is taken from modeling_zz.py uses")
+    assert len(found) == (said is not None) and (not said or found[0].startswith(f"modular_new.py:{said}")), found

@@ -8,6 +8,7 @@ from libcst import matchers as m
 from ..shards.shard import Entry, Shard, closure
 from ..syntax.import_statements import aliases, bound_name
 from ..syntax.tree import same_code, small
+from .rebound import rebound
 
 
 Graph = dict[str, Entry]
@@ -27,6 +28,7 @@ class Dependencies:
             bound_name(each) for nodes in shard.siblings_at.values() for node in nodes for each in aliases(node)
         }
         self._graphs: dict[int | None, Graph] = {}
+        self.rebound = [[] if shard.home.inside else list(rebound(shard, parent)) for parent in shard.parents]
 
     def graph(self, parent: int | None) -> Graph:
         """What a class with this parent file (or none) may bring along, by name."""

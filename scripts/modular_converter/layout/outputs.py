@@ -146,7 +146,7 @@ class Layout:
             return cst.ClassDef(child.name, cst.IndentedBlock([cst.SimpleStatementLine([cst.Pass()])]))
         merged = merge_class(child, original, base, shard.names, self._scope(entry))
         if not shard.home.inside:
-            self._check_constants(index, names_left(original, merged))
+            self._check_names(index, names_left(original, merged))
         return merged
 
     def _scope(self, entry: Entry) -> Scope:
@@ -170,8 +170,9 @@ class Layout:
             below=defined_below(shard, entry.name),
         )
 
-    def _check_constants(self, index: int, names: Iterable[str]) -> None:
-        """What is taken from a parent has its own constants, not the shard's of the same name."""
+    def _check_names(self, index: int, names: Iterable[str]) -> None:
+        """What is taken from a parent has its own constants and imports, not the shard's of the same name."""
+        names = set(names)
         for name in self.dependencies.shadowed(index).intersection(names):
             entry = self.shard.entries[name]
             sources = [
@@ -185,6 +186,13 @@ class Layout:
                     "taken from there uses: one file has one value, give this one another name"
                 )
                 self.shard.problems.append(Diagnostic(source.path, *source.position(entry.statement.node), message))
+        for name, source, node, origin in self.dependencies.rebound[index]:
+            if name in names:
+                message = (
+                    f"what is taken from {self.shard.parents[index].source.path.name} uses {name}, which is {origin} there, and "
+                    "would use this one: give this one another name"
+                )
+                self.shard.problems.append(Diagnostic(source.path, *source.position(node), message))
 
     def _check_rebound(self, entry: Entry) -> None:
         """A name that the parent's file makes in several steps is only half of it in its last one."""
@@ -255,7 +263,7 @@ class Layout:
                 if entry.file >= 0:
                     output.used.add((entry.file, entry.statement.name))
                     if not self.shard.home.inside:
-                        self._check_constants(entry.file, entry.identifiers - {entry.name})
+                        self._check_names(entry.file, entry.identifiers - {entry.name})
                         self._check_rebound(entry)
                     nodes = tuple(
                         with_absolute_imports(self.shard, self.shard.parents[entry.file], node) for node in nodes
