@@ -60,6 +60,8 @@ def check_command(
     telling = Telling(strict, format, as_json)
     run = _expand(shards, out, telling)
     files = run.files | locks_of(run)
+    if run.failed:  # of the package and the locks nothing is known while a shard is missing
+        files = {path: text for path, text in files.items() if path in run.origin}
     on_disk = {path: read(path) for path in files if path.is_file()}
     differing = {
         path: diff_lines(path, on_disk.get(path, ""), text)

@@ -11,6 +11,7 @@ import pytest
 
 from transformers_heterogeneous.scripts.command import generate
 from transformers_heterogeneous.scripts.command.generate import check_command, generate_command
+from transformers_heterogeneous.scripts.modular_converter.sources.source import read_source
 
 from .toybox import Toy
 
@@ -159,3 +160,20 @@ def test_same_bytes_under_any_hash_seed(tmp_path: Path) -> None:
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed, "XDG_CACHE_HOME": memory})
         texts.add("".join(path.read_text() for path in sorted(out.iterdir())))
     assert len(texts) == 1
+
+
+def test_a_shard_that_fails_is_not_missed_in_the_package(
+    shard: Path, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing proposes to take a family out of `__init__.py` while its shard has an error."""
+    house = tmp_path / "house"
+    other = toy.write(house / "modular" / "modular_other.py", SHARD.replace("NewModel", "OtherModel"))
+    toy.write(house / "modular" / "modular_new.py", SHARD)
+    (house / "generated").mkdir()
+    monkeypatch.setattr(generate, "HOUSE", house)
+    assert generate_command(None, None) == 0 and check_command(None, None, as_json=False) == 0
+    toy.write(other, SHARD.replace("NewModel", "OtherModel").replace("ZzModel", "ZzModle"))
+    read_source.cache_clear()  # as a new process
+    capsys.readouterr()
+    assert check_command(None, None, as_json=False) == 2
+    assert "__init__.py" not in capsys.readouterr().out

@@ -95,6 +95,12 @@ def zz(toy: Toy) -> Toy:
         ),
         pytest.param("    pass", "    return 1", "5:5: invalid syntax: 'return' outside function", id="return"),
         pytest.param(
+            "    pass",
+            "<<<<<<< NewModel.size\n    pass\n=======\n    return\n>>>>>>> toy 2",
+            "5:1: a conflict that a merge left, in NewModel.size: keep what is right of both sides",
+            id="conflict",
+        ),
+        pytest.param(
             "\n\nclass",
             "\nfrom .modular_shared import x\n\n\nclass",
             "3:1: the parent module .modular_shared does not exist",

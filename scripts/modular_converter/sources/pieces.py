@@ -22,6 +22,9 @@ _DEFINITION = ("class ", "def ", "async def ")
 _CLOSING = (")", "]", "}")  # such a line ends the brackets of the statement before it
 
 
+_MARK = "<<<<<<< "
+
+
 @dataclass(frozen=True, eq=False)
 class Piece:
     """Lines of a file that are parsed together; `kind` and `name` are those of its only statement, if it is a
@@ -39,7 +42,17 @@ class Piece:
         try:
             return cst.parse_module(self.text)
         except Exception as error:  # besides its own error, the native parser lets a few others through
-            raise ShardError([self._syntax_problem(error)]) from error
+            raise ShardError(self._conflicts() or [self._syntax_problem(error)]) from error
+
+    def _conflicts(self) -> list[Diagnostic]:
+        """Conflicts that a merge left."""
+        remedy = "keep what is right of both sides, and take the marks out"
+        lines = enumerate(self.text.splitlines(), self.first_line)
+        return [
+            Diagnostic(self.path, line, 1, f"a conflict that a merge left, in {text.removeprefix(_MARK)}: {remedy}")
+            for line, text in lines
+            if text.startswith(_MARK)
+        ]
 
     def _syntax_problem(self, error: Exception) -> Diagnostic:
         """Where the lines cannot be parsed: in Python's own words, or else in LibCST's."""
