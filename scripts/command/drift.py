@@ -8,14 +8,16 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import libcst as cst
 
+from ..modular_converter.cache.storage import recalled_dependencies
 from ..modular_converter.shards.shard import exports
-from ..modular_converter.sources.siblings import with_needed
+from ..modular_converter.sources.paths import installed_folder
+from ..modular_converter.sources.siblings import siblings_of, with_needed
 from ..modular_converter.sources.source import read_source
 from ..modular_converter.syntax.tree import bare, block, code, small
 
@@ -66,7 +68,10 @@ def drift_command(against: str | None, shards: list[Path] | None) -> int:
             print(f"hetero drift: {error}", file=sys.stderr)
             return 2
         print(f"installed parents against {release_name(release)}")
-        return max([drift_of(shard, release, Path(folder) / shard.stem) for shard in shards], default=0)
+        groups: dict[Path, list[Path]] = {}
+        for shard in shards:
+            groups.setdefault(shard.resolve().parent, []).append(shard)
+        return max([_drift_of(group, release, Path(folder)) for group in groups.values()], default=0)
 
 
 def has_outputs(shard: Path) -> bool:
@@ -74,22 +79,51 @@ def has_outputs(shard: Path) -> bool:
     return exports(read_source(shard)) is not None
 
 
-def drift_of(shard: Path, release: Path, folder: Path) -> int:
-    """Print what changes in one family; 0 or 1, or 2 where the shard does not even expand with what is installed."""
-    error = expand_into(shard, folder / "installed")
-    if error:
-        print(f"\n{shard.stem}: does not expand with the installed parents\n{error}", file=sys.stderr)
-        return 2
-    rebased = Path(shutil.copytree(shard.resolve().parent, folder / "modular")) / shard.name
+def _drift_of(shards: Sequence[Path], release: Path, parent: Path) -> int:
+    """Print what changes in the families of a folder; 0 or 1, or 2 where a shard does not even expand with what is
+    installed. All go together, and where something is wrong with one, each goes alone."""
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    error = expand_into(shards, folder / "installed")
+    if not error and all(is_unchanged(shard, folder / "installed", release) for shard in shards):
+        print("".join(f"\n{shard.stem}: the shard applies, 0 pieces change\n" for shard in shards), end="")
+        return 0
+    modular = Path(shutil.copytree(shards[0].resolve().parent, folder / "modular"))
     shutil.copytree(folder / "installed", folder / "generated")
-    standing = standing_of(rebased, release)
-    error = standing.error or expand_into(rebased, folder / "other", release)
+    rebased = [modular / shard.name for shard in shards]
+    standings = {} if error else standings_of(rebased, release)
+    failed = error or next((each.error for each in standings.values() if each.error), "")
+    failed = failed or expand_into(rebased, folder / "other", release)
+    if failed and len(shards) > 1:
+        return max(_drift_of([shard], release, parent) for shard in shards)
     if error:
-        print(f"\n{shard.stem}: {standing.words if standing.conflicts else 'the shard no longer applies'}\n{error}")
+        print(f"\n{shards[0].stem}: does not expand with the installed parents\n{error}", file=sys.stderr)
+        return 2
+    if failed:
+        standing = standings[shards[0].name]
+        words = standing.words if standing.conflicts else "the shard no longer applies"
+        print(f"\n{shards[0].stem}: {words}\n{failed}")
         return 1
-    changes = list(changes_between(folder / "installed", folder / "other", shard.stem.removeprefix("modular_")))
-    print(f"\n{shard.stem}: {standing.words}, {len(changes)} pieces change" + "".join(map(change_text, changes)))
-    return int(bool(changes))
+    found = 0
+    for shard in shards:
+        changes = list(changes_between(folder / "installed", folder / "other", shard.stem.removeprefix("modular_")))
+        found += len(changes)
+        words = standings[shard.name].words
+        print(f"\n{shard.stem}: {words}, {len(changes)} pieces change" + "".join(map(change_text, changes)))
+    return int(bool(found))
+
+
+def is_unchanged(shard: Path, out: Path, release: Path) -> bool:
+    """Whether a release has all that the expansion of a shard is made of as the installed one has it."""
+    siblings = siblings_of(shard.resolve(), lambda each: out, {})
+    dependencies, installed = recalled_dependencies(shard.resolve(), siblings), installed_folder("transformers")
+    if dependencies is None or installed is None:
+        return False
+    theirs = [
+        replace(each, path=str(release / "transformers" / Path(each.path).relative_to(installed)))
+        for each in dependencies
+        if Path(each.path).is_relative_to(installed) and Path(each.path) != installed / "__init__.py"  # the version
+    ]
+    return all(each.unchanged() for each in theirs)
 
 
 @dataclass(frozen=True)
@@ -107,24 +141,29 @@ class Standing:
         return f"`hetero rebase` merges {', '.join(self.merged)}" if self.merged else "the shard applies"
 
 
-def standing_of(shard: Path, release: Path) -> Standing:
-    """Rebase a copy of a shard onto a release, in a process whose first `transformers` that is."""
-    done = launch(["rebase", str(shard)], release)
-    merged = re.findall(r"(?m): merged (\S+)$", done.stdout)
-    conflicts = dict.fromkeys(re.findall(r": conflict in (\S+): ", done.stdout))
+def standings_of(shards: Sequence[Path], release: Path) -> dict[str, Standing]:
+    """Rebase copies of shards onto a release, in a process whose first `transformers` that is; by their names."""
+    done = launch(["rebase", *map(str, shards)], release)
     error = {0: "", 1: done.stdout.strip()}.get(done.returncode, done.stderr.strip() or "no reason given")
-    return Standing(tuple(merged), tuple(conflicts), error)
+    found = {}
+    for shard in shards:
+        name = re.escape(shard.name)
+        merged = re.findall(rf"(?m)^{name}: merged (\S+)$", done.stdout)
+        conflicts = dict.fromkeys(re.findall(rf"/{name}:\d+:1: conflict in (\S+): ", done.stdout))
+        found[shard.name] = Standing(tuple(merged), tuple(conflicts), error)
+    return found
 
 
 def change_text(change: Change) -> str:
     return f"\n\n  {change.kind}: {change.name}\n" + "\n".join(f"    {line}" for line in change.diff().splitlines())
 
 
-def expand_into(shard: Path, out: Path, release: Path | None = None) -> str:
-    """Expand one shard, and the shards that it inherits from, with the parents of a release; its errors."""
+def expand_into(shards: Sequence[Path], out: Path, release: Path | None = None) -> str:
+    """Expand shards, and those that they inherit from, with the parents of a release; their errors."""
     out.mkdir(parents=True)
-    shards = map(str, with_needed(shard.resolve()))
-    done = launch(["generate", *shards, "--out", str(out), "--no-lock"], release, out.parent / "cache")
+    needed = dict.fromkeys(str(each) for shard in shards for each in with_needed(shard.resolve()))
+    cache = out.parent / "cache" if release else None  # what is remembered of the installed parents stays
+    done = launch(["generate", *needed, "--out", str(out), "--no-lock"], release, cache)
     return done.stderr.strip() or "no reason given" if done.returncode else ""
 
 

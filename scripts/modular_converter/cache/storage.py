@@ -14,12 +14,16 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ..output.package import Family
 from ..releases.lock import Override
 from ..sources.diagnostics import ShardError
 from ..sources.paths import installed_folder
 from ..sources.siblings import Siblings
+
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ShardError)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,10 @@ class Dependency:
     def _uses_the_same(self, path: Path) -> bool:
         from .used_code import used_digest  # only now has something to be parsed
 
-        return used_digest(path, self.names) == self.used
+        try:
+            return used_digest(path, self.names) == self.used
+        except (KeyError, ShardError):  # a name is gone, or it is no Python
+            return False
 
 
 @dataclass(frozen=True)
@@ -64,25 +71,40 @@ def cache_folder() -> Path:
 def recall(shard: Path, siblings: Siblings) -> Remembered | None:
     """The expansion of a shard, if it was remembered and nothing it depends on has changed since."""
     try:
-        digest, _, text = record_path(shard).read_text(encoding="utf-8").partition("\n")
-        if digest != _text_digest(text):
-            return None
-        record = json.loads(text)
-        dependencies = [Dependency(**{**each, "names": tuple(each["names"])}) for each in record["dependencies"]]
-        if record["generator"] != generator_digest() or record["packages"] != found_packages(record["packages"]):
-            return None
-        if any(siblings.digest(module) != digest for module, digest in record["siblings"].items()):
-            return None
-        if not all(each.unchanged() for each in dependencies):
-            return None
+        record, _ = _recalled(shard, siblings)
         known = record["family"]
         modules = {module: tuple(names) for module, names in known["modules"].items()}
         family = Family(modules, known["config"], tuple(known["configs"]))
         warnings = tuple((file, line, column, message) for file, line, column, message in record["warnings"])
         overrides = tuple(Override(**each) for each in record["overrides"])
         return Remembered(record["files"], family, warnings, overrides)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ShardError):
+    except UNREADABLE:
         return None
+
+
+def recalled_dependencies(shard: Path, siblings: Siblings) -> list[Dependency] | None:
+    """What a remembered expansion depends on, if it still holds."""
+    try:
+        return _recalled(shard, siblings)[1]
+    except UNREADABLE:
+        return None
+
+
+def _recalled(shard: Path, siblings: Siblings) -> tuple[dict[str, Any], list[Dependency]]:
+    """The record of an expansion and its dependencies; a ValueError where something has changed since."""
+    digest, _, text = record_path(shard).read_text(encoding="utf-8").partition("\n")
+    if digest != _text_digest(text):
+        raise ValueError("not what was written")
+    record = json.loads(text)
+    dependencies = [Dependency(**{**each, "names": tuple(each["names"])}) for each in record["dependencies"]]
+    if not (
+        record["generator"] == generator_digest()
+        and record["packages"] == found_packages(record["packages"])
+        and all(siblings.digest(module) == digest for module, digest in record["siblings"].items())
+        and all(each.unchanged() for each in dependencies)
+    ):
+        raise ValueError("something has changed")
+    return record, dependencies
 
 
 Record = dict[str, object]
