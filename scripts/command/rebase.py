@@ -31,7 +31,7 @@ from ..modular_converter.releases.lock import (
 )
 from ..modular_converter.releases.overlay import used_names
 from ..modular_converter.releases.overrides import overrides_of
-from ..modular_converter.releases.three_way import MARK, Sides, merge
+from ..modular_converter.releases.three_way import MARK, Sides, merge, renamed
 from ..modular_converter.shards.reading import read_shard
 from ..modular_converter.shards.shard import Parent, Shard
 from ..modular_converter.sources.diagnostics import Diagnostic, ShardError
@@ -39,7 +39,7 @@ from ..modular_converter.sources.members import piece_name
 from ..modular_converter.sources.siblings import siblings_of
 from ..modular_converter.sources.source import imports_in
 from ..modular_converter.syntax.import_statements import aliases, bound_name, module_of, written_module
-from ..modular_converter.syntax.tree import block
+from ..modular_converter.syntax.tree import block, identifiers
 from .drift import HOUSE, NoRelease, has_outputs, launch, release_root
 from .generate import write_files
 
@@ -122,22 +122,42 @@ def rebase(shard: Shard, overrides: list[Override], recorded: Mapping[str, Recor
     text, before = shard.source.text, cst.parse_module(shard.source.text)
     result, module = Rebased(shard, text, text, before, overrides), before
     sides: list[tuple[Sides, Override, Recorded]] = []
-    for override in overrides:
-        known = recorded.get(override.name)
-        if known is None:
-            result.unrecorded.append(override.name)
-        elif is_stale(override, known):
-            parent = _parent_of(shard, override)
-            base, theirs = (parent.renaming.node(_statement(text)) for text in (known.text, override.text))
-            merged = merge(base, find(module, override.name), theirs, len(sides))
-            (result.conflicts if merged.conflicts else result.merged).append(override.name)
-            module = _replaced(module, override.name, merged.node)
-            sides += ((each, override, known) for each in merged.conflicts)
+    result.unrecorded += (override.name for override in overrides if override.name not in recorded)
+    stale = [each for each in overrides if each.name in recorded and is_stale(each, recorded[each.name])]
+    moved = _moved_names(shard, stale, recorded) if stale else {}
+    for override in stale:
+        known, parent = recorded[override.name], _parent_of(shard, override)
+        base, theirs = (parent.renaming.node(_statement(text)) for text in (known.text, override.text))
+        gone_names = identifiers(base) - parent.names
+        ours, method = find(module, override.name), "." in override.name
+        merged = merge(base, ours, theirs, len(sides), moved[parent.module], gone_names, method)
+        (result.conflicts if merged.conflicts else result.merged).append(override.name)
+        module = _replaced(module, override.name, merged.node)
+        sides += ((each, override, known) for each in merged.conflicts)
     result.gone += gone(shard.path, overrides, recorded)
     if result.merged or result.conflicts:
         result.module = _with_imports(before, module, shard)
         result.text = _with_conflicts(format_like(shard.path, text, result.module.code), sides)
     return result
+
+
+def _moved_names(
+    shard: Shard, stale: Iterable[Override], recorded: Mapping[str, Recorded]
+) -> dict[str, dict[str, str]]:
+    """By parent, the names that its file no longer has, each with the one that stands in its place in all stale pieces."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for override in stale:
+        parent = _parent_of(shard, override)
+        texts = (recorded[override.name].text, override.text)
+        base, theirs = (parent.renaming.node(_statement(text)) for text in texts)
+        names = found.setdefault(parent.module, {})
+        for old, new in renamed(base, theirs).items():
+            if old not in parent.names:
+                names.setdefault(old, set()).add(new)
+    return {
+        module: {old: next(iter(new)) for old, new in names.items() if len(new) == 1}
+        for module, names in found.items()
+    }
 
 
 def _parent_of(shard: Shard, override: Override) -> Parent:

@@ -47,6 +47,38 @@ CASES = {
         'def f(self, cache):\n    return {"cache": cache, "other": 1}\n',
         'def f(self, cache):\n    return {"cache": cache, "other": 2}\n',
     ),
+    "a keyword of the parent's that the override has as a key, and says in words": (
+        """
+        @marks("past_tokens")
+        def f(self, past_tokens):
+            return g(past_tokens=past_tokens)
+        """,
+        """
+        @marks("past_tokens")
+        def f(self, past_tokens):
+            \"\"\"Takes past_tokens.\"\"\"
+            kwargs = {"past_tokens": past_tokens}
+            return g(**kwargs)
+        """,
+        """
+        @marks("past_tokens")
+        def f(self, cache):
+            return g(cache=cache)
+        """,
+        """
+        @marks("past_tokens")
+        def f(self, cache):
+            \"\"\"Takes cache.\"\"\"
+            kwargs = {"cache": cache}
+            return g(**kwargs)
+        """,
+    ),
+    "a method of a class that replaces its parent's whole takes no decorator by inheritance": (
+        "class A:\n    def f(self, past):\n        return past\n",
+        "class A:\n    def f(self, past):\n        return 2 * past\n",
+        "class A:\n    @renamed('past')\n    def f(self, cache):\n        return cache\n",
+        "class A:\n    @renamed('past')\n    def f(self, cache):\n        return 2 * cache\n",
+    ),
     "a type that gives way to another": (
         "def f(self, a: torch.Tensor, b: torch.FloatTensor = 1):\n    pass\n",
         "def f(self, a: torch.Tensor, b: torch.FloatTensor = 2, c: torch.FloatTensor | None = None):\n    pass\n",
@@ -172,6 +204,18 @@ def test_conflict(base: str, ours: str, theirs: str) -> None:
     found, conflicts = merged(base, ours, theirs)
     assert len(conflicts) == 1
     assert "__conflict_0__" in found
+
+
+def test_a_name_that_the_parents_file_gave_up_is_followed_or_a_conflict() -> None:
+    """Here the parent's piece does not say what stands in its place; another of its pieces does, or none."""
+    base = "def f(self, x):\n    a()\n    return g(x, params=x)\n"
+    ours = "def f(self, x):\n    x = h(params=x)\n    a()\n    return g(x, params=x)\n"
+    theirs = "def f(self, x):\n    a()\n    return g(x)\n"
+    three = [cst.parse_module(text).body[0] for text in (base, ours, theirs)]
+    followed = merge(*three, moved={"params": "cache"}, gone=frozenset({"params"}))
+    assert code(followed.node) == "def f(self, x):\n    x = h(cache=x)\n    a()\n    return g(x)\n"
+    left = merge(*three, gone=frozenset({"params"}))
+    assert [each.ours for each in left.conflicts] == [ours]
 
 
 def test_what_only_one_side_changed_is_taken_as_it_is() -> None:

@@ -136,7 +136,7 @@ def test_conflict(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ) in text
     forget()
     assert generate_command([shard], None) == 2  # until somebody decides
-    assert "modular_new.py:8:1: invalid syntax" in capsys.readouterr().err
+    assert "modular_new.py:8:1: a conflict that a merge left, in NewModel.limit" in capsys.readouterr().err
     lines = text.splitlines(keepends=True)
     shard.write_text("".join([*lines[:7], "    limit = 2\n", *lines[14:]]))
     forget()

@@ -4,11 +4,13 @@
 are those of the shard in all three.
 """
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import libcst as cst
@@ -47,40 +49,75 @@ class Merged:
     conflicts: list[Sides] = field(default_factory=list)
 
 
-def merge(base: cst.BaseStatement, ours: cst.BaseStatement, theirs: cst.BaseStatement, first: int = 0) -> Merged:
-    """The override with what the parent changed since it was written; `first` is the number of its first conflict."""
+def merge(
+    base: cst.BaseStatement,
+    ours: cst.BaseStatement,
+    theirs: cst.BaseStatement,
+    first: int = 0,
+    moved: Mapping[str, str] = MappingProxyType({}),
+    gone: Set[str] = frozenset(),
+    inherits: bool = True,
+) -> Merged:
+    """
+    The override with what the parent changed since it was written.
+
+    Args:
+        first: the number of its first conflict.
+        moved: names that other pieces of the parent gave up for others.
+        gone: names that the parent's file no longer has. Whatever goes on saying one is a conflict.
+        inherits: whether it is a method, which takes decorators by inheritance where it has none.
+    """
     if deletes_method(ours) if isinstance(ours, cst.FunctionDef) else deletes_attribute(ours):
         return Merged(ours)
-    base, ours = follow_names(base, ours, theirs)
-    merging = _Merging(first)
+    old, mine = follow_names(base, ours, theirs, moved)
+    merging = _Merging(first, inherits and not isinstance(base, cst.ClassDef))
     try:
-        return Merged(merging.statement(base, ours, theirs), merging.conflicts)
+        merged = Merged(merging.statement(old, mine, theirs), merging.conflicts)
     except Conflict:
-        whole = _Merging(first)
-        return Merged(whole.mark([base], [ours], [theirs]), whole.conflicts)
+        merged = None
+    if merged and (merged.conflicts or not gone & words_of(base) & words_of(merged.node) - words_of(theirs)):
+        return merged
+    whole = _Merging(first, inherits)
+    return Merged(whole.mark([old], [mine], [theirs]), whole.conflicts)
 
 
-def follow_names(base: Node, ours: Node, theirs: cst.CSTNode) -> tuple[Node, Node]:
-    """Base and override with the names that the parent has given up for others, also where they are the override's own,
-    and where a string is one of them."""
-    names = {
-        old: new for old, new in renamed(base, theirs).items() if new not in identifiers(ours) or _are_types(old, new)
-    }
-    words = names.keys() & _strings(base) - _strings(theirs)
+def follow_names(
+    base: Node, ours: Node, theirs: cst.CSTNode, moved: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Node, Node]:
+    """Base and override with the names that the parent has given up for others, also where they are the override's own, and
+    where the override says one in a string: as a key, or in words."""
+    found = {**moved, **renamed(base, theirs)}
+    names = {old: new for old, new in found.items() if new not in identifiers(ours) or _are_types(old, new)}
+    names = {old: new for old, new in names.items() if old not in identifiers(theirs)}
+    words = names.keys() - _strings(theirs)
+    sought = re.compile(rf"\b({'|'.join(sorted(words, key=len, reverse=True))})\b") if words else None
 
     def follow(node: cst.Name) -> cst.Name:
         return node.with_changes(value=names[node.value]) if node.value in names else node
 
-    def follow_word(node: cst.SimpleString) -> cst.SimpleString:
-        word = str(node.raw_value)
-        return node.with_changes(value=node.value.replace(word, names[word])) if word in words else node
+    def in_words(match: re.Match[str]) -> str:
+        whole = match.string.strip("\"'") == match[1]
+        return names[match[1]] if whole or "_" in match[1] else match[1]  # else a word of the language
 
-    edits: Edits = {cst.Name: follow, cst.SimpleString: follow_word}
+    def follow_word(node: Any) -> Any:
+        return node.with_changes(value=sought.sub(in_words, node.value)) if sought else node
+
+    edits: Edits = {
+        cst.Name: follow,
+        cst.SimpleString: follow_word,
+        cst.FormattedStringText: follow_word,
+        cst.Decorator: lambda node: rewrite(node, {cst.Name: follow}),
+    }
     return rewrite(base, edits), rewrite(ours, edits)
 
 
+def words_of(node: cst.CSTNode) -> frozenset[str]:
+    """The names in the code, and its strings, but for those in decorators, where an old name may well stay."""
+    return identifiers(node) | _strings(node)
+
+
 def _strings(node: cst.CSTNode) -> frozenset[str]:
-    """The strings in the code; in a decorator an old name may well stay."""
+    """The strings in the code but for its decorators."""
     every, above = Counter(_raw_strings(node)), Counter[str]()
     for each in walk(node):
         if isinstance(each, cst.Decorator):
@@ -119,8 +156,8 @@ def _leaf(node: cst.CSTNode) -> tuple[str, str]:
 class _Merging:
     """One merge, with the conflicts that it met."""
 
-    def __init__(self, first: int) -> None:
-        self.first = first
+    def __init__(self, first: int, inherits: bool) -> None:
+        self.first, self.inherits = first, inherits
         self.conflicts: list[Sides] = []
 
     def mark(self, base: Body, ours: Body, theirs: Body) -> cst.SimpleStatementLine:
@@ -149,7 +186,7 @@ class _Merging:
         else:
             said = []
         return ours.with_changes(
-            decorators=self.decorators(base, ours, theirs) if ours.decorators else (),
+            decorators=self.decorators(base, ours, theirs) if ours.decorators or not self.inherits else (),
             params=self.parameters(base.params, ours.params, theirs.params),
             returns=self.optional(base.returns, ours.returns, theirs.returns) if ours.returns else None,
             body=suite.with_changes(body=[*said, *self.statements(*bodies)]),

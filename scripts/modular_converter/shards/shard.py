@@ -1,5 +1,7 @@
 """A shard as the generator sees it: its own statements, its parents, and what it takes from helper shards."""
 
+import io
+import tokenize
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,6 +35,12 @@ class Parent:
     def is_sibling(self) -> bool:
         """Whether another shard of the same folder expands to this file."""
         return self.module.startswith(".") and not self.module.startswith("..")
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names in the code of the file, as the shard has them."""
+        tokens = tokenize.generate_tokens(io.StringIO(self.source.text).readline)
+        return frozenset(self.renaming.name(each.string) for each in tokens if each.type == tokenize.NAME)
 
     @cached_property
     def classes(self) -> frozenset[str]:
