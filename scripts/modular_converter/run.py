@@ -23,6 +23,7 @@ from .sources.siblings import Siblings, in_order, siblings_of
 
 
 FATAL = (*FATAL_RULES, "syntax", "invalid-syntax")
+_HALF_OF_PROPERTY = re.compile(r"\s*@\w+\.(setter|getter|deleter)\b")
 _SIBLING = re.compile(r"(?m)^\s*from \.(\w+) import")
 
 
@@ -65,9 +66,10 @@ class _Done:
 
 @dataclass
 class _Draft:
-    """What a run has to format, the shards that it comes from, and the families of each folder."""
+    """What a run has to format, the text of the shards that it comes from, and the families of each folder."""
 
     texts: dict[Path, str] = field(default_factory=dict)
+    sources: dict[Path, str] = field(default_factory=dict)
     done: list[_Done] = field(default_factory=list)
     families: dict[Path, list[Family]] = field(default_factory=dict)
     fresh: dict[Path, str] = field(default_factory=dict)
@@ -87,9 +89,11 @@ def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool 
     for folder, families in draft.families.items() if package else ():
         draft.texts[folder / "__init__.py"] = render_package(families, shards[0].parent.name)
         run.files[folder / "py.typed"] = ""
-    formatted, findings = _formatted(draft.texts, run.origin)
+    formatted, findings = _formatted(draft.texts | draft.sources, run.origin)
+    formatted = {path: text for path, text in formatted.items() if path in draft.texts}
     run.files |= formatted
     undefined = list(_undefined(findings, run, draft)) or list(_uncompilable(formatted, run, draft))
+    undefined = undefined or list(_undefined_in_shards(findings, draft))
     run.problems += [*undefined, *_missing_siblings(run, draft)]
     _remember(draft, formatted, {problem.path for problem in undefined})
     return run
@@ -149,6 +153,8 @@ def _add(path: Path, folder: Path, siblings: Siblings, run: Run, draft: _Draft) 
         run.crashes.append(Diagnostic(path, 1, 1, message))
         return
     run.problems += shard.problems
+    if not shard.home.inside:
+        draft.sources[path] = shard.source.text
     draft.parents[path] = [(parent.source.path, parent.renaming.name) for parent in shard.parents]
     files = {folder / name: text for name, text in expansion.texts.items()} if expansion else {}
     run.shards += bool(files)
@@ -200,6 +206,17 @@ def _undefined(findings: Iterable[Finding], run: Run, draft: _Draft) -> Iterator
         message = f"{finding.message} in the output {finding.key.name} (line {finding.line}){origin.told}"
         message += f": {remedy}" if finding.code == "F821" else ""
         yield Diagnostic(shard, origin.line, origin.column, message)
+
+
+def _undefined_in_shards(findings: Iterable[Finding], draft: _Draft) -> Iterator[Diagnostic]:
+    """Names that a shard uses and only a parent's file has, which the expansion would lend it: as Python it cannot run."""
+    for finding in findings:
+        if finding.key not in draft.sources or finding.code != "F821":
+            continue
+        line = draft.sources[finding.key].splitlines()[finding.line - 1]
+        if not _HALF_OF_PROPERTY.match(line):  # which the language has
+            message = f"{finding.message}: import it, or define it; that a parent's file has it is not enough"
+            yield Diagnostic(finding.key, finding.line, finding.column, message)
 
 
 def _origin(shard: Path, draft: _Draft, name: str, output: str, line: int) -> Origin:

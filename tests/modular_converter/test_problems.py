@@ -216,7 +216,8 @@ def test_super_call_of_an_unknown_method(toy: Toy, parent: str, called: str, pro
     name = parent.replace("Zz", "New")
     shard = SHARD.replace("ZzModel", parent).replace("NewModel", name).replace("    pass", method)
     message = f"modular_new.py:6:16: `super().{called}(...)` calls what neither the parent nor its bases define"
-    assert toy.problems(toy.shard("new", shard)) == ([] if problem is None else [message + problem])
+    found = [each for each in toy.problems(toy.shard("new", shard)) if "warning" not in each]
+    assert found == ([] if problem is None else [message + problem])
 
 
 def test_signature_that_does_not_merge(toy: Toy) -> None:

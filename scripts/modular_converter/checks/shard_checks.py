@@ -16,6 +16,7 @@ from ..sources.diagnostics import Diagnostic, nearest
 from ..sources.members import pieces_of
 from ..sources.source import SourceFile, Statement
 from .call_checks import Mismatch, fields_in, mismatches
+from .slips import slips
 
 
 def check_shard(shard: Shard, outputs: Mapping[str, Output]) -> list[Diagnostic]:
@@ -29,7 +30,7 @@ def check_shard(shard: Shard, outputs: Mapping[str, Output]) -> list[Diagnostic]
     if inside:
         return found
     found += [problem for source in sources for problem in (*_bound_twice(source), *_on_one_line(source))]
-    return [*found, *_unused(shard, outputs), *_unknown_exports(shard, outputs), *_module_bases(shard)]
+    return [*found, *_unused(shard, outputs), *_unknown_exports(shard, outputs), *_module_bases(shard), *slips(shard)]
 
 
 def _dropped_statements(source: SourceFile, warning: bool) -> Iterator[Diagnostic]:
