@@ -218,6 +218,16 @@ EQUAL = {
         "__import__('asyncio').run(NewLayer(1).plain())",
         "plain",
     ),
+    "super() in what a comprehension goes over": (
+        method("def plain(self):", "    return [each for each in super().plain()]"),
+        "NewLayer(1).plain()",
+        ["p", "l", "a", "i", "n"],
+    ),
+    "a method that is bound anew to what is made of it": (
+        method("def forward(self, x):", "    return x", "forward = (lambda f: lambda self, x: 2 * f(self, x))(forward)"),
+        "NewLayer(1).forward(4)",
+        8,
+    ),
     "a method that raises another error": (
         method("def check(self):", "    raise ValueError('no')"),
         "NewLayer(1).check",

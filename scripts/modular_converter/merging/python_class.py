@@ -223,7 +223,7 @@ class Merge:
 
     def _is_replaced(self, theirs: Item, item: Item) -> bool:
         """Whether the parent's statement has no effect beside the child's: both bind one name, the child always."""
-        if item.kind == "other" or theirs.kind == "other" or theirs.name != item.name:
+        if item.kind == "other" or theirs.kind == "other" or theirs.name != item.name or item.name in item.read:
             return False
         if item.kind == "attribute" and _value(item) is None:
             return False

@@ -5,7 +5,7 @@ all the same stays in the class, under a name of its own: `self._zz_layer_forwar
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import libcst as cst
@@ -77,7 +77,7 @@ def _problems(body: Body, first: str, super_calls: SuperCalls) -> Iterator[tuple
     """What cannot be said without the parent."""
     found = [each for statement in body for each in walk(statement)]
     uses = [each for each in found if isinstance(each, cst.Attribute) and m.matches(each, _ON_SUPER)]
-    own = {id(each) for each in own_walk(body)} - {id(each) for node in _comprehensions(found) for each in walk(node)}
+    own = {id(each) for each in own_walk(body)} - {each for node in found for each in _inside(node)}
     for use in uses:
         if use.attr.value in super_calls.methods:
             yield from _use_problems(use, id(use) in own, first, super_calls)
@@ -98,9 +98,12 @@ def _problems(body: Body, first: str, super_calls: SuperCalls) -> Iterator[tuple
             )
 
 
-def _comprehensions(found: Iterable[cst.CSTNode]) -> Iterator[cst.CSTNode]:
-    """Functions of their own, of which Python 3.11 gives none to `super()`."""
-    return (each for each in found if isinstance(each, cst.ListComp | cst.SetComp | cst.DictComp | cst.GeneratorExp))
+def _inside(node: cst.CSTNode) -> set[int]:
+    """What a comprehension evaluates in a function of its own, to which Python 3.11 gives no `super()`: all but the first of
+    what it goes over."""
+    if not isinstance(node, cst.ListComp | cst.SetComp | cst.DictComp | cst.GeneratorExp):
+        return set()
+    return {id(each) for each in walk(node)} - {id(each) for each in walk(node.for_in.iter)}
 
 
 def _use_problems(
