@@ -224,7 +224,9 @@ EQUAL = {
         ["p", "l", "a", "i", "n"],
     ),
     "a method that is bound anew to what is made of it": (
-        method("def forward(self, x):", "    return x", "forward = (lambda f: lambda self, x: 2 * f(self, x))(forward)"),
+        method(
+            "def forward(self, x):", "    return x", "forward = (lambda f: lambda self, x: 2 * f(self, x))(forward)"
+        ),
         "NewLayer(1).forward(4)",
         8,
     ),

@@ -65,6 +65,11 @@ METHOD = "    def {}(self, config):\n        super().__init__(config)\n        {
             "    def __init__(self, config):\n        super().__init__(config, size=2)",
             "6:9: __init__ of ZzMLP takes no size, only ['config']",
         ),
+        (
+            "ZzMLP",
+            METHOD.format("__init__", "self.a = config.sizee"),
+            "7:18: warning: no config of zz has sizee; did you mean size?",
+        ),
         ("ZzConfig", "    width = 3", "5:5: warning: width has no annotation"),
         ("ZzConfig", "    widths: list[int] = []", "5:5: widths has a mutable default"),
         ("ZzConfig", '    model_type = "llama"', "5:5: 'llama' is the model_type of a model of transformers"),
@@ -80,6 +85,7 @@ def test_slips(toy: Toy, parent: str, body: str, said: str) -> None:
     [
         ("ZzMLP", METHOD.format("__init__", "del self.gate") + "\n    def forward(self, x):\n        return x"),
         ("ZzMLP", "    def __init__(self, *args):\n        super().__init__(*args)"),
+        ("ZzMLP", METHOD.format("__init__", "self.a = config.size")),
         ("ZzMLP", "    def inits(self, x):\n        return x"),
         ("ZzConfig", '    model_type = "new"\n    size: int = 2\n    width: int = 3'),
     ],

@@ -1,13 +1,15 @@
 """What runs otherwise than its author means, or not at all, and can be known from the shard and its parents."""
 
+import re
 from collections.abc import Iterator
 
 import libcst as cst
 from libcst import matchers as m
 
-from ..shards.shard import Shard
-from ..sources.diagnostics import Diagnostic
+from ..shards.shard import Parent, Shard
+from ..sources.diagnostics import Diagnostic, nearest
 from ..sources.members import Pieces, pieces_of
+from ..sources.paths import installed_folder
 from ..syntax.statements import assigned_target, deletions
 from ..syntax.tree import block, identifiers, small, walk
 
@@ -16,6 +18,7 @@ Slip = tuple[cst.CSTNode, str, bool]  # where, what, whether it is a warning
 _MUTABLE = m.List() | m.Dict() | m.Set()
 _LITERAL = m.Integer() | m.Float() | m.UnaryOperation() | m.Name("None") | m.Name("True") | m.Name("False")
 _SUPER_CALL = m.Call(func=m.Attribute(value=m.Call(func=m.Name("super"))))
+_FIELD = m.Attribute(value=m.Name("config") | m.Attribute(m.Name("self"), m.Name("config")))
 _INIT = m.Call(func=m.Attribute(attr=m.Name("__init__")))
 
 
@@ -30,7 +33,7 @@ def slips(shard: Shard) -> Iterator[Diagnostic]:
         parent = shard.parents[index].source.definitions[base].node
         if not isinstance(parent, cst.ClassDef):
             continue
-        found = [*_of_class(child, parent, base)]
+        found = [*_of_class(child, parent, base), *_unknown_fields(child, shard, shard.parents[index])]
         if shard.types[name] == "configuration":
             found += _of_config(child, parent, shard)
         for node, message, warning in found:
@@ -74,6 +77,29 @@ def _wrong_arguments(method: cst.FunctionDef, theirs: Pieces, base: str) -> Iter
         unknown = [each.keyword.value for each in call.args if each.keyword and each.keyword.value not in known]
         if unknown and not params.star_kwarg and not target.decorators:
             yield call, f"{name} of {base} takes no {', '.join(unknown)}, only {sorted(known)}", False
+
+
+def _unknown_fields(child: cst.ClassDef, shard: Shard, parent: Parent) -> Iterator[Slip]:
+    """Fields that neither config nor anything around the parent names, and that are close to one of its config's."""
+    path = parent.source.path.with_name(f"configuration_{parent.model}.py")
+    fields = _words(path.read_text(encoding="utf-8")) if path.is_file() else frozenset()
+    elsewhere = re.sub(r"\bconfig\.\w+", " ", shard.source.text)
+    known = fields | parent.names | _words(elsewhere) | _words(_library("configuration_utils"))
+    for node in (each for each in walk(child) if m.matches(each, _FIELD)):
+        assert isinstance(node, cst.Attribute)
+        near = nearest(node.attr.value, fields)
+        if near and node.attr.value not in known:
+            yield node, f"no config of {parent.model} has {node.attr.value}{near}", True
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[A-Za-z_]\w*", text))
+
+
+def _library(module: str) -> str:
+    folder = installed_folder("transformers")
+    path = folder / f"{module}.py" if folder else None
+    return path.read_text(encoding="utf-8") if path and path.is_file() else ""
 
 
 def _misspelt(name: str, node: cst.CSTNode, mine: Pieces, theirs: Pieces, base: str) -> Iterator[Slip]:
