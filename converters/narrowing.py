@@ -3,10 +3,9 @@ Layers made narrower: which rows and columns of which tensors belong to a neuron
 tensors without those that go. Which dimension follows which size is read off the model (`families/relations.py`).
 """
 
-import json
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from .arithmetic import norms
 from .checkpoint import Checkpoint
@@ -28,14 +26,10 @@ from .families.relations import Follows, SubBlock, relations_of
 from .formats.recognition import UNREADABLE
 from .loading import Loading
 from .pruning import shortened, with_numbers
-from .pruning_plan import FIRST, NORM, RANDOM, PruningPlan
-from .summary import FIELDS, summary_of
-from .summary import WORDS as FIELD_WORDS
+from .pruning_plan import FIRST, HEADS, KV_HEADS, NORM, RANDOM, PruningPlan
+from .score_file import read_scores
+from .summary import FIELDS, field_in, summary_of
 from .tensor_checks import check_tensors
-
-
-HEADS, KV_HEADS = "num_attention_heads", "num_key_value_heads"
-Scores = Callable[[int, str], Sequence[float] | None]
 
 
 @dataclass(frozen=True)
@@ -147,8 +141,7 @@ def field_of(source: Checkpoint, layer: int, name: str) -> str | None:
         return name
     for kind in (config.mixer_types[layer], config.mlp_types[layer]):
         if name in FIELDS.get(kind, ()):
-            field = family.fields.get(kind, {}).get(name) or FIELD_WORDS.get(name, name)
-            return str(config.attribute_map.get(field, field))
+            return field_in(family, config, kind, name)
     return None
 
 
@@ -215,7 +208,7 @@ class Chooser:
     ) -> None:
         self.source, self.plan, self.keep, self.files = source, plan, keep, files
         self.relations = relations_of(source.published.family, source.config)
-        self.scores = scores_of(plan)
+        self.scores = {} if plan.by in (FIRST, NORM, RANDOM) else read_scores(Path(plan.by))
         self.tensors = dict(source.tensors)
         self.kept: dict[int, dict[str, str]] = {}
         self.moved: dict[str, str | None] = {}
@@ -232,7 +225,7 @@ class Chooser:
 
     def cut_layer(self, layer: int, sizes: Mapping[str, int]) -> None:
         """Cut one layer; what it is made of stays."""
-        blocks = self.blocks_of(layer)
+        blocks = self.relations.blocks_of(self.source.config, layer)
         cuts: dict[str, dict[int, list[int]]] = {}
         for block in blocks:
             changed = {
@@ -247,18 +240,6 @@ class Chooser:
                     cuts.setdefault(tensor, {})[dim] = rows
         for tensor, dims in cuts.items():
             self.cut_tensor(layer, tensor, dims)
-
-    def blocks_of(self, layer: int) -> list[SubBlock]:
-        """The mixer and the MLP of a layer."""
-        config = self.source.config
-        optional = set(config.optional_per_layer_sizes) - {"sliding_window"}
-        absent = {name for name in optional if config.layer_sizes(name)[layer] is None}
-        return [
-            block
-            for block in self.relations.sub_blocks
-            if getattr(config, block.types)[layer] == block.kind
-            and set(block.absent) == absent & set(own(config, block))
-        ]
 
     def offset_in(self, tensor: str) -> int | None:
         """The rows before the parts of a tensor that is put together of parts of a size; `None` where the rows of a unit are
@@ -289,7 +270,7 @@ class Chooser:
         at all."""
         found: dict[int, dict[str, list[int]]] = {}
         for layer in range(self.source.config.num_hidden_layers):
-            for block in self.blocks_of(layer):
+            for block in self.relations.blocks_of(self.source.config, layer):
                 for name in (name for name in block.sizes if name.endswith("intermediate_size")):
                     size = self.before(layer, name)
                     kept = self.squares(layer, block, name, size).nonzero().flatten().tolist() or [0]
@@ -354,10 +335,7 @@ class Chooser:
 
     def chosen(self, layer: int, block: SubBlock, name: str, number: int, with_heads: int = 0) -> list[int]:
         """The units of a size that stay; of experts in groups as many of each group."""
-        size, groups = self.before(layer, name), 1
-        for smaller, relation, larger in self.source.config.related_sizes:
-            if relation == "divides" and larger == name and smaller not in self.source.config.per_layer_sizes:
-                groups = getattr(self.source.config, smaller)
+        size, groups = self.before(layer, name), num_groups(self.source.config, name)
         parts = [list(range(at, at + size // groups)) for at in range(0, size, size // groups)]
         return self.of_each(layer, block, name, parts, number // groups, with_heads)
 
@@ -385,7 +363,7 @@ class Chooser:
             return [chance.random() for _ in range(size)]
         if self.plan.by == NORM:
             return self.magnitudes(layer, block, name, size, with_heads)
-        scores = self.scores(layer, name)
+        scores = self.scores.get(f"{layer}.{name}")
         if scores is None or len(scores) != size:
             found = "none" if scores is None else str(len(scores))
             self.problems.append(f"{self.plan.by}: layer {layer} needs {size} scores for {name}, found are {found}")
@@ -508,35 +486,12 @@ class Chooser:
         return {name: replace(tensor, name=name) for name, tensor in moved if name is not None}
 
 
-def own(config: Any, block: SubBlock) -> list[str]:
-    """The sizes of a sub-block."""
-    return [
-        name
-        for name, (types, having) in config.per_layer_sizes.items()
-        if types == block.types and block.kind in having
-    ]
-
-
-def scores_of(plan: PruningPlan) -> Scores:
-    """(layer, size) -> the scores of a file; `None` where it has none."""
-    if plan.by in (FIRST, NORM, RANDOM):
-        return lambda layer, name: None
-    path = Path(plan.by)
-    found: dict[str, list[float]] = {}
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                found = {name: file.get_tensor(name).double().tolist() for name in file.keys()}  # noqa: SIM118
-        else:
-            members = json.loads(path.read_text())
-            found = {
-                f"{layer}.{name}": list(map(float, each))
-                for layer, sizes in members.items()
-                for name, each in sizes.items()
-            }
-    except Exception as error:  # whatever a file may hold
-        raise CheckpointError(f"{path}: holds no scores ({type(error).__name__}: {error})") from error
-    return lambda layer, name: found.get(f"{layer}.{name}")
+def num_groups(config: Any, name: str) -> int:
+    """In how many groups the units of a size are, of each of which as many stay."""
+    for smaller, relation, larger in config.related_sizes:
+        if relation == "divides" and larger == name and smaller not in config.per_layer_sizes:
+            return int(getattr(config, smaller))
+    return 1
 
 
 def in_ranges(units: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from .engine.json_objects import read_object
 
 
 FIRST, NORM, RANDOM = "first", "norm", "random"
+HEADS, KV_HEADS = "num_attention_heads", "num_key_value_heads"
 # Members of a layer's part of a plan that are no sizes
 KEEP, SKIP = "keep", "skip"
 # Option of the command -> the size that it is of, as `LayerSummary` calls it
