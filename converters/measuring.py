@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from .families.relations import Relations
 from .pruning_plan import KV_HEADS
+from .score_file import skip_name
 
 
 PRODUCTS = (linear, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)
@@ -165,13 +166,7 @@ class Measured:
         points = [self.entered, *([] if self.between is None else [self.between]), self.left]
         if len(present) == len(points) - 1:
             for types, before, after in zip(present, points[:-1], points[1:], strict=True):
-                yield f"skip.{self.skip_name(types)}", before, after
-
-    def skip_name(self, types: str) -> str:
-        """The narrowest word by which `skip` leaves a sub-block out."""
-        config = self.config
-        names: list[str] = [name for name in config.skippable if types in config.entries_without(name, self.layer)]
-        return names[-1]
+                yield f"skip.{skip_name(self.config, types, self.layer)}", before, after
 
     def scores(self) -> Iterator[tuple[str, torch.Tensor]]:
         """The scores, by the names that they have in a file."""

@@ -8,6 +8,7 @@ numbers. What leaving a sub-block out changes is `<layer>.skip.<sub-block>`, one
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
@@ -31,3 +32,9 @@ def read_scores(path: Path) -> Scores:
         }
     except Exception as error:  # whatever a file may hold
         raise CheckpointError(f"{path}: holds no scores ({type(error).__name__}: {error})") from error
+
+
+def skip_name(config: Any, types: str, layer: int) -> str:
+    """The narrowest word by which `skip` leaves out what a layer has in a list, as its score is called."""
+    names: list[str] = [name for name in config.skippable if types in config.entries_without(name, layer)]
+    return names[-1]

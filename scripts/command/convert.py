@@ -75,6 +75,15 @@ def cut_lines(report: Report) -> Iterator[str]:
     ):
         if first:
             yield f"{name}: {first:,} -> {last:,} ({last / first:.1%})"
+    plan = report.cut.record.get("plan", {})
+    if plan:
+        yield "chosen, the cheapest cut after another for what it frees (greedy):"
+    for _, run in groupby(enumerate(plan.items()), key=lambda each: (int(each[1][0]) - each[0], each[1][1])):
+        layers = [(int(layer), members) for _, (layer, members) in run]
+        said = (
+            f"without {' and '.join(v)}" if name == "skip" else f"{name} {v:,}" for name, v in layers[0][1].items()
+        )
+        yield f"  layer {numbers_in_words(tuple(layer for layer, _ in layers))}: {', '.join(said)}"
 
 
 def weight_lines(report: Report) -> Iterator[str]:
