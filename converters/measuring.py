@@ -8,7 +8,7 @@ What is measured in a layer while sequences pass through it, for pruning to choo
   all tokens. Of heads: the norm of their output before `o_proj`, in the same mean; of a KV head, that of its group of query
   heads. Muralidharan et al., "Compact Language Models via Pruning and Knowledge Distillation", arXiv 2407.14679.
 - Experts: the share of tokens that go to each; beside it the sum of their weights, over all tokens. Muzio et al., "SEER-MoE:
-  Sparse Expert Efficiency through Regularization for Mixture-of-Experts", arXiv 2404.05089, counts both.
+  Sparse Expert Efficiency through Regularization for Mixture-of-Experts", arXiv 2404.05089, prunes by such counts.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -82,8 +82,8 @@ class Measured:
                 self.watch_experts(part, expert_fields)
         module.register_forward_pre_hook(self.enter)
         module.register_forward_hook(self.leave)
-        if len(self.blocks) > 1 and (norm := getattr(module, model.fused_norm, None)) is not None:
-            norm.register_forward_pre_hook(self.pass_between)
+        if len(self.blocks) > 1 and "norm_mlp" in config.fusable:  # else what is before the MLP is not known
+            getattr(module, model.fused_norm).register_forward_pre_hook(self.pass_between)
 
     def watch_weights(self, parameters: Mapping[str, Any]) -> None:
         """Note what the matrices of MLPs and attention are multiplied with whose columns belong to units."""

@@ -14,7 +14,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from transformers import MODEL_MAPPING
 from transformers.utils import logging
 
 from .arithmetic import compute
@@ -251,7 +250,7 @@ class LayerByLayer:
             elif place is not None and place[0]:
                 loaded[name] = torch.zeros(shape)
         with silent():
-            model, found = MODEL_MAPPING[type(config)].from_pretrained(
+            model, found = family.base_class.from_pretrained(
                 None,
                 config=config,
                 state_dict=loaded,

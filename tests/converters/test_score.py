@@ -1,6 +1,8 @@
 """Scores, measured layer by layer, against hooks on the whole model: the same numbers, bit for bit."""
 
 import json
+import subprocess
+import sys
 import weakref
 from collections import defaultdict
 from functools import partial
@@ -191,6 +193,29 @@ def test_published_layouts_are_what_they_are_converted_to(name, tmp_path):
     assert any(float(numbers.max()) > 0 for numbers in one.values())
 
 
+def test_fused_blocks_are_what_they_are_without(tmp_path):
+    folder, data = save("llama", "mixed", tmp_path / "plain"), write_data(tmp_path)
+    convert(folder, tmp_path / "fused", fuse="norm_mlp:1,2")
+    assert "model.layers.1.mlp.norm.weight" in read_tensors(tmp_path / "fused")
+    for name in ("plain", "fused"):
+        score(tmp_path / name, data, tmp_path / f"{name}.safetensors")
+    one, other = (load_file(tmp_path / f"{name}.safetensors") for name in ("plain", "fused"))
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_what_lies_before_an_mlp_is_not_guessed(tmp_path, monkeypatch):
+    """Of a family whose norms may lie elsewhere, sub-blocks have no influence where a layer has two."""
+    folder, data = save("llama", "mixed", tmp_path / "model"), write_data(tmp_path)
+    whole = score(folder, data, tmp_path / "whole.safetensors").scores
+    monkeypatch.setattr(small.CONFIG, "fusable", {})
+    found = score(folder, data, tmp_path / "scores.safetensors").scores
+    both = [layer for layer, members in whole.items() if {"skip.attention", "skip.mlp"} <= members.keys()]
+    assert len(both) == 5
+    for layer in both:
+        del whole[layer]["skip.attention"], whole[layer]["skip.mlp"]
+    assert found == whole
+
+
 def test_one_layer_is_in_memory_at_a_time(tmp_path, monkeypatch):
     folder = save("llama", "uniform", tmp_path / "model")
     read, models = [], []
@@ -353,6 +378,17 @@ class TestCommand:
             told["scores"]["0"]["block_influence"]
             == load_file(tmp_path / "one.safetensors")["0.block_influence"].tolist()
         )
+
+    def test_a_process_of_its_own(self, tmp_path):
+        """The command puts the package in place and does not register the families."""
+        folder = save("llama", "uniform", tmp_path / "model")
+        tokenizer().save_pretrained(folder)
+        (tmp_path / "plain.txt").write_text("0123456789")
+        words = ["score", str(folder), "--data", str(tmp_path / "plain.txt"), "--out", str(tmp_path / "s.safetensors")]
+        done = subprocess.run([sys.executable, "-m", "hetero", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "1 sequences, 10 tokens" in done.stdout, done.stderr
+        score(folder, tmp_path / "plain.txt", tmp_path / "t.safetensors")
+        assert (tmp_path / "s.safetensors").read_bytes() == (tmp_path / "t.safetensors").read_bytes()
 
     def test_reasons_are_told(self, tmp_path):
         folder = save("llama", "uniform", tmp_path / "model")
