@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import Checkpoint
+from .choosing import num_groups
 from .engine.errors import CheckpointError, refuse
 from .engine.quantised import BLOCKS
 from .families.relations import SubBlock, relations_of
-from .narrowing import narrowed_config, num_groups
+from .narrowing import narrowed_config
 from .pruning_plan import KV_HEADS, PruningPlan
 from .score_file import read_scores, skip_name
 from .summary import field_in
