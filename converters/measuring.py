@@ -95,7 +95,8 @@ class Measured:
                     if dim == 1 and name.endswith(".weight") and not follows.rest
                 ]
                 if size == KV_HEADS:
-                    names = list({f"{name.rpartition('.k_proj.')[0]}.o_proj.weight" for name, _ in places})
+                    keys = (name for name, _ in places if name.endswith("k_proj.weight"))
+                    names = [name.replace("k_proj", "o_proj") for name in keys]
                 for parameter in (parameters[name] for name in names if name in parameters):
                     if parameter.dim() == 2:
                         self.watch(parameter, size)
