@@ -2,10 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WRITTEN := hetero.py converters integrations modular scripts tests
+WRITTEN := hetero.py converters examples integrations modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick fix generate check style bench newest wheel wheels test-releases tools readers vllm survey rebase-history
+.PHONY: help demo test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm survey rebase-history
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -45,6 +45,9 @@ wheels: $(READY)  ## A wheel for each release of transformers in the window
 
 test-releases: $(READY)  ## Each wheel tested beside its release: make test-releases RELEASES="5.19 5.24"
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.wheels test $(RELEASES)
+
+notebook: $(READY)  ## Run the example and write docs/prune_and_heal.ipynb with what it prints (two minutes)
+	TQDM_DISABLE=1 $(BIN)/python -m transformers_heterogeneous.scripts.maintenance.notebook
 
 tools: .tools/.ready  ## lm-eval, transformers serve, TRL and PEFT on models of every family (ten minutes)
 	.tools/bin/python -m transformers_heterogeneous.scripts.maintenance.tools

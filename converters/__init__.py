@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .engine.errors import CheckpointError
     from .inferring import Inference, infer
     from .pruning_plan import PruningPlan
+    from .scoring import Scoring, score
+    from .scoring_options import ScoringOptions
     from .summary import LayerSummary, ModelSummary, summarise
     from .summary import summarise as inspect
     from .thinning import prune
@@ -34,10 +36,13 @@ HOMES = {
     "ModelSummary": "summary",
     "PruningPlan": "pruning_plan",
     "Report": "conversion",
+    "Scoring": "scoring",
+    "ScoringOptions": "scoring_options",
     "convert": "conversion",
     "infer": "inferring",
     "inspect": "summary",
     "prune": "thinning",
+    "score": "scoring",
     "summarise": "summary",
     "verify": "verification",
 }
@@ -50,10 +55,13 @@ __all__ = [
     "ModelSummary",
     "PruningPlan",
     "Report",
+    "Scoring",
+    "ScoringOptions",
     "convert",
     "infer",
     "inspect",
     "prune",
+    "score",
     "summarise",
     "verify",
 ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from .budget import chosen_plan
 from .checkpoint import Checkpoint
 from .conversion_options import ConversionOptions
 from .engine.errors import CheckpointError, refuse
@@ -80,7 +81,10 @@ def without_rows(source: Checkpoint, options: ConversionOptions) -> tuple[Checkp
     plan = options.prune
     if plan is None:
         return without_sub_blocks(source, options.skip), None
-    return narrowed(without_sub_blocks(source, [*options.skip, *plan.skips]), plan)
+    source = without_sub_blocks(source, options.skip)
+    if plan.has_target:
+        plan = chosen_plan(source, plan)
+    return narrowed(without_sub_blocks(source, plan.skips), plan)
 
 
 def check_pruning(options: ConversionOptions) -> None:

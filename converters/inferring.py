@@ -11,10 +11,10 @@ from .conversion import Report, converted
 from .conversion_options import ConversionOptions
 from .engine.errors import reading
 from .hub import is_on_hub, outlined, own_folder
+from .inferred_checkpoint import inferred_checkpoint
 from .loading import Loading
 from .narrowing import zeros_of
 from .pruning_plan import PruningPlan
-from .reading_shapes import inferred_checkpoint
 from .summary import ModelSummary, summary_of
 
 

@@ -10,6 +10,7 @@ from .engine.json_objects import read_object
 
 
 FIRST, NORM, RANDOM = "first", "norm", "random"
+HEADS, KV_HEADS = "num_attention_heads", "num_key_value_heads"
 # Members of a layer's part of a plan that are no sizes
 KEEP, SKIP = "keep", "skip"
 # Option of the command -> the size that it is of, as `LayerSummary` calls it
@@ -42,6 +43,10 @@ class PruningPlan:
         zeros: Whether units of widths go that have no number but zero in any tensor, as masks leave them.
         kv_heads_by: What becomes of KV heads that come together: one of them stays (`keep`), or their `mean`. Query heads
             stay where they are.
+        target: Share of the parameters that is to be left: what is cut is chosen by a file of scores, greedily, as `budget`
+            describes it. The plan says nothing else then.
+        target_cache: The same of the bytes of the KV cache.
+        width_step: Widths that are chosen are multiples of it.
 
     Raises:
         CheckpointError: names every member that is none.
@@ -55,12 +60,37 @@ class PruningPlan:
     seed: int = 0
     kv_heads_by: Literal["keep", "mean"] = "keep"
     zeros: bool = False
+    target: float | None = None
+    target_cache: float | None = None
+    width_step: int = 64
 
     def __post_init__(self) -> None:
         if self.by not in (FIRST, NORM, RANDOM) and not Path(self.by).is_file():
             raise CheckpointError(f"by = {self.by!r}: {FIRST}, {NORM}, {RANDOM} or a file of scores is needed")
         if self.kv_heads_by not in ("keep", "mean"):
             raise CheckpointError(f"kv_heads_by = {self.kv_heads_by!r}: keep or mean is needed")
+        for name, target in (("target", self.target), ("target_cache", self.target_cache)):
+            if target is not None and not 0 < target < 1:
+                raise CheckpointError(f"{name} = {target!r}: a share between 0 and 1 is needed, such as 0.75")
+        if self.has_target and self.by in (FIRST, NORM, RANDOM):
+            raise CheckpointError(
+                f"by = {self.by!r}: a target is met by a file of scores", remedy="`hetero score` measures them."
+            )
+        if self.width_step < 1:
+            raise CheckpointError(f"width_step = {self.width_step!r}: a positive number is needed")
+
+    @property
+    def has_target(self) -> bool:
+        """Whether what is cut has yet to be chosen."""
+        return self.target is not None or self.target_cache is not None
+
+    @property
+    def per_layer_config(self) -> dict[str, dict[str, Any]]:
+        """What each layer is to be, in the form that `read_plan` reads."""
+        layers: dict[int, dict[str, Any]] = {layer: dict(members) for layer, members in self.sizes.items()}
+        for name, _, layer in (words.partition(":") for words in self.skips):
+            layers.setdefault(int(layer), {}).setdefault(SKIP, []).append(name)
+        return {str(layer): members for layer, members in sorted(layers.items()) if members}
 
     def by_shapes_alone(self) -> "PruningPlan":
         """The same where no numbers of the checkpoint are there yet: what it would be refused for is the same."""
@@ -68,12 +98,16 @@ class PruningPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """What is remembered of it."""
-        told = {
+        told: dict[str, Any] = {
             "by": self.by,
             "seed": self.seed if self.by == RANDOM else None,
             "kv_heads_by": self.kv_heads_by,
             "zeros": self.zeros,
+            "target": self.target,
+            "target_cache": self.target_cache,
         }
+        if self.has_target:
+            told["plan"] = self.per_layer_config
         layers = None if self.layers is None else list(self.layers)
         return {name: value for name, value in {**told, "layers": layers, "skip": list(self.skips)}.items() if value}
 

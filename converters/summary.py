@@ -205,13 +205,18 @@ def sizes_of(family: Family, config: Any, layer_idx: int) -> dict[str, int | Non
     sizes: dict[str, int | None] = {name: None for names in FIELDS.values() for name in names}
     for kind in (config.mixer_types[layer_idx], config.mlp_types[layer_idx]):
         for name in FIELDS.get(kind, ()):
-            field = family.fields.get(kind, {}).get(name) or WORDS.get(name, name)
-            field = config.attribute_map.get(field, field)
+            field = field_in(family, config, kind, name)
             if field in config.per_layer_sizes:
                 sizes[name] = config.layer_sizes(field)[layer_idx]
             elif field in family.config_class.__dataclass_fields__:
                 sizes[name] = getattr(config, field)
     return sizes
+
+
+def field_in(family: Family, config: Any, kind: str, name: str) -> str:
+    """The field of a config for a size of a kind of mixer or MLP, in the words that all families share."""
+    field = family.fields.get(kind, {}).get(name) or WORDS.get(name, name)
+    return str(config.attribute_map.get(field, field))
 
 
 def mamba_state(tensors: Sequence[Tensor], state_size: int | None) -> tuple[int, int]:

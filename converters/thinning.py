@@ -10,7 +10,7 @@ from .conversion_options import ConversionOptions
 from .pruning_plan import PruningPlan, read_plan
 
 
-PLAN_FIELDS = ("skips", "layers", "by", "seed", "kv_heads_by", "zeros")
+PLAN_FIELDS = ("skips", "layers", "by", "seed", "kv_heads_by", "zeros", "target", "target_cache", "width_step")
 
 
 def prune(

@@ -121,6 +121,7 @@ def test_the_command_reads_no_checkpoint_beside_another_minor(tmp_path):
         ["verify", "a", "b"],
         ["infer", "a"],
         ["prune", "a", "b"],
+        ["score", "a", "--data", "b", "--out", "c.safetensors"],
     ):
         command = [sys.executable, "-m", "hetero", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -163,15 +164,15 @@ def test_what_is_done_with_checkpoints_is_imported_when_it_is_asked_for():
     code = """
 import json, sys
 import transformers_heterogeneous as th
-before = [name for name in sys.modules if name.endswith((".conversion", ".verification", ".inferring", ".thinning"))]
-from transformers_heterogeneous import convert, infer, inspect, prune, verify
+before = [name for name in sys.modules if name.endswith((".conversion", ".verification", ".inferring", ".scoring", ".thinning"))]
+from transformers_heterogeneous import convert, infer, inspect, prune, score, verify
 from transformers_heterogeneous import converters
-assert (convert, infer, inspect, prune, verify) == (
-    converters.convert, converters.infer, converters.summarise, converters.prune, converters.verify
+assert (convert, infer, inspect, prune, score, verify) == (
+    converters.convert, converters.infer, converters.summarise, converters.prune, converters.score, converters.verify
 )
-print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in (convert, infer, inspect, prune, verify)]]))
+print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in (convert, infer, inspect, prune, score, verify)]]))
 """
-    assert json.loads(run(code)) == [[], False, ["convert", "infer", "summarise", "prune", "verify"]]
+    assert json.loads(run(code)) == [[], False, ["convert", "infer", "summarise", "prune", "score", "verify"]]
 
 
 def test_the_command_and_the_generator_start_without_torch():

@@ -65,9 +65,17 @@ class Family:
     @property
     def model_class(self) -> Any:
         """The same itself. Its module is imported when it is asked for."""
-        return getattr(
-            import_module(self.config_class.__module__.replace("configuration_", "modeling_")), self.architecture
-        )
+        return getattr(self.modeling, self.architecture)
+
+    @property
+    def base_class(self) -> Any:
+        """The same without a head."""
+        return getattr(self.modeling, self.architecture.replace("ForCausalLM", "Model"))
+
+    @property
+    def modeling(self) -> Any:
+        """The module of its models."""
+        return import_module(self.config_class.__module__.replace("configuration_", "modeling_"))
 
     @property
     def unused(self) -> Mapping[str, str]:

@@ -54,6 +54,11 @@ class SubBlock:
         """Dimension -> the size that it follows, and how."""
         return {place: (size, how) for size, places in self.sizes.items() for place, how in places.items()}
 
+    def own(self, config: Any) -> list[str]:
+        """The sizes that such sub-blocks have."""
+        sizes = config.per_layer_sizes.items()
+        return [name for name, (types, having) in sizes if types == self.types and self.kind in having]
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -83,6 +88,17 @@ class Relations:
     def of(self, types: str) -> list[SubBlock | None]:
         """The sub-blocks of one list, and none."""
         return [None, *(block for block in self.sub_blocks if block.types == types)]
+
+    def blocks_of(self, config: Any, layer: int) -> list[SubBlock]:
+        """The mixer and the MLP of a layer."""
+        optional = set(config.optional_per_layer_sizes) - {"sliding_window"}
+        absent = {name for name in optional if config.layer_sizes(name)[layer] is None}
+        return [
+            block
+            for block in self.sub_blocks
+            if getattr(config, block.types)[layer] == block.kind
+            and set(block.absent) == absent & set(block.own(config))
+        ]
 
 
 def with_layers(family: Family, config: Any, layers: Sequence[Mapping[str, Any]], **fields: Any) -> Any:

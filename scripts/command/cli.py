@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from transformers_heterogeneous.converters.conversion_options import ConversionOptions
+from transformers_heterogeneous.converters.scoring_options import ScoringOptions
 from transformers_heterogeneous.integrations.installing import how_to_install
 
 from .dataclass_options import takes_fields_of
@@ -312,6 +313,20 @@ def prune(
     kv_heads_by: Annotated[
         Literal["keep", "mean"], typer.Option(help="Of KV heads that come together one stays, or their mean.")
     ] = "keep",
+    target: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Choose what is cut by --by FILE until this share of the parameters is left, greedily: the cheapest cut first.",
+        ),
+    ] = None,
+    target_cache: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="The same for the bytes of the KV cache.")
+    ] = None,
+    width_step: Annotated[int, typer.Option(min=1, help="Of --target: widths are multiples of it.")] = 64,
+    plan_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of --target: write the plan that was chosen, as PLAN has it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan and the report as JSON.")] = False,
     **options: Any,
 ) -> None:
@@ -322,8 +337,33 @@ def prune(
     sizes = {"width": width, "kv_heads": kv_heads, "heads": heads, "experts": experts, "top_k": top_k}
     sizes |= {"shared_width": shared_width, "latent": latent, "state": state}
     choice = {"by": by, "seed": seed, "kv_heads_by": kv_heads_by, "skips": tuple(skip or ())}
+    choice |= {"target": target, "target_cache": target_cache, "width_step": width_step}
     wanted = {name: value for name, value in options.items() if value is not None}
-    raise typer.Exit(prune_command(src, dst, plan, sizes, layers, choice, wanted, as_json))
+    raise typer.Exit(prune_command(src, dst, plan, sizes, layers, choice, wanted, as_json, plan_out))
+
+
+@app.command()
+@takes_fields_of(ScoringOptions)
+def score(
+    src: Annotated[Path, typer.Argument(help="Checkpoint folder in a known format, or ORG/NAME on the hub.")],
+    *,
+    data: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help='JSON lines with "text" or "input_ids", other input_ids, or plain text.'),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the scores go, a .safetensors file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
+    **options: Any,
+) -> None:
+    """Measure what layers, neurons, heads and experts do to data, for `hetero prune --by`: one layer in memory at a time.
+
+    The influence of layers and of their sub-blocks, activations of neurons and heads, tokens that go to each expert. A run
+    that was stopped goes on where it was.
+    """
+    need_fitting_transformers()
+    from .score import score_command
+
+    raise typer.Exit(score_command(src, data, out, ScoringOptions(**options), as_json))
 
 
 @app.command()

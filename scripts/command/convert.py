@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from transformers_heterogeneous.converters.engine.plan import NamedTensor
 from transformers_heterogeneous.converters.engine.staging import staging_of
 
 
+Told = TypeVar("Told")
 MAX_LINES = 10  # of tensors for one reason; --json names them all
 
 
@@ -21,16 +23,14 @@ def print_json(report: Report) -> None:
     print(json.dumps(report.to_dict(), indent=2))
 
 
-def convert_command(
-    conversion: Callable[[], Report], dst: Path, print_with: Callable[[Report], None] | None = None
-) -> int:
+def convert_command(conversion: Callable[[], Told], dst: Path, print_with: Callable[[Told], None]) -> int:
     """
     Convert and print the report.
 
     Args:
-        conversion: `convert` with what was asked for.
-        dst: The folder that it writes.
-        print_with: Prints the report; by default in words.
+        conversion: `convert`, or the like, with what was asked for.
+        dst: What it writes.
+        print_with: Prints what it returns.
 
     Returns:
         0 when done, 2 with the reason on stderr when it could not be.
@@ -45,7 +45,7 @@ def convert_command(
     except KeyboardInterrupt:
         print(f"Stopped. Run it again to go on with what is finished, or remove {staging_of(dst)}", file=sys.stderr)
         return 2
-    (print_with or print_report)(report)
+    print_with(report)
     return 0
 
 
@@ -75,6 +75,15 @@ def cut_lines(report: Report) -> Iterator[str]:
     ):
         if first:
             yield f"{name}: {first:,} -> {last:,} ({last / first:.1%})"
+    plan = report.cut.record.get("plan", {})
+    if plan:
+        yield "chosen, the cheapest cut after another for what it frees (greedy):"
+    for _, run in groupby(enumerate(plan.items()), key=lambda each: (int(each[1][0]) - each[0], each[1][1])):
+        layers = [(int(layer), members) for _, (layer, members) in run]
+        said = (
+            f"without {' and '.join(v)}" if name == "skip" else f"{name} {v:,}" for name, v in layers[0][1].items()
+        )
+        yield f"  layer {numbers_in_words(tuple(layer for layer, _ in layers))}: {', '.join(said)}"
 
 
 def weight_lines(report: Report) -> Iterator[str]:

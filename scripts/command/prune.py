@@ -1,12 +1,13 @@
 """`hetero prune`: neurons, heads, experts, states or layers cut out of a checkpoint."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers_heterogeneous.converters import CheckpointError, prune
+from transformers_heterogeneous.converters import CheckpointError, Report, prune
 from transformers_heterogeneous.converters.engine.errors import refuse
 from transformers_heterogeneous.converters.engine.json_objects import read_object
 from transformers_heterogeneous.converters.pruning import read_numbers
@@ -27,6 +28,7 @@ def prune_command(
     choice: Mapping[str, Any],
     options: Mapping[str, Any],
     as_json: bool,
+    plan_out: Path | None = None,
 ) -> int:
     """
     Prune and print the report; 0 when done, 2 with the reason on stderr when it could not be.
@@ -35,7 +37,14 @@ def prune_command(
         sizes: Option -> what was said, as in `3,5-8:8192`.
         choice: Other members of the plan.
         options: Of the conversion.
+        plan_out: File for the plan that targets are met by.
     """
+
+    def told(report: Report) -> None:
+        (print_json if as_json else print_report)(report)
+        if plan_out is not None and report.cut is not None:
+            plan_out.write_text(json.dumps(report.cut.record.get("plan", {}), indent=2) + "\n")
+
     try:
         members = {} if plan is None else read_object(plan)
         members = dict(members.get("per_layer_config", members))
@@ -45,7 +54,7 @@ def prune_command(
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 2
-    return convert_command(partial(prune, src, dst, whole, **options), dst, print_json if as_json else print_report)
+    return convert_command(partial(prune, src, dst, whole, **options), dst, told)
 
 
 def read_sizes(sizes: Mapping[str, Sequence[str] | None]) -> list[tuple[str, str, int]]:
