@@ -492,6 +492,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     optional_per_layer_sizes = ("sliding_window",)
     supported_mixer_types = ("attention", "linear", "none")
     supported_mlp_types = ("dense", "linear", "none")
+    # Upstream's words for the family's layers -> what mixes tokens in them. Of several for one mixer, `layer_types` says which
+    mixers_by_layer_type = MIXERS_BY_LAYER_TYPE
     # What `skip` in upstream's `per_layer_config` may name -> in which lists it puts "none", and in the place of what
     skippable = {
         "attention": {"mixer_types": ("attention", "linear")},
@@ -522,8 +524,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     def __post_init__(self, **kwargs):
         layers = self._depth_errors() or self._list_errors() or self._unknown_layer_types()
         if not layers and self.mixer_types is None:
-            layer_types = remap_legacy_layer_types(self.layer_types or ["full_attention"] * self.num_hidden_layers)
-            self.mixer_types = [MIXERS_BY_LAYER_TYPE[layer_type] for layer_type in layer_types]
+            layer_types = self.layer_types or [next(iter(self.mixers_by_layer_type))] * self.num_hidden_layers
+            self.mixer_types = [self.mixers_by_layer_type[kind] for kind in remap_legacy_layer_types(layer_types)]
         layers = layers or self._layer_type_errors()
         self.refuse([*self._unread_errors(kwargs), *layers, *self.early_errors(kwargs)])
         if self.mlp_types is None:
@@ -570,7 +572,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             if len(layer_types) == len(self.mixer_types):
                 layers = zip(self.mixer_types, layer_types)
                 fields["mixer_types"] = [
-                    MIXERS_BY_LAYER_TYPE[kind] if mixer in MIXERS_WITH_STATE else mixer for mixer, kind in layers
+                    self.mixers_by_layer_type[kind] if mixer in MIXERS_WITH_STATE else mixer for mixer, kind in layers
                 ]
         elif name in ("mixer_types", "sliding_window"):
             if name == "sliding_window" and "sliding_attention" not in self.layer_types:
@@ -727,7 +729,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return self.__dict__["sliding_window"] if "sliding_window" in type(self).per_layer_sizes else None
 
     def _derived_layer_types(self) -> list[str]:
-        """Each layer in upstream's vocabulary, for its caches and masks: as given where a window is a scalar."""
+        """Each layer in upstream's vocabulary, for its caches and masks: as given where its mixer has several words, and
+        for windows where these are a scalar."""
         mixer_types, windows, given = self.mixer_types, self.windows, self.__dict__["layer_types"]
         if isinstance(windows, list):
             slides = [window is not None for window in windows]
@@ -735,9 +738,15 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             slides = [layer_type == "sliding_attention" for layer_type in given]
         else:
             slides = [windows is not None] * len(mixer_types)
-        kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
-        kinds = {mixer: kinds[mixer] for mixer in kinds.keys() & set(self.supported_mixer_types)}
-        layer_types = [kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(mixer_types, slides)]
+        words = {
+            word: mixer for word, mixer in self.mixers_by_layer_type.items() if mixer in self.supported_mixer_types
+        }
+        asked = given if is_list_of_names(given) and len(given) == len(mixer_types) else mixer_types
+        layer_types = []
+        for mixer, slide, word in zip(mixer_types, slides, asked):
+            of_mixer = [each for each in (word, *words) if words.get(each) == mixer]
+            of_mixer = [each for each in of_mixer if (each == "sliding_attention") == (slide and mixer == "attention")]
+            layer_types.append(next(iter(of_mixer), None))
         default = self.without_mixer(layer_types)
         return [layer_type or default for layer_type in layer_types]
 
@@ -939,9 +948,12 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             return [
                 f"layer_types is {str(layer_types)[:100]}: a list with the name of a type for each layer is needed"
             ]
-        known = [kind for kind, mixer in MIXERS_BY_LAYER_TYPE.items() if mixer in self.supported_mixer_types]
-        if "sliding_window" not in self.per_layer_sizes:
-            known.remove("sliding_attention")
+        known = [
+            kind
+            for kind, mixer in self.mixers_by_layer_type.items()
+            if mixer in self.supported_mixer_types
+            and (kind != "sliding_attention" or "sliding_window" in self.per_layer_sizes)
+        ]
         layers = zip(remap_legacy_layer_types(layer_types), self.mixer_types or ["attention"] * len(layer_types))
         return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
