@@ -233,7 +233,9 @@ def mixed_configs(
             if each[layer_idx] is not None or name == "sliding_window"
         }
         if "sliding_window" in lists and "layer_types" in vars(family.parent_config()):
-            own |= {"layer_types": list(config.layer_types), "sliding_window": own["sliding_window"] or 4}
+            layers_ = zip(mixers, config.layer_types, uniform.layer_types, strict=True)
+            kinds_ = [as_parent if mixer == "none" else kind for mixer, kind, as_parent in layers_]
+            own |= {"layer_types": kinds_, "sliding_window": own["sliding_window"] or 4}
         layers.append(LayerOfMix(own, mixers[layer_idx] != "none", mlps[layer_idx] != "none", like[layer_idx]))
     return config, layers
 
@@ -241,7 +243,8 @@ def mixed_configs(
 def other_size(name: str, size: int, uniform: PreTrainedConfig) -> int:
     """Half of a size, or twice where the half is none that the family allows."""
     for one, relation, two in uniform.related_sizes:
-        if relation == "divides" and two == name and size // 2 % getattr(uniform, one):
+        wrong = {"divides": lambda other: size // 2 % other, "is at most": lambda other: size // 2 < other}
+        if two == name and wrong[relation](getattr(uniform, one)):
             return 2 * size
     return size // 2
 
@@ -333,8 +336,11 @@ def put_together(
         donor = family.parent_model(config).eval()
         parts.append(parts_of_layer(donor, layer.like))
         module = donor.base_model.layers[layer_idx]
-        for name in parts[-1][1]:  # of two kinds of MLP, the layer's
-            setattr(module, name, getattr(donor.base_model.layers[layer.like], name))
+        like = donor.base_model.layers[layer.like]
+        for name, part in like.named_children():  # of two kinds of MLP, the layer's, and its norms where they differ
+            others = type(part) is not type(getattr(module, name, part)) and name not in parts[-1][0]
+            if others or name in parts[-1][1]:
+                setattr(module, name, part)
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)

@@ -1,12 +1,12 @@
 """The residual blocks of a decoder layer's forward: where each begins and ends, and what it uses."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import libcst as cst
 
-from ..modular_converter.syntax.tree import code, small, walk
+from ..modular_converter.syntax.tree import code, rewrite, small, walk
 from .parent import Parent, attributes_of, names_of, parameters_of, statements_of
 
 
@@ -21,6 +21,7 @@ class Block:
     statements: Sequence[cst.BaseStatement]
     uses: frozenset[str]
     residual: str
+    without: cst.BaseExpression | None = None  # what the stream is where the block is absent; None where it stays
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def read_layer(parent: Parent) -> Layer:
             parts.append(body[at])
             at += 1
             continue
-        parts.append(_block(parent, body[at : end + 1], residual))
+        parts.append(_block(parent, body[at : end + 1], stream, residual))
         _expect_nothing_left(parent, body[at : end + 1], body[end + 1 : -1], {stream, residual})
         at = end + 1
     layer = Layer(stream, parts, left)
@@ -84,7 +85,7 @@ def _end_of_block(parent: Parent, body: Sequence[cst.BaseStatement], at: int, st
             value == stream
         ):
             for end in range(at + 1, len(body)):
-                if _adds(body[end], stream, residual):
+                if _adds(body[end], stream, residual) or _scaled(parent, body[end], stream, residual):
                     return end, residual
                 if end > at + 1 and _assigned(body[end]) == residual:
                     break
@@ -109,6 +110,33 @@ def _adds(statement: cst.BaseStatement, stream: str, residual: str) -> bool:
     return False
 
 
+def _scaled(
+    parent: Parent, statement: cst.BaseStatement, stream: str, residual: str
+) -> cst.BaseExpression | None:
+    """Of `stream = a * residual + ...` and `stream = function(stream, residual, ...)`, what is left of the value where nothing
+    is added; None of other statements."""
+    match small(statement):
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value) if name == stream:
+            pass
+        case _:
+            return None
+    if list(names_of(value)).count(residual) != 1:
+        return None
+    if isinstance(value, cst.Call):
+        own = code(value.func) in parent.modeling.definitions and stream in names_of(value)
+        zeros = {stream: cst.parse_expression(f"torch.zeros_like({stream})"), residual: cst.Name(stream)}
+        return with_names(value, zeros) if own else None
+    products = [term for term in terms_of(value) if residual in names_of(term)]
+    is_product = isinstance(products[0], cst.BinaryOperation) and isinstance(products[0].operator, cst.Multiply)
+    only = {*names_of(products[0])} <= {"self", residual}
+    return with_names(products[0], {residual: cst.Name(stream)}) if is_product and only else None
+
+
+def with_names(node: cst.BaseExpression, values: Mapping[str, cst.BaseExpression]) -> cst.BaseExpression:
+    """An expression with others in the place of its variables."""
+    return rewrite(node, {cst.Name: lambda name: values.get(name.value, name)})
+
+
 def terms_of(node: cst.BaseExpression) -> list[cst.BaseExpression]:
     """`a + b + c` -> a, b, c."""
     if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Add) and not node.lpar:
@@ -116,7 +144,7 @@ def terms_of(node: cst.BaseExpression) -> list[cst.BaseExpression]:
     return [node]
 
 
-def _block(parent: Parent, statements: Sequence[cst.BaseStatement], residual: str) -> Block:
+def _block(parent: Parent, statements: Sequence[cst.BaseStatement], stream: str, residual: str) -> Block:
     calls = [each for statement in statements for each in calls_of_parts(statement)]
     mixing = [name for name, call in calls if MIXED & {*_keywords(call), *names_of(call)}]
     built = modules_built(parent)
@@ -129,7 +157,12 @@ def _block(parent: Parent, statements: Sequence[cst.BaseStatement], residual: st
     kind = (
         "both" if mixing and other and len(terms_of(small(statements[-1]).value)) > 2 else "mixer" if mixing else "mlp"
     )
-    return Block(kind, statements, uses, residual)
+    without = None
+    if not _adds(statements[-1], stream, residual):
+        without = _scaled(parent, statements[-1], stream, residual)
+        assert without is not None
+        uses -= {*attributes_of(without)}
+    return Block(kind, statements, uses, residual, without)
 
 
 def activations(parent: Parent) -> set[str]:
@@ -193,10 +226,15 @@ def _expect_between(
             )
     elif last:
         raise parent.refusal(statement, f"{parent.layer}.forward does not end with `return {stream}`")
-    elif calls_of_parts(statement):
+    elif calls_of_parts(statement) and not _is_norm(statement, stream):
         said = code(statement).strip().splitlines()[0]
         reason = f"{parent.layer}.forward: `{said}` is part of no block of the form `{stream} = residual + ...`"
         raise parent.refusal(statement, reason)
+
+
+def _is_norm(statement: cst.BaseStatement, stream: str) -> bool:
+    """`stream = self.x(stream)` of a norm, which is the residual's too and stays where a block is absent."""
+    return re.fullmatch(rf"{stream} = self\.\w*norm\w*\({stream}\)", code(statement).strip().splitlines()[-1]) is not None
 
 
 def _expect_nothing_left(

@@ -103,6 +103,8 @@ def attributes(plan: Plan) -> str:
     lines = [*(f"# {note}" for note in plan.notes), f"per_layer_sizes = {{\n{sizes}}}"]
     lines.append(f"supported_mixer_types = {(*plan.mixer_types, 'none')!r}")
     lines.append(f"supported_mlp_types = {(*plan.mlp_types, 'none')!r}")
+    if plan.has_own_words:
+        lines.append(f"mixers_by_layer_type = {plan.words!r}")
     if "layer_types" in plan.parent.other_names:
         kept = {other: own for other, own in plan.parent.other_names.items() if other != "layer_types"}
         lines.append(f"attribute_map = {kept!r}")
@@ -216,8 +218,9 @@ def post_init(plan: Plan) -> str:
     lines += [f'if self.{flag}:\n    self.refuse(["{flag}: {said}"])\n' for flag in dict.fromkeys(plan.refused_flags)]
     if plan.windows or plan.kinds:
         lines.append("self.refuse(self._depth_errors())\n")
-    if "mamba" in plan.mixer_types:
+    if "mamba" in plan.mixer_types or plan.has_own_words:
         lines.append(default_layer_types(parent))
+    if "mamba" in plan.mixer_types:
         lines.append(layer_types_of_mixers(plan))
     early = parent.config_pieces.get("__post_init__")
     if early and asks_early(early) and plan.mixer_types == ["attention"]:
@@ -241,7 +244,7 @@ def layer_types_of_mixers(plan: Plan) -> str:
     )
     return (
         "if self.layer_types is None and self.mixer_types is not None:\n"
-        f'    self.layer_types = ["linear_attention" if mixer == "mamba" else {attends} for idx, mixer in enumerate(self.mixer_types)]\n'
+        f'    self.layer_types = ["{plan.state_word}" if mixer == "mamba" else {attends} for idx, mixer in enumerate(self.mixer_types)]\n'
     )
 
 

@@ -87,7 +87,8 @@ def forward_text(plan: Plan) -> str:
 
 def _block(plan: Plan, part: Block) -> str:
     text = (mask_text(plan) if part.kind == "mixer" else "") + text_of(part.statements)
-    return f"if {ABSENT[part.kind]}:\n{indented(text)}\n"
+    without = "" if part.without is None else f"else:\n    {plan.layer.stream} = {code(part.without)}\n"
+    return f"if {ABSENT[part.kind]}:\n{indented(text)}{without}\n"
 
 
 def mask_text(plan: Plan) -> str:

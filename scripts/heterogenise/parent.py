@@ -57,6 +57,10 @@ class Parent:
         assert isinstance(node, cst.ClassDef)
         return node
 
+    @property
+    def text(self) -> str:
+        return self.modeling.text + self.configuration.text
+
     def is_class(self, name: str) -> bool:
         found = self.modeling.definitions.get(name)
         return found is not None and found.kind == "class"

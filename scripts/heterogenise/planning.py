@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from .family_plan import MIXERS, OTHER_LAYER_TYPES, Plan, form_of_masks, plan_layer
+from .family_plan import OTHER_LAYER_TYPES, Plan, form_of_masks, plan_layer
 from .parent import DoesNotFit, Parent
 from .varying import find_relations, find_sizes, has_common_loss
 
@@ -23,10 +23,7 @@ def plan_family(parent: Parent) -> Plan:
 
 
 def refuse_layer_types(parent: Parent) -> None:
-    """Refuse kinds of layers that the base class of families has no mixer for."""
-    for kind in OTHER_LAYER_TYPES:
-        if f'"{kind}"' in parent.modeling.text + parent.configuration.text:
-            reason = (
-                f"layers of type {kind!r} have no counterpart among a family's mixers, {sorted(set(MIXERS.values()))}"
-            )
-            raise DoesNotFit([f"{parent.modeling.path.name}: {reason}"])
+    """Refuse kinds of layers that no mixer of a family stands for."""
+    for kind, reason in OTHER_LAYER_TYPES.items():
+        if f'"{kind}"' in parent.text:
+            raise DoesNotFit([f"{parent.modeling.path.name}: layers of type {kind!r} {reason}"])

@@ -25,6 +25,7 @@ class Uses:
     reads: set[str] = field(default_factory=set)
     classes: set[str] = field(default_factory=set)
     divides: set[tuple[str, str]] = field(default_factory=set)  # (divisor, what it divides without a rest)
+    splits: set[tuple[str, str]] = field(default_factory=set)  # (part, what it is split off)
 
     def __ior__(self, other: "Uses") -> "Uses":
         self.sizes |= other.sizes
@@ -32,6 +33,7 @@ class Uses:
         self.reads |= other.reads
         self.classes |= other.classes
         self.divides |= other.divides
+        self.splits |= other.splits
         return self
 
 
@@ -68,6 +70,11 @@ class Reader:
                 uses.divides |= (
                     {(small, big) for small in two - CONFIG for big in one - CONFIG} if len(one) == 1 else set()
                 )
+                return (one | two) - CONFIG
+            case cst.BinaryOperation(left=left, operator=cst.Subtract(), right=right):
+                one, two = self._value(left, known, uses), self._value(right, known, uses)
+                if len(one) == len(two) == 1:
+                    uses.splits |= {(part, whole) for part in two - CONFIG for whole in one - CONFIG}
                 return (one | two) - CONFIG
             case cst.IfExp(test=test, body=body, orelse=orelse) if (
                 given := _asks_whether_given(test, known)
