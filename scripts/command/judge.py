@@ -351,7 +351,7 @@ def put_together(
 
 
 def parts_of_layer(model: PreTrainedModel, layer_idx: int) -> tuple[list[str], list[str]]:
-    """The parts of a layer that mix tokens, and those that do not and have matrices, seen while the model runs."""
+    """The parts of a layer that mix tokens, seen while the model runs, and those that do not and have matrices, norms left out."""
     layer = model.base_model.layers[layer_idx]
     mixing: list[str] = []
     hooks = []
@@ -369,7 +369,7 @@ def parts_of_layer(model: PreTrainedModel, layer_idx: int) -> tuple[list[str], l
     others = [
         name
         for name, part in layer.named_children()
-        if name not in mixing and any(each.ndim > 1 for each in part.parameters())
+        if name not in mixing and "norm" not in name and any(each.ndim > 1 for each in part.parameters())
     ]
     return mixing, others
 
