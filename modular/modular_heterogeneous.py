@@ -460,15 +460,24 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             slides = [layer_type == "sliding_attention" for layer_type in given]
         else:
             slides = [windows is not None] * len(mixer_types)
-        words = {word: mixer for word, mixer in self.mixers_by_layer_type.items() if mixer in self.supported_mixer_types}
+        words, has_windows = self._words(), "sliding_window" in self.per_layer_sizes
         asked = given if is_list_of_names(given) and len(given) == len(mixer_types) else mixer_types
         layer_types = []
         for mixer, slide, word in zip(mixer_types, slides, asked):
             of_mixer = [each for each in (word, *words) if words.get(each) == mixer]
-            of_mixer = [each for each in of_mixer if (each == "sliding_attention") == (slide and mixer == "attention")]
+            if has_windows and mixer == "attention":
+                of_mixer = [each for each in of_mixer if (each == "sliding_attention") == slide]
             layer_types.append(next(iter(of_mixer), None))
         default = self.without_mixer(layer_types)
         return [layer_type or default for layer_type in layer_types]
+
+    def _words(self) -> dict[str, str]:
+        """Upstream's words that the layers may have, and their mixers. Layers slide where they may have windows, or where the
+        family says so and has one window for all that do."""
+        slides = "sliding_window" in self.per_layer_sizes or self.mixers_by_layer_type is not MIXERS_BY_LAYER_TYPE
+        words = [word for word in self.mixers_by_layer_type if slides or word != "sliding_attention"]
+        mixers = {word: self.mixers_by_layer_type[word] for word in words}
+        return {word: mixer for word, mixer in mixers.items() if mixer in self.supported_mixer_types}
 
     def without_mixer(self, layer_types: list[str | None]) -> str:
         """What a layer without a mixer is called: as the first one with it, so that it adds no kind of mask.
@@ -668,12 +677,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             return [
                 f"layer_types is {str(layer_types)[:100]}: a list with the name of a type for each layer is needed"
             ]
-        known = [
-            kind
-            for kind, mixer in self.mixers_by_layer_type.items()
-            if mixer in self.supported_mixer_types
-            and (kind != "sliding_attention" or "sliding_window" in self.per_layer_sizes)
-        ]
+        known = list(self._words())
         layers = zip(remap_legacy_layer_types(layer_types), self.mixer_types or ["attention"] * len(layer_types))
         return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"

@@ -177,6 +177,9 @@ def fields_of(family: Family, changes: Mapping[str, Any]) -> dict[str, Any]:
     kinds = vars(family.parent_config(**fields)).get("layer_types")
     if "layer_types" in declared and kinds and set(kinds) == {"linear_attention"}:
         fields["layer_types"] = ["linear_attention", "full_attention"] * (LAYERS // 2)
+    words = [*vars(family.config).get("mixers_by_layer_type", ())]  # kinds of layers of its own: all of them are there
+    if "layer_types" in declared and set(words) - set(kinds or ()):
+        fields["layer_types"] = (words * LAYERS)[:LAYERS]
     return {**fields, **changes}
 
 

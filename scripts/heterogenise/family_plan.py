@@ -73,8 +73,8 @@ class Plan:
 
     @property
     def has_own_words(self) -> bool:
-        """Whether there are kinds of layers that the base class of families does not know."""
-        return not self.words.keys() <= KNOWN_WORDS
+        """Whether there are kinds of layers that the base class of families does not know, or one window for all that slide."""
+        return not self.words.keys() <= KNOWN_WORDS or ("sliding_attention" in self.words and not self.windows)
 
     @property
     def state_word(self) -> str:

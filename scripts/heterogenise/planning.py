@@ -23,7 +23,10 @@ def plan_family(parent: Parent) -> Plan:
 
 
 def refuse_layer_types(parent: Parent) -> None:
-    """Refuse kinds of layers that no mixer of a family stands for."""
+    """Refuse kinds of layers that no mixer of a family stands for, and a parent whose own layers differ in size."""
+    if "per_layer_config" in parent.configuration.definitions[parent.config].code:
+        reason = f"{parent.config} makes a per_layer_config of its own, which a family's lists take the place of"
+        raise DoesNotFit([f"{parent.configuration.path.name}: {reason}"])
     for kind, reason in OTHER_LAYER_TYPES.items():
         if f'"{kind}"' in parent.text:
             raise DoesNotFit([f"{parent.modeling.path.name}: layers of type {kind!r} {reason}"])

@@ -95,10 +95,10 @@ def _reason_against(plan: Plan, read: _Read, name: str) -> str:
 
 
 def _refuse_windows_of_the_model(plan: Plan) -> None:
-    """Refuse a parent whose layers slide by a window that cannot be each layer's."""
+    """Refuse a parent whose layers slide by a window that cannot be each layer's, where no list says which layers slide."""
     parent = plan.parent
-    slides = '"sliding_attention"' in parent.text
-    if WINDOW in plan.sizes or (not slides and WINDOW not in parent.fields):
+    slides = "sliding_attention" in plan.words
+    if WINDOW in plan.sizes or (slides and plan.masks == "dict") or (not slides and WINDOW not in parent.fields):
         return
     known = (note.partition(": it ")[2] for note in plan.notes if f" {WINDOW} " in note)
     other = "is not what the masks are made with" if WINDOW in parent.fields else f"is no field of {parent.config}"
