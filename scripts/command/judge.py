@@ -399,9 +399,9 @@ def take_weights(
     verdict: Verdict,
 ) -> None:
     """Give the family's model the weights of the reference, and see that it has nothing of what its layers lack."""
-    state = theirs.state_dict()
+    state = {within(theirs, name): tensor for name, tensor in theirs.state_dict().items()}
     own = ours.state_dict()
-    ours.load_state_dict({name: state[name] for name in own})
+    ours.load_state_dict({name: state[within(ours, name)] for name in own})
     prefix = f"{ours.base_model_prefix}.layers"
     for layer_idx, (layer, (mixing, others)) in enumerate(zip(layers, parts, strict=True)):
         lacking = (mixing if not layer.mixer else []) + (others if not layer.mlp else [])
@@ -433,7 +433,8 @@ def compare_models(
     for model in (ours, theirs):
         model.zero_grad()
         model(tokens(), use_cache=False).logits.square().mean().backward()
-        gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+        named = model.named_parameters()
+        gradients.append({within(model, name): each.grad for name, each in named if each.grad is not None})
     left = sorted(name for name in gradients[1].keys() - gradients[0].keys() if gradients[1][name].abs().max())
     verdict.differences += [f"{what} gradients: only the parent's layers have one for {left[0]}"] if left else []
     missing = sorted(gradients[0].keys() - gradients[1].keys())
@@ -441,6 +442,11 @@ def compare_models(
     both = gradients[0].keys() & gradients[1].keys()
     verdict.compare(f"{what} gradients", {name: gradients[0][name] for name in both}, gradients[1])
     saved(what, ours, verdict)
+
+
+def within(model: PreTrainedModel, name: str) -> str:
+    """The name of a parameter without that of the decoder, which some models call by their own."""
+    return name.removeprefix(f"{model.base_model_prefix}.")
 
 
 def saved(what: str, ours: PreTrainedModel, verdict: Verdict) -> None:

@@ -253,9 +253,6 @@ def _base_of(parent: Parent) -> str:
     built = [code(each.func) for each in walk(init) if isinstance(each, cst.Call)]
     for name in filter(parent.is_class, built):
         if "self.layers" in parent.modeling.definitions[name].code:
-            if re.search(rf"self\.{parent.model} = {name}\(", code(init)):
-                reason = f"calls its decoder self.{parent.model}, and a family's tensors would have names of its own"
-                raise parent.refusal(init, f"{parent.causal} {reason}")
             return name
     raise parent.refusal(init, f"{parent.causal} builds no decoder with `self.layers`")
 

@@ -91,6 +91,12 @@ def pretrained_text(plan: Plan, names: Callable[[str], str]) -> str:
     model_type = parent.config_text("model_type").strip("\"'")
     if mapping.is_file() and re.search(rf'"{model_type}"', mapping.read_text(encoding="utf-8")):
         lines.append(f'renamed_like = "{model_type}"  # tensors have other names in published checkpoints')
+    if re.search(rf"self\.{parent.model} = {parent.base}\(", code(parent.method(parent.causal, "__init__"))):
+        lines.append(
+            "def renamings(self, config):  # checkpoints have the parent's name for the decoder\n"
+            f'    renaming = WeightRenaming(r"^{parent.model}\\.", f"{{self.base_model_prefix}}.")\n'
+            "    return [*super().renamings(config), renaming]"
+        )
     body = indented("\n".join(lines or ["pass"]) + "\n")
     return f"class {names(parent.pretrained)}({parent.pretrained}, HeterogeneousPreTrainedModel):\n{body}"
 
@@ -226,6 +232,7 @@ def imports_text(plan: Plan, parts: list[str]) -> str:
         "import torch",
         "from torch import nn",
         "from transformers.configuration_utils import PreTrainedConfig",
+        "from transformers.core_model_loading import WeightRenaming",
         "from huggingface_hub.dataclasses import strict",
     ]
     for source in (parent.modeling, parent.configuration):
