@@ -314,8 +314,8 @@ class Reference:
 
             return hook
 
-        layers = self.model.base_model.layers
-        hooks = [self.model.base_model.register_forward_pre_hook(note, with_kwargs=True)]
+        layers = layers_of(self.model)
+        hooks = [decoder_of(self.model)[0].register_forward_pre_hook(note, with_kwargs=True)]
         hooks += [layer.register_forward_pre_hook(mask_of(idx), with_kwargs=True) for idx, layer in enumerate(layers)]
         try:
             yield
@@ -338,8 +338,8 @@ def put_together(
         torch.manual_seed(SEED + 1 + layer_idx)
         donor = family.parent_model(config).eval()
         parts.append(parts_of_layer(donor, layer.like))
-        module = donor.base_model.layers[layer_idx]
-        like = donor.base_model.layers[layer.like]
+        module = layers_of(donor)[layer_idx]
+        like = layers_of(donor)[layer.like]
         for name, part in like.named_children():  # of two kinds of MLP, the layer's, and its norms where they differ
             others = type(part) is not type(getattr(module, name, part)) and name not in parts[-1][0]
             if others or name in parts[-1][1]:
@@ -349,13 +349,28 @@ def put_together(
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
         configs.append(config)
         taken.append(module)
-    parent.base_model.layers = nn.ModuleList(taken)
+    decoder, name = decoder_of(parent)
+    setattr(decoder, name, nn.ModuleList(taken))
     return Reference(parent, configs, parts, "sliding_window" in family.config.per_layer_sizes)
+
+
+def decoder_of(model: PreTrainedModel) -> tuple[nn.Module, str]:
+    """The module that has the layers, and its name for them."""
+    lists = (name for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == LAYERS)
+    owner, _, name = next(lists).rpartition(".")
+    return model.get_submodule(owner), name
+
+
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    decoder, name = decoder_of(model)
+    layers = getattr(decoder, name)
+    assert isinstance(layers, nn.ModuleList)
+    return layers
 
 
 def parts_of_layer(model: PreTrainedModel, layer_idx: int) -> tuple[list[str], list[str]]:
     """The parts of a layer that mix tokens, seen while the model runs, and those that do not and have matrices, norms left out."""
-    layer = model.base_model.layers[layer_idx]
+    layer = layers_of(model)[layer_idx]
     mixing: list[str] = []
     hooks = []
     for name, part in layer.named_children():
@@ -381,7 +396,7 @@ def silence(reference: Reference, layer_idx: int, layer: LayerOfMix) -> None:
     """Let the parts that a layer is to lack give zeros."""
     mixing, others = reference.parts[layer_idx]
     for name in (mixing if not layer.mixer else []) + (others if not layer.mlp else []):
-        part = reference.model.base_model.layers[layer_idx].get_submodule(name)
+        part = layers_of(reference.model)[layer_idx].get_submodule(name)
         part.register_forward_hook(lambda module, args, output: zeros(output))
 
 
@@ -402,7 +417,7 @@ def take_weights(
     state = {within(theirs, name): tensor for name, tensor in theirs.state_dict().items()}
     own = ours.state_dict()
     ours.load_state_dict({name: state[within(ours, name)] for name in own})
-    prefix = f"{ours.base_model_prefix}.layers"
+    prefix = next(name for name, part in ours.named_modules() if part is layers_of(ours))
     for layer_idx, (layer, (mixing, others)) in enumerate(zip(layers, parts, strict=True)):
         lacking = (mixing if not layer.mixer else []) + (others if not layer.mlp else [])
         built = [part for part in lacking if any(name.startswith(f"{prefix}.{layer_idx}.{part}.") for name in own)]

@@ -14,6 +14,7 @@ from .parent import Parent, attributes_of, names_of, statements_of
 from .sizes import literal_default
 
 
+DEPTH = "num_hidden_layers"
 SAID = {
     HEADS: "Query heads. As a list it needs an explicit `head_dim`.",
     KV_HEADS: "Key and value heads; each entry divides the layer's query heads.",
@@ -105,9 +106,10 @@ def attributes(plan: Plan) -> str:
     lines.append(f"supported_mlp_types = {(*plan.mlp_types, 'none')!r}")
     if plan.has_own_words:
         lines.append(f"mixers_by_layer_type = {plan.words!r}")
-    if "layer_types" in plan.parent.other_names:
-        kept = {other: own for other, own in plan.parent.other_names.items() if other != "layer_types"}
-        lines.append(f"attribute_map = {kept!r}")
+    if renamed := {"layer_types", DEPTH} & plan.parent.other_names.keys():
+        kept = {other: own for other, own in plan.parent.other_names.items() if other not in renamed}
+        depth = {plan.parent.other_names[DEPTH]: DEPTH} if DEPTH in renamed else {}
+        lines.append(f"attribute_map = {kept | depth!r}")
     if len(plan.mixer_types) > 1:
         skipped = ", ".join(f'"{kind}": {{"mixer_types": ("{kind}",)}}' for kind in plan.mixer_types)
         lines.append(f'skippable = {{{skipped}, "mlp": {{"mlp_types": {tuple(plan.mlp_types)!r}}}}}')
@@ -139,6 +141,8 @@ def fields(plan: Plan) -> str:
         optional = " | None" if name == WINDOW or "None" in code(node.annotation.annotation) else ""
         default = literal_default(node)
         lines.append(f"{name}: int | list[int | None]{optional}" + (f" = {default}" if default else ""))
+    if own := plan.parent.other_names.get(DEPTH):  # the base class of families has it by this name
+        lines += [f"{DEPTH}: int = {literal_default(plan.parent.fields[own])}", f"{own} = AttributeError()"]
     if is_property(plan.parent, "layer_types"):
         lines.append("layer_types: list[str] | None = None")
     return "\n".join(lines)
@@ -207,6 +211,8 @@ def default_layer_types(parent: Parent) -> str:
 def post_init(plan: Plan) -> str:
     """`__post_init__`: lists before the parent computes with them, and what it decides by layer."""
     parent, lines = plan.parent, []
+    if own := parent.other_names.get(DEPTH):
+        lines.append(f'self.{DEPTH} = kwargs.pop("{own}", self.{DEPTH})\n')
     head_dim = parent.fields.get("head_dim")
     if HEADS in plan.sizes and head_dim and "None" in code(head_dim.annotation.annotation):
         lines.append(

@@ -118,7 +118,8 @@ def model_text(plan: Plan, names: Callable[[str], str]) -> str:
         lines += masks_lines(plan, forward)
         lines.append(f"return super().forward({call_text(forward)})\n")
     method = f"def forward({parameters_text(forward)}){returned}:\n{indented(''.join(lines))}"
-    return class_text(parent.base, names, method)
+    layers = "@property\ndef layers(self):  # where families look for them\n" + f"    return self.{parent.stack}\n"
+    return class_text(parent.base, names, *([layers] if parent.stack != "layers" else []), method)
 
 
 def masks_lines(plan: Plan, forward: cst.FunctionDef) -> list[str]:
