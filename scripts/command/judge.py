@@ -174,7 +174,7 @@ def fields_of(family: Family, changes: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {name: value for name, value in vars(family.parent_config()).items() if name in declared}
     nested = small_fields(family.parent_config, {})  # of a decoder with other models in its config
     fields = small_decoder(defaults) | {name: value for name, value in nested.items() if isinstance(value, dict)}
-    kinds = vars(family.parent_config(**fields)).get("layer_types")
+    kinds = vars(family.parent_config(**{**fields, **changes})).get("layer_types")
     if "layer_types" in declared and kinds and set(kinds) == {"linear_attention"}:
         fields["layer_types"] = ["linear_attention", "full_attention"] * (LAYERS // 2)
     words = [*vars(family.config).get("mixers_by_layer_type", ())]  # kinds of layers of its own: all of them are there

@@ -29,7 +29,11 @@ SMALL_DECODER = {
     **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8},
     **{"index_topk": 4, "index_block_size": 4, "index_topk_blocks": 2, "index_n_heads": 4, "attention_chunk_size": 4},
     **{"local_attention": 8},
-    **{"attn_layer_indices": [1, 5], **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer"), LAYERS), "pad_token_id": 0},
+    **{
+        "attn_layer_indices": [1, 5],
+        **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer"), LAYERS),
+        "pad_token_id": 0,
+    },
 }
 
 

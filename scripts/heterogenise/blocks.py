@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import libcst as cst
 
-from ..modular_converter.syntax.tree import block, code, rewrite, small, walk
+from ..modular_converter.syntax.tree import bare, block, code, rewrite, small, walk
 from .parent import Parent, attributes_of, names_of, parameters_of, statements_of
 
 
@@ -46,9 +46,9 @@ def read_layer(parent: Parent) -> Layer:
     stream, body = parameters_of(forward)[0], with_returned_sum(statements_of(forward))
     for at, statement in enumerate(body):
         match small(statement):
-            case cst.If(test=cst.Attribute() as test, body=one, orelse=cst.Else(body=other)) if (
-                _ends_in_sum(one) and _ends_in_sum(other)
-            ):
+            case cst.If(test=cst.Attribute() as test, body=one, orelse=cst.Else(body=other)) if _ends_in_sum(
+                one
+            ) and _ends_in_sum(other):
                 forms = [[*body[:at], *block(each).body, *body[at + 1 :]] for each in (one, other)]
                 first, second = (_read_form(parent, forward, stream, form) for form in forms)
                 return replace(first, flag=code(test), otherwise=second)
@@ -70,9 +70,7 @@ def _ends_in_sum(body: cst.BaseSuite) -> bool:
     return isinstance(last, cst.Assign) and len(terms_of(last.value)) > 1
 
 
-def _read_form(
-    parent: Parent, forward: cst.FunctionDef, stream: str, body: Sequence[cst.BaseStatement]
-) -> Layer:
+def _read_form(parent: Parent, forward: cst.FunctionDef, stream: str, body: Sequence[cst.BaseStatement]) -> Layer:
     parts: list[Block | cst.BaseStatement] = []
     left: tuple[str, ...] = ()
     at = 0
@@ -170,7 +168,11 @@ def _scaled(parent: Parent, statement: cst.BaseStatement, residual: str) -> cst.
     if value is None or list(names_of(value)).count(residual) != 1:
         return None
     if isinstance(value, cst.Call):
-        added = [each.value.value for each in value.args if isinstance(each.value, cst.Name) and each.value.value != residual]
+        added = [
+            each.value.value
+            for each in value.args
+            if isinstance(each.value, cst.Name) and each.value.value != residual
+        ]
         if code(value.func) not in parent.modeling.definitions or len(added) != 1:
             return None
         return with_names(value, {added[0]: cst.parse_expression(f"torch.zeros_like({residual})")})
@@ -207,7 +209,7 @@ def _block(parent: Parent, statements: Sequence[cst.BaseStatement], stream: str,
         "both" if mixing and other and len(terms_of(small(statements[-1]).value)) > 2 else "mixer" if mixing else "mlp"
     )
     [behind] = assigned_names(statements[-1])
-    without = cst.Name(stream) if behind != stream else None
+    without: cst.BaseExpression | None = cst.Name(stream) if behind != stream else None
     if not _adds(statements[-1], residual):
         scaled = _scaled(parent, statements[-1], residual)
         assert scaled is not None
@@ -281,14 +283,16 @@ def _expect_between(
     elif last:
         raise parent.refusal(statement, f"{parent.layer}.forward does not end with `return {stream}`")
     elif calls_of_parts(statement) and not _is_norm(statement, stream):
-        said = code(statement).strip().splitlines()[0]
+        said = code(bare(statement)).strip().splitlines()[0]
         reason = f"{parent.layer}.forward: `{said}` is part of no block of the form `{stream} = residual + ...`"
         raise parent.refusal(statement, reason)
 
 
 def _is_norm(statement: cst.BaseStatement, stream: str) -> bool:
     """`stream = self.x(stream)` of a norm, which is the residual's too and stays where a block is absent."""
-    return re.fullmatch(rf"{stream} = self\.\w*norm\w*\({stream}\)", code(statement).strip().splitlines()[-1]) is not None
+    return (
+        re.fullmatch(rf"{stream} = self\.\w*norm\w*\({stream}\)", code(statement).strip().splitlines()[-1]) is not None
+    )
 
 
 def _expect_nothing_left(parent: Parent, part: Block, rest: Sequence[cst.BaseStatement]) -> None:

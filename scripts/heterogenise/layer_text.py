@@ -9,7 +9,7 @@ import libcst as cst
 from ..modular_converter.syntax.tree import bare, code, same_code, small
 from .blocks import Block, Layer, parts_of_sum, statements_needed
 from .family_plan import Plan, chosen_by_layer, side_of_statement
-from .parent import attributes_of, names_of
+from .parent import attributes_of, names_of, parameters_of
 
 
 ABSENT = {"mixer": "self.has_mixer", "mlp": "self.has_mlp", "either": "self.has_mixer or self.has_mlp"}
@@ -27,7 +27,9 @@ def constructor_text(plan: Plan) -> str:
     """`__init__` of the layer: the parent's, in which modules are built where the layer has their block."""
     parent = plan.parent
     init = parent.method(parent.layer, "__init__")
+    number = parameters_of(init)[1]
     body = [
+        *([f"layer_idx = {number}\n"] if number != "layer_idx" else []),
         "config = config.per_layer_config[layer_idx]\n",
         "nn.Module.__init__(self)\n",
         'self.has_mixer = config.mixer_types[layer_idx] != "none"\n',

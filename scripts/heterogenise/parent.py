@@ -253,7 +253,9 @@ def _base_of(parent: Parent) -> tuple[str, str]:
     init = parent.method(parent.causal, "__init__")
     built = [code(each.func) for each in walk(init) if isinstance(each, cst.Call)]
     for name in filter(parent.is_class, built):
-        if found := re.search(r"self\.(layers|h) = (?:torch\.)?nn\.ModuleList\(", parent.modeling.definitions[name].code):
+        if found := re.search(
+            r"self\.(layers|h) = (?:torch\.)?nn\.ModuleList\(", parent.modeling.definitions[name].code
+        ):
             return name, found[1]
     raise parent.refusal(init, f"{parent.causal} builds no decoder with a list of layers, `self.layers` or `self.h`")
 
@@ -261,7 +263,9 @@ def _base_of(parent: Parent) -> tuple[str, str]:
 def _layers_of(parent: Parent, base: str, stack: str) -> tuple[str, ...]:
     """The classes that the list of layers is built of, for which the constructor of the model calls for each layer."""
     init = parent.method(base, "__init__")
-    if not any(isinstance(each, cst.Assign) and code(each.targets[0].target) == f"self.{stack}" for each in walk(init)):
+    if not any(
+        isinstance(each, cst.Assign) and code(each.targets[0].target) == f"self.{stack}" for each in walk(init)
+    ):
         raise parent.refusal(init, f"{base} has no `self.{stack}`")
     named = [each for each in walk(init) if isinstance(each, cst.Name) and parent.is_class(each.value)]
     tables = [
