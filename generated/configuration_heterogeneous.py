@@ -409,7 +409,7 @@ def unread_members(config: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
     }
     if not asked:
         return {}
-    known = {*vars(GenerationConfig()), *config.published_readers, *declared_names(type(config))}
+    known = {*vars(GenerationConfig()), *config.published_readers, *config.known_fields, *declared_names(type(config))}
     if (theirs := transformers_class(keywords.get("model_type"))) is not None:
         known |= declared_names(theirs)
     return {name: value for name, value in asked.items() if name not in known}
@@ -509,6 +509,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     compatible_model_types = ()
     # One of these -> fields that its checkpoints may carry and its models do not read
     unread_fields = {}
+    # Beside its fields, what the parent's config reads, or computes and saves
+    known_fields = ()
     # Field that describes layers in published configs, and that the family does not have -> what `from_dict` reads it
     # with: (config class, config) -> config. The package knows the published forms, and says here what they are
     published_readers = {}

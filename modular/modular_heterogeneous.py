@@ -231,6 +231,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     compatible_model_types = ()
     # One of these -> fields that its checkpoints may carry and its models do not read
     unread_fields = {}
+    # Beside its fields, what the parent's config reads, or computes and saves
+    known_fields = ()
     # Field that describes layers in published configs, and that the family does not have -> what `from_dict` reads it
     # with: (config class, config) -> config. The package knows the published forms, and says here what they are
     published_readers = {}

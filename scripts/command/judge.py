@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
@@ -158,6 +159,7 @@ def judge(family: Family, changes: Mapping[str, Any], verdict: Verdict) -> None:
     ours = built(family.model, uniform)
     ours.load_state_dict(parent.state_dict())
     compare_models("uniform", ours, parent, DynamicCache(config=parent.config), verdict)
+    read_from_parent(family, parent, verdict)
     config, layers = mixed_configs(family, fields, uniform, verdict)
     reference = put_together(family, parent, fields, layers, uniform)
     for layer_idx, layer in enumerate(layers):
@@ -480,6 +482,19 @@ def saved(what: str, ours: PreTrainedModel, verdict: Verdict) -> None:
             {**first, **logits},
             {**second, "logits": again(tokens(), use_cache=False).logits},
         )
+
+
+def read_from_parent(family: Family, parent: PreTrainedModel, verdict: Verdict) -> None:
+    """A checkpoint of the parent, read by the family and saved again: the same tensors under the same names."""
+    what = "uniform parent's checkpoint"
+    with tempfile.TemporaryDirectory() as folder:
+        parent.save_pretrained(f"{folder}/theirs")
+        family.model.from_pretrained(f"{folder}/theirs", dtype=torch.float32).save_pretrained(f"{folder}/ours")
+        ours, theirs = (load_file(f"{folder}/{name}/model.safetensors") for name in ("ours", "theirs"))
+    if ours.keys() != theirs.keys():
+        verdict.differences.append(f"{what}: other tensors, {sorted(ours.keys() ^ theirs.keys())[:3]}")
+        return
+    verdict.compare(what, ours, theirs)
 
 
 def steps(model: PreTrainedModel, cache: DynamicCache | None) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

@@ -104,6 +104,8 @@ def attributes(plan: Plan) -> str:
     lines = [*(f"# {note}" for note in plan.notes), f"per_layer_sizes = {{\n{sizes}}}"]
     lines.append(f"supported_mixer_types = {(*plan.mixer_types, 'none')!r}")
     lines.append(f"supported_mlp_types = {(*plan.mlp_types, 'none')!r}")
+    if known := known_fields(plan.parent):
+        lines.append(f"known_fields = {known!r}")
     if plan.has_own_words:
         lines.append(f"mixers_by_layer_type = {plan.words!r}")
     if renamed := {"layer_types", DEPTH} & plan.parent.other_names.keys():
@@ -119,6 +121,16 @@ def attributes(plan: Plan) -> str:
         lines.append("optional_per_layer_sizes = ()")
     lines.append(f"compatible_model_types = ({plan.parent.config_text('model_type')},)")
     return "\n".join(lines)
+
+
+def known_fields(parent: Parent) -> tuple[str, ...]:
+    """What the parent's config takes out of keywords, or computes, and that is no field of it."""
+    node = parent.config_pieces.get("__post_init__")
+    if node is None:
+        return ()
+    read = re.findall(r"kwargs\.(?:get|pop)\(\s*[\"'](\w+)", code(node))
+    found = {*read, *attributes_set(node)} - parent.fields.keys() - parent.other_names.keys()
+    return tuple(sorted(found))
 
 
 def sharded(plan: Plan) -> dict[str, tuple[str, ...]]:
