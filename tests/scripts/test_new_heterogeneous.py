@@ -203,10 +203,11 @@ def test_sizes_that_stay_one_are_told_in_the_shard_and_on_the_terminal(tmp_path)
 
 
 CONVERTED = """
-import json, sys
+import json
+from pathlib import Path
+import torch
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
-from transformers_heterogeneous.converters import convert, verify
-from transformers_heterogeneous.converters.summary import summarise
+from transformers_heterogeneous.converters import CheckpointError, convert, verify
 
 small = dict(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=3)
 config = Qwen3Config(**small, num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0)
@@ -216,39 +217,77 @@ convert("plain", "thin", skip=["attention:1", "mlp:2"])
 model = AutoModelForCausalLM.from_pretrained("thin")  # `mine` is registered: converting has imported it
 parts = [sorted(name for name, _ in layer.named_children()) for layer in model.model.layers]
 print(json.dumps([type(model).__name__, parts, verify("plain", "same").same, verify("plain", "thin").same]))
+
+# Back: byte for byte what it was converted from, of a model of the family's own what the parent reads, or a refusal
+files = {path.name: path.read_bytes() for path in Path("plain").iterdir()}
+convert("same", "back", to="qwen3")
+restored = all((Path("back") / name).read_bytes() == content for name, content in files.items())
+AutoModelForCausalLM.from_pretrained("same").save_pretrained("own")
+convert("own", "theirs", to="qwen3")
+tokens = torch.arange(5)[None]
+theirs, own = (AutoModelForCausalLM.from_pretrained(name).eval() for name in ("theirs", "own"))
+equal = torch.equal(theirs(tokens).logits, own(tokens).logits)
+try:
+    convert("thin", "back of thin", to="qwen3")
+except CheckpointError as error:
+    refusal = str(error)
+print(json.dumps([restored, type(theirs).__name__, equal, refusal]))
+
+# transformers' own form: the parent's config.json, and what is different in which layer
+for file in Path("thin").glob("*.safetensors"):
+    Path("per layer").mkdir(exist_ok=True)
+    (Path("per layer") / file.name).write_bytes(file.read_bytes())
+described = json.loads(files["config.json"]) | {"per_layer_config": {"1": {"skip": ["attention"]}, "2": {"skip": ["mlp"]}}}
+(Path("per layer") / "config.json").write_text(json.dumps(described))
+convert("per layer", "read")
+print(json.dumps([verify("thin", "read").same, list(AutoModelForCausalLM.from_pretrained("read").config.mixer_types)]))
+"""
+SEVERAL = """
+from transformers_heterogeneous.converters import CheckpointError, convert
+from transformers import AutoConfig
+
+for number, options in enumerate([{}, {"to": "other"}, {"to": "mine"}]):
+    try:
+        convert("plain", f"chosen {number}", **options)
+        print(AutoConfig.from_pretrained(f"chosen {number}").model_type)
+    except CheckpointError as error:
+        print(" ".join(str(error).split()))
 """
 
 
+def installed(package: Path, site: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([*pip, site, package], check=True)
+
+
 def test_a_package_is_installed_and_its_test_runs_and_checkpoints_are_converted(tmp_path):
-    package, site = tmp_path / "package", tmp_path / "site"
-    arguments = ["new", "mine", "--parent", "qwen3", "--heterogeneous", "--package", str(package)]
-    assert CliRunner().invoke(app, arguments).exit_code == 0
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        site,
-        package,
-    ]
-    subprocess.run(pip, check=True)
+    site = tmp_path / "site"
+    for model in ("mine", "other"):
+        package = ["--package", str(tmp_path / model)]
+        arguments = ["new", model, "--parent", "qwen3", "--heterogeneous", *package]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    installed(tmp_path / "mine", site)
     assert (site / "mine" / "modeling_mine.py").is_file()
 
     def run(*command):
         place = {"PYTHONPATH": str(site), "PATH": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-        return subprocess.run([sys.executable, *command], cwd=tmp_path, env=place, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=place, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.splitlines()
 
-    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", package / "tests")
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
-    done = run("-c", CONVERTED)
-    assert done.returncode == 0, done.stderr
+    assert "1 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path / "mine" / "tests")[-1]
+    made, back, per_layer = map(json.loads, run("-c", CONVERTED)[-3:])
     attention, mlp = ["input_layernorm", "self_attn"], ["mlp", "post_attention_layernorm"]
     layers = [sorted(attention + mlp), mlp, attention]
-    assert json.loads(done.stdout.splitlines()[-1]) == ["MineForCausalLM", layers, True, False]
+    assert made == ["MineForCausalLM", layers, True, False]
+    assert back[:3] == [True, "Qwen3ForCausalLM", True]
+    assert "mixer_types[1] is 'none'" in back[3] and "mlp_types[2] is 'none'" in back[3]
+    assert per_layer == [True, ["attention", "none", "attention"]]
+
+    installed(tmp_path / "other", site)
+    refused, *chosen = run("-c", SEVERAL)[-3:]
+    assert refused == "checkpoints of qwen3 are read by several families: mine, other Name one of them with --to."
+    assert chosen == ["other", "mine"]
 
 
 def test_a_plain_family_is_packaged_too(tmp_path):
