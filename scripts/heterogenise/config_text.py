@@ -124,13 +124,11 @@ def attributes(plan: Plan) -> str:
 
 
 def known_fields(parent: Parent) -> tuple[str, ...]:
-    """What the parent's config takes out of keywords, or computes, and that is no field of it."""
-    node = parent.config_pieces.get("__post_init__")
-    if node is None:
-        return ()
-    read = re.findall(r"kwargs\.(?:get|pop)\(\s*[\"'](\w+)", code(node))
-    found = {*read, *attributes_set(node)} - parent.fields.keys() - parent.other_names.keys()
-    return tuple(sorted(found))
+    """What the parent's config takes out of keywords, computes or calls otherwise, and that is no field of it."""
+    found = {*parent.other_names.values()}
+    if node := parent.config_pieces.get("__post_init__"):
+        found |= {*re.findall(r"kwargs\.(?:get|pop)\(\s*[\"'](\w+)", code(node)), *attributes_set(node)}
+    return tuple(sorted(found - parent.fields.keys() - parent.other_names.keys()))
 
 
 def sharded(plan: Plan) -> dict[str, tuple[str, ...]]:
