@@ -14,7 +14,7 @@ from transformers_heterogeneous.configuration_heterogeneous import LAYER_LISTS
 from transformers_heterogeneous.integrations.whole_package import execute_package
 
 from ..engine.errors import CheckpointError
-from ..families import family_of, found_families
+from ..families import PACKAGE, family_of, found_families
 from ..families.family import Family
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes
 from .published_format import PublishedFormat
@@ -56,9 +56,9 @@ def registered_families() -> list[Family]:
     """Those of other packages, by their names."""
     import_families()
     types = sorted(name for name in CONFIG_MAPPING if name not in CONFIG_MAPPING_NAMES)
-    ours = {family.config_class for family in found_families()}
     classes = [CONFIG_MAPPING[name] for name in types]
-    return [family_of(each) for each in classes if hasattr(each, "per_layer_sizes") and each not in ours]
+    others = [each for each in classes if each.__module__.partition(".")[0] != PACKAGE]
+    return [family_of(each) for each in others if hasattr(each, "per_layer_sizes")]
 
 
 def registered_family(model_type: str) -> Family | None:
