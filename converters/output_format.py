@@ -6,7 +6,6 @@ from transformers_heterogeneous.configuration_heterogeneous import Heterogeneous
 
 from .engine.errors import CheckpointError
 from .formats import recognition
-from .formats.native import parent_formats
 from .formats.published_format import PublishedFormat
 from .runtimes import Runtime
 
@@ -21,10 +20,7 @@ def output_format(
         CheckpointError: where checkpoints of this family cannot be written so; names the formats that can.
     """
     own = PublishedFormat(config.model_type, "", lambda found: False, published.family)
-    writable = [
-        each for each in recognition.FORMATS if each.family is published.family and each.write_config is not None
-    ]
-    writable += parent_formats(published.family)
+    writable = recognition.writable_formats(published.family)
     if to is None and runtime is not None:
         return format_for(runtime, [own, *writable], config)
     if to is None or to == own.name:

@@ -7,9 +7,9 @@ from importlib.metadata import entry_points
 from itertools import chain
 from typing import Any
 
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers_heterogeneous.configuration_heterogeneous import LAYER_LISTS
 from transformers_heterogeneous.integrations.whole_package import execute_package
 
@@ -95,7 +95,7 @@ def write_parent(model_type: str, family: Family, config: Any) -> dict[str, Any]
         ),
     )
     parent = CONFIG_MAPPING[model_type]
-    fields = shared_fields(config, model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type])
+    fields = shared_fields(config, model_type, MODEL_FOR_CAUSAL_LM_MAPPING[parent].__name__)
     if "layer_types" in parent.__dataclass_fields__:
         fields["layer_types"] = list(config.layer_types)
     kept = {name: value for name, value in fields.items() if name not in ("model_type", "architectures")}

@@ -14,8 +14,9 @@ from .. import formats
 from ..engine.errors import CheckpointError, refuse, refuse_loops
 from ..engine.json_objects import read_object
 from ..families import found_modules
+from ..families.family import Family
 from .expression import without
-from .native import registered_family, registered_format
+from .native import parent_formats, registered_family, registered_format
 from .published_format import PublishedFormat
 
 
@@ -165,6 +166,12 @@ def count_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
             members += [(name, member) for member in value]
         elif name in COUNTS and type(value) is int and value > MAX_LAYERS:
             yield f"{name} = {value:,}: at most {MAX_LAYERS:,} are read"
+
+
+def writable_formats(family: Family) -> list[PublishedFormat]:
+    """The formats that a family's models are written in, its own left out."""
+    found = [each for each in FORMATS if each.family is family and each.write_config is not None]
+    return found + parent_formats(family)
 
 
 def found_formats() -> Iterator[PublishedFormat]:
