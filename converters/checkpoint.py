@@ -98,18 +98,21 @@ class Checkpoint:
         return self.published.family.stacked(self.config)
 
 
-def read_checkpoint(folder: Path, dtype: str | None = None, by_scales: bool = False) -> Checkpoint:
+def read_checkpoint(
+    folder: Path, dtype: str | None = None, by_scales: bool = False, to: str | None = None
+) -> Checkpoint:
     """
     Read and check a checkpoint; of its tensors only the headers.
 
     Args:
         dtype: What its config is to say instead of its own, as torch calls it.
         by_scales: Whether weights in FP8 or NVFP4 may also be known by their scales alone.
+        to: What it is to be converted to: where several families read it, one of them has to be named.
 
     Raises:
         CheckpointError: names every file, tensor, layer or field that is at fault.
     """
-    published, config_dict = read_config(folder)
+    published, config_dict = read_config(folder, to)
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: a checkpoint folder is needed, this is a file")
     file = str(config_file(folder))

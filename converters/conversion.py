@@ -137,7 +137,8 @@ def convert(src: str | Path, dst: str | Path, options: ConversionOptions | None 
         KeyboardInterrupt: leaves what is finished in a hidden folder beside the target; the same call goes on with it.
     """
     options = replace(options or ConversionOptions(), **more)
-    return converted(src, dst, options, lambda folder: read_checkpoint(folder, options.dtype, options.dequantise))
+    to = options.to or ""
+    return converted(src, dst, options, lambda folder: read_checkpoint(folder, options.dtype, options.dequantise, to))
 
 
 def converted(

@@ -20,9 +20,7 @@ def output_format(
         CheckpointError: where checkpoints of this family cannot be written so; names the formats that can.
     """
     own = PublishedFormat(config.model_type, "", lambda found: False, published.family)
-    writable = [
-        each for each in recognition.FORMATS if each.family is published.family and each.write_config is not None
-    ]
+    writable = recognition.writable_formats(published.family)
     if to is None and runtime is not None:
         return format_for(runtime, [own, *writable], config)
     if to is None or to == own.name:

@@ -436,7 +436,8 @@ def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> H
         base.layers[idx] if idx not in layers[:at] else copy.deepcopy(base.layers[idx])
         for at, idx in enumerate(layers)
     ]
-    base.layers = torch.nn.ModuleList(modules)
+    del base.layers[:]  # in place, whatever the parent calls them
+    base.layers.extend(modules)
     base.take_layer_configs()
     return model
 

@@ -213,6 +213,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     optional_per_layer_sizes = ("sliding_window",)
     supported_mixer_types = ("attention", "linear", "none")
     supported_mlp_types = ("dense", "linear", "none")
+    # Upstream's words for the family's layers -> what mixes tokens in them. Of several for one mixer, `layer_types` says which
+    mixers_by_layer_type = MIXERS_BY_LAYER_TYPE
     # What `skip` in upstream's `per_layer_config` may name -> in which lists it puts "none", and in the place of what
     skippable = {
         "attention": {"mixer_types": ("attention", "linear")},
@@ -228,6 +230,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     compatible_model_types = ()
     # One of these -> fields that its checkpoints may carry and its models do not read
     unread_fields = {}
+    # Beside its fields, what the parent's config reads, or computes and saves
+    known_fields = ()
     # Field that describes layers in published configs, and that the family does not have -> what `from_dict` reads it
     # with: (config class, config) -> config. The package knows the published forms, and says here what they are
     published_readers = {}
@@ -243,8 +247,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
     def __post_init__(self, **kwargs):
         layers = self._depth_errors() or self._list_errors() or self._unknown_layer_types()
         if not layers and self.mixer_types is None:
-            layer_types = remap_legacy_layer_types(self.layer_types or ["full_attention"] * self.num_hidden_layers)
-            self.mixer_types = [MIXERS_BY_LAYER_TYPE[layer_type] for layer_type in layer_types]
+            layer_types = self.layer_types or [next(iter(self.mixers_by_layer_type))] * self.num_hidden_layers
+            self.mixer_types = [self.mixers_by_layer_type[kind] for kind in remap_legacy_layer_types(layer_types)]
         layers = layers or self._layer_type_errors()
         self.refuse([*self._unread_errors(kwargs), *layers, *self.early_errors(kwargs)])
         if self.mlp_types is None:
@@ -291,7 +295,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             if len(layer_types) == len(self.mixer_types):
                 layers = zip(self.mixer_types, layer_types)
                 fields["mixer_types"] = [
-                    MIXERS_BY_LAYER_TYPE[kind] if mixer in MIXERS_WITH_STATE else mixer for mixer, kind in layers
+                    self.mixers_by_layer_type[kind] if mixer in MIXERS_WITH_STATE else mixer for mixer, kind in layers
                 ]
         elif name in ("mixer_types", "sliding_window"):
             if name == "sliding_window" and "sliding_attention" not in self.layer_types:
@@ -448,7 +452,8 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         return self.__dict__["sliding_window"] if "sliding_window" in type(self).per_layer_sizes else None
 
     def _derived_layer_types(self) -> list[str]:
-        """Each layer in upstream's vocabulary, for its caches and masks: as given where a window is a scalar."""
+        """Each layer in upstream's vocabulary, for its caches and masks: as given where its mixer has several words, and
+        for windows where these are a scalar."""
         mixer_types, windows, given = self.mixer_types, self.windows, self.__dict__["layer_types"]
         if isinstance(windows, list):
             slides = [window is not None for window in windows]
@@ -456,11 +461,24 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             slides = [layer_type == "sliding_attention" for layer_type in given]
         else:
             slides = [windows is not None] * len(mixer_types)
-        kinds = {"mamba": ("linear_attention",) * 2, "attention": ("full_attention", "sliding_attention")}
-        kinds = {mixer: kinds[mixer] for mixer in kinds.keys() & set(self.supported_mixer_types)}
-        layer_types = [kinds[mixer][slide] if mixer in kinds else None for mixer, slide in zip(mixer_types, slides)]
+        words, has_windows = self._words(), "sliding_window" in self.per_layer_sizes
+        asked = given if is_list_of_names(given) and len(given) == len(mixer_types) else mixer_types
+        layer_types = []
+        for mixer, slide, word in zip(mixer_types, slides, asked):
+            of_mixer = [each for each in (word, *words) if words.get(each) == mixer]
+            if has_windows and mixer == "attention":
+                of_mixer = [each for each in of_mixer if (each == "sliding_attention") == slide]
+            layer_types.append(next(iter(of_mixer), None))
         default = self.without_mixer(layer_types)
         return [layer_type or default for layer_type in layer_types]
+
+    def _words(self) -> dict[str, str]:
+        """Upstream's words that the layers may have, and their mixers. Layers slide where they may have windows, or where the
+        family says so and has one window for all that do."""
+        slides = "sliding_window" in self.per_layer_sizes or self.mixers_by_layer_type is not MIXERS_BY_LAYER_TYPE
+        words = [word for word in self.mixers_by_layer_type if slides or word != "sliding_attention"]
+        mixers = {word: self.mixers_by_layer_type[word] for word in words}
+        return {word: mixer for word, mixer in mixers.items() if mixer in self.supported_mixer_types}
 
     def without_mixer(self, layer_types: list[str | None]) -> str:
         """What a layer without a mixer is called: as the first one with it, so that it adds no kind of mask.
@@ -660,9 +678,7 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
             return [
                 f"layer_types is {str(layer_types)[:100]}: a list with the name of a type for each layer is needed"
             ]
-        known = [kind for kind, mixer in MIXERS_BY_LAYER_TYPE.items() if mixer in self.supported_mixer_types]
-        if "sliding_window" not in self.per_layer_sizes:
-            known.remove("sliding_attention")
+        known = list(self._words())
         layers = zip(remap_legacy_layer_types(layer_types), self.mixer_types or ["attention"] * len(layer_types))
         return [
             f"layer_types[{layer_idx}] is {kind!r}, allowed are {known}"
@@ -1170,7 +1186,8 @@ def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> H
         base.layers[idx] if idx not in layers[:at] else copy.deepcopy(base.layers[idx])
         for at, idx in enumerate(layers)
     ]
-    base.layers = torch.nn.ModuleList(modules)
+    del base.layers[:]  # in place, whatever the parent calls them
+    base.layers.extend(modules)
     base.take_layer_configs()
     return model
 

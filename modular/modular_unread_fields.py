@@ -123,7 +123,7 @@ def unread_members(config: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:
     }
     if not asked:
         return {}
-    known = {*vars(GenerationConfig()), *config.published_readers, *declared_names(type(config))}
+    known = {*vars(GenerationConfig()), *config.published_readers, *config.known_fields, *declared_names(type(config))}
     if (theirs := transformers_class(keywords.get("model_type"))) is not None:
         known |= declared_names(theirs)
     return {name: value for name, value in asked.items() if name not in known}

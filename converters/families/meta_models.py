@@ -8,6 +8,7 @@ from typing import Any
 
 from ..engine.errors import CheckpointError
 from ..engine.headers import Shape
+from .layers import place_in
 from .tensor_cache import recall, record_of, remember
 from .tensors import Tensor, Tensors
 
@@ -40,6 +41,8 @@ def tensors_of(config: Any, model_class: Callable[[], Any], on_disk: bool = Fals
                 del remembered[next(iter(remembered))]
             known = remembered[key] = built(model_class(), described)
             remember(record, known)
+    except CheckpointError:
+        raise
     except Exception as error:  # whatever a module of any family says of its sizes
         reason = str(error) or type(error).__name__
         raise CheckpointError(
@@ -69,6 +72,12 @@ def built(model_class: Any, config: Any) -> Tensors:
         model = model_class(config)
     held, buffers, tied = model.state_dict(), dict(model.named_buffers()), model.all_tied_weights_keys
     place = next(name for name, module in model.named_modules() if module is model.base_model.layers)
+    if place_in(f"{place}.0") is None:
+        raise CheckpointError(
+            f"{config.model_type}: its layers are called {place}, and only those called model.layers are converted, inspected "
+            "and verified",
+            remedy=f"{model_class.__name__}.from_pretrained reads checkpoints of its parent.",
+        )
     saved = saved_otherwise(model, held, place)
 
     @cache

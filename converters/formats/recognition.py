@@ -14,8 +14,9 @@ from .. import formats
 from ..engine.errors import CheckpointError, refuse, refuse_loops
 from ..engine.json_objects import read_object
 from ..families import found_modules
+from ..families.family import Family
 from .expression import without
-from .native import registered_format
+from .native import parent_formats, registered_family, registered_format
 from .published_format import PublishedFormat
 
 
@@ -46,15 +47,17 @@ UNREADABLE = (
 )
 
 
-def read_config(path: Path) -> tuple[PublishedFormat, dict[str, Any]]:
+def read_config(path: Path, to: str | None = None) -> tuple[PublishedFormat, dict[str, Any]]:
     """
     The config.json of a checkpoint, and the format that it is in.
 
     Args:
         path: The folder, or the file itself.
+        to: What it is to be converted to, "" where nothing is named; `None` where it is only read.
 
     Raises:
-        CheckpointError: where there is none, or it is of no known format; names those that are known.
+        CheckpointError: where there is none, or it is of no known format; names those that are known. Where several families
+            read it, and it is to be converted to none of them; names these.
     """
     refuse_loops(path)
     if not path.exists():
@@ -64,7 +67,7 @@ def read_config(path: Path) -> tuple[PublishedFormat, dict[str, Any]]:
         )
     file = config_file(path)
     config_dict = read_object(file, path if path.is_dir() else None)
-    return recognise(config_dict, str(file)), config_dict
+    return recognise(config_dict, str(file), to), config_dict
 
 
 def config_file(path: Path) -> Path:
@@ -72,14 +75,16 @@ def config_file(path: Path) -> Path:
     return path / "config.json" if path.is_dir() else path
 
 
-def recognise(config_dict: Mapping[str, Any], source: str) -> PublishedFormat:
-    """The first format that recognises a config; a `CheckpointError` names them all where none does."""
+def recognise(config_dict: Mapping[str, Any], source: str, to: str | None = None) -> PublishedFormat:
+    """The first format that recognises a config; a `CheckpointError` names them all where none does. Somebody else's family
+    comes behind the package's own, but where it is what the checkpoint is to be converted to."""
     if not isinstance(model_type := config_dict.get("model_type"), str | None):
         raise CheckpointError(f"{source}: model_type = {model_type!r}: a string is needed")
-    for published in FORMATS:
+    known_formats = () if to and registered_family(to) else FORMATS
+    for published in known_formats:
         if published.recognises(config_dict):
             return published
-    if registered := registered_format(config_dict):
+    if registered := registered_format(config_dict, to):
         return registered
     found = {name: config_dict.get(name) for name in ("model_type", "architectures")}
     known = [f"{published.name}: {published.looks_like}" for published in FORMATS]
@@ -161,6 +166,12 @@ def count_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
             members += [(name, member) for member in value]
         elif name in COUNTS and type(value) is int and value > MAX_LAYERS:
             yield f"{name} = {value:,}: at most {MAX_LAYERS:,} are read"
+
+
+def writable_formats(family: Family) -> list[PublishedFormat]:
+    """The formats that a family's models are written in, its own left out."""
+    found = [each for each in FORMATS if each.family is family and each.write_config is not None]
+    return found + parent_formats(family)
 
 
 def found_formats() -> Iterator[PublishedFormat]:

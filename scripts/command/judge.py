@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
@@ -158,6 +159,7 @@ def judge(family: Family, changes: Mapping[str, Any], verdict: Verdict) -> None:
     ours = built(family.model, uniform)
     ours.load_state_dict(parent.state_dict())
     compare_models("uniform", ours, parent, DynamicCache(config=parent.config), verdict)
+    read_from_parent(family, parent, verdict)
     config, layers = mixed_configs(family, fields, uniform, verdict)
     reference = put_together(family, parent, fields, layers, uniform)
     for layer_idx, layer in enumerate(layers):
@@ -174,9 +176,12 @@ def fields_of(family: Family, changes: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {name: value for name, value in vars(family.parent_config()).items() if name in declared}
     nested = small_fields(family.parent_config, {})  # of a decoder with other models in its config
     fields = small_decoder(defaults) | {name: value for name, value in nested.items() if isinstance(value, dict)}
-    kinds = vars(family.parent_config(**fields)).get("layer_types")
+    kinds = vars(family.parent_config(**{**fields, **changes})).get("layer_types")
     if "layer_types" in declared and kinds and set(kinds) == {"linear_attention"}:
         fields["layer_types"] = ["linear_attention", "full_attention"] * (LAYERS // 2)
+    words = [*vars(family.config).get("mixers_by_layer_type", ())]  # kinds of layers of its own: all of them are there
+    if "layer_types" in declared and set(words) - set(kinds or ()):
+        fields["layer_types"] = (words * LAYERS)[:LAYERS]
     return {**fields, **changes}
 
 
@@ -233,7 +238,9 @@ def mixed_configs(
             if each[layer_idx] is not None or name == "sliding_window"
         }
         if "sliding_window" in lists and "layer_types" in vars(family.parent_config()):
-            own |= {"layer_types": list(config.layer_types), "sliding_window": own["sliding_window"] or 4}
+            layers_ = zip(mixers, config.layer_types, uniform.layer_types, strict=True)
+            kinds_ = [as_parent if mixer == "none" else kind for mixer, kind, as_parent in layers_]
+            own |= {"layer_types": kinds_, "sliding_window": own["sliding_window"] or 4}
         layers.append(LayerOfMix(own, mixers[layer_idx] != "none", mlps[layer_idx] != "none", like[layer_idx]))
     return config, layers
 
@@ -241,7 +248,8 @@ def mixed_configs(
 def other_size(name: str, size: int, uniform: PreTrainedConfig) -> int:
     """Half of a size, or twice where the half is none that the family allows."""
     for one, relation, two in uniform.related_sizes:
-        if relation == "divides" and two == name and size // 2 % getattr(uniform, one):
+        wrong = {"divides": lambda other: size // 2 % other, "is at most": lambda other: size // 2 < other}
+        if two == name and wrong[relation](getattr(uniform, one)):
             return 2 * size
     return size // 2
 
@@ -308,8 +316,8 @@ class Reference:
 
             return hook
 
-        layers = self.model.base_model.layers
-        hooks = [self.model.base_model.register_forward_pre_hook(note, with_kwargs=True)]
+        layers = layers_of(self.model)
+        hooks = [decoder_of(self.model)[0].register_forward_pre_hook(note, with_kwargs=True)]
         hooks += [layer.register_forward_pre_hook(mask_of(idx), with_kwargs=True) for idx, layer in enumerate(layers)]
         try:
             yield
@@ -332,21 +340,39 @@ def put_together(
         torch.manual_seed(SEED + 1 + layer_idx)
         donor = family.parent_model(config).eval()
         parts.append(parts_of_layer(donor, layer.like))
-        module = donor.base_model.layers[layer_idx]
-        for name in parts[-1][1]:  # of two kinds of MLP, the layer's
-            setattr(module, name, getattr(donor.base_model.layers[layer.like], name))
+        module = layers_of(donor)[layer_idx]
+        like = layers_of(donor)[layer.like]
+        for name, part in like.named_children():  # of two kinds of MLP, the layer's, and its norms where they differ
+            others = type(part) is not type(getattr(module, name, part)) and name not in parts[-1][0]
+            if others or name in parts[-1][1]:
+                setattr(module, name, part)
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=0.05)
         configs.append(config)
         taken.append(module)
-    parent.base_model.layers = nn.ModuleList(taken)
+    decoder, name = decoder_of(parent)
+    setattr(decoder, name, nn.ModuleList(taken))
     return Reference(parent, configs, parts, "sliding_window" in family.config.per_layer_sizes)
 
 
+def decoder_of(model: PreTrainedModel) -> tuple[nn.Module, str]:
+    """The module that has the layers, and its name for them."""
+    lists = (name for name, part in model.named_modules() if isinstance(part, nn.ModuleList) and len(part) == LAYERS)
+    owner, _, name = next(lists).rpartition(".")
+    return model.get_submodule(owner), name
+
+
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    decoder, name = decoder_of(model)
+    layers = getattr(decoder, name)
+    assert isinstance(layers, nn.ModuleList)
+    return layers
+
+
 def parts_of_layer(model: PreTrainedModel, layer_idx: int) -> tuple[list[str], list[str]]:
-    """The parts of a layer that mix tokens, and those that do not and have matrices, seen while the model runs."""
-    layer = model.base_model.layers[layer_idx]
+    """The parts of a layer that mix tokens, seen while the model runs, and those that do not and have matrices, norms left out."""
+    layer = layers_of(model)[layer_idx]
     mixing: list[str] = []
     hooks = []
     for name, part in layer.named_children():
@@ -363,7 +389,7 @@ def parts_of_layer(model: PreTrainedModel, layer_idx: int) -> tuple[list[str], l
     others = [
         name
         for name, part in layer.named_children()
-        if name not in mixing and any(each.ndim > 1 for each in part.parameters())
+        if name not in mixing and "norm" not in name and any(each.ndim > 1 for each in part.parameters())
     ]
     return mixing, others
 
@@ -372,7 +398,7 @@ def silence(reference: Reference, layer_idx: int, layer: LayerOfMix) -> None:
     """Let the parts that a layer is to lack give zeros."""
     mixing, others = reference.parts[layer_idx]
     for name in (mixing if not layer.mixer else []) + (others if not layer.mlp else []):
-        part = reference.model.base_model.layers[layer_idx].get_submodule(name)
+        part = layers_of(reference.model)[layer_idx].get_submodule(name)
         part.register_forward_hook(lambda module, args, output: zeros(output))
 
 
@@ -390,10 +416,10 @@ def take_weights(
     verdict: Verdict,
 ) -> None:
     """Give the family's model the weights of the reference, and see that it has nothing of what its layers lack."""
-    state = theirs.state_dict()
+    state = {within(theirs, name): tensor for name, tensor in theirs.state_dict().items()}
     own = ours.state_dict()
-    ours.load_state_dict({name: state[name] for name in own})
-    prefix = f"{ours.base_model_prefix}.layers"
+    ours.load_state_dict({name: state[within(ours, name)] for name in own})
+    prefix = next(name for name, part in ours.named_modules() if part is layers_of(ours))
     for layer_idx, (layer, (mixing, others)) in enumerate(zip(layers, parts, strict=True)):
         lacking = (mixing if not layer.mixer else []) + (others if not layer.mlp else [])
         built = [part for part in lacking if any(name.startswith(f"{prefix}.{layer_idx}.{part}.") for name in own)]
@@ -424,7 +450,8 @@ def compare_models(
     for model in (ours, theirs):
         model.zero_grad()
         model(tokens(), use_cache=False).logits.square().mean().backward()
-        gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+        named = model.named_parameters()
+        gradients.append({within(model, name): each.grad for name, each in named if each.grad is not None})
     left = sorted(name for name in gradients[1].keys() - gradients[0].keys() if gradients[1][name].abs().max())
     verdict.differences += [f"{what} gradients: only the parent's layers have one for {left[0]}"] if left else []
     missing = sorted(gradients[0].keys() - gradients[1].keys())
@@ -432,6 +459,11 @@ def compare_models(
     both = gradients[0].keys() & gradients[1].keys()
     verdict.compare(f"{what} gradients", {name: gradients[0][name] for name in both}, gradients[1])
     saved(what, ours, verdict)
+
+
+def within(model: PreTrainedModel, name: str) -> str:
+    """The name of a parameter without that of the decoder, which some models call by their own."""
+    return name.removeprefix(f"{model.base_model_prefix}.")
 
 
 def saved(what: str, ours: PreTrainedModel, verdict: Verdict) -> None:
@@ -450,6 +482,19 @@ def saved(what: str, ours: PreTrainedModel, verdict: Verdict) -> None:
             {**first, **logits},
             {**second, "logits": again(tokens(), use_cache=False).logits},
         )
+
+
+def read_from_parent(family: Family, parent: PreTrainedModel, verdict: Verdict) -> None:
+    """A checkpoint of the parent, read by the family and saved again: the same tensors under the same names."""
+    what = "uniform parent's checkpoint"
+    with tempfile.TemporaryDirectory() as folder:
+        parent.save_pretrained(f"{folder}/theirs")
+        family.model.from_pretrained(f"{folder}/theirs", dtype=torch.float32).save_pretrained(f"{folder}/ours")
+        ours, theirs = (load_file(f"{folder}/{name}/model.safetensors") for name in ("ours", "theirs"))
+    if ours.keys() != theirs.keys():
+        verdict.differences.append(f"{what}: other tensors, {sorted(ours.keys() ^ theirs.keys())[:3]}")
+        return
+    verdict.compare(what, ours, theirs)
 
 
 def steps(model: PreTrainedModel, cache: DynamicCache | None) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

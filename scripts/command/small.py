@@ -17,6 +17,7 @@ SMALL = (
     (r"max_position_embeddings|n_positions|n_ctx|max_(source|target)_positions", 128),
     (r"num_(local_|routed_)?experts|n_routed_experts", 4),
     (r"num_experts_per_tok|num_selected_experts", 2),
+    (r"rotary_dim", 4),
 )
 # Of a model whose layers differ: what halves and still divides, and what is no size of `SMALL`
 LAYERS = 8
@@ -26,7 +27,13 @@ SMALL_DECODER = {
     **{"num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "moe_topk": 2, "moe_k": 2},
     **{"num_shared_experts": 1, "n_shared_experts": 1, "sliding_window": 4, "use_sliding_window": True},
     **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8},
-    **{"attn_layer_indices": [1, 5], "num_hidden_layers": LAYERS, "pad_token_id": 0},
+    **{"index_topk": 4, "index_block_size": 4, "index_topk_blocks": 2, "index_n_heads": 4, "attention_chunk_size": 4},
+    **{"local_attention": 8},
+    **{
+        "attn_layer_indices": [1, 5],
+        **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer"), LAYERS),
+        "pad_token_id": 0,
+    },
 }
 
 

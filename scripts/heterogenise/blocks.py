@@ -1,12 +1,12 @@
 """The residual blocks of a decoder layer's forward: where each begins and ends, and what it uses."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import libcst as cst
 
-from ..modular_converter.syntax.tree import code, small, walk
+from ..modular_converter.syntax.tree import bare, block, code, rewrite, small, walk
 from .parent import Parent, attributes_of, names_of, parameters_of, statements_of
 
 
@@ -21,46 +21,73 @@ class Block:
     statements: Sequence[cst.BaseStatement]
     uses: frozenset[str]
     residual: str
+    stream: str  # what the stream is called behind the block
+    without: cst.BaseExpression | None = None  # what it is where the block is absent; None where it stays
 
 
 @dataclass(frozen=True)
 class Layer:
     """The forward of a decoder layer: blocks, and the statements between them."""
 
-    stream: str
     parts: Sequence[Block | cst.BaseStatement]
     left: tuple[str, ...] = ()  # what is returned beside the stream, and None where the block is absent
+    flag: str = ""  # a condition, where the forward has two forms: this one where it holds, else the other
+    otherwise: "Layer | None" = None
 
     @property
     def blocks(self) -> list[Block]:
-        return [part for part in self.parts if isinstance(part, Block)]
-
-    def block_of(self, attribute: str) -> str | None:
-        """The kind of the one block that uses an attribute of the layer; None where none does, or several."""
-        kinds = [block.kind for block in self.blocks if attribute in block.uses]
-        return kinds[0] if len(kinds) == 1 else None
+        own = [part for part in self.parts if isinstance(part, Block)]
+        return own + (self.otherwise.blocks if self.otherwise else [])
 
 
 def read_layer(parent: Parent) -> Layer:
     """The blocks, or `DoesNotFit` where the forward is something else than a mixer and an MLP with residuals."""
     forward = parent.method(parent.layer, "forward")
-    parameters = parameters_of(forward)
-    stream, body = parameters[0], statements_of(forward)
+    stream, body = parameters_of(forward)[0], with_returned_sum(statements_of(forward))
+    for at, statement in enumerate(body):
+        match small(statement):
+            case cst.If(test=cst.Attribute() as test, body=one, orelse=cst.Else(body=other)) if _ends_in_sum(
+                one
+            ) and _ends_in_sum(other):
+                forms = [[*body[:at], *block(each).body, *body[at + 1 :]] for each in (one, other)]
+                first, second = (_read_form(parent, forward, stream, form) for form in forms)
+                return replace(first, flag=code(test), otherwise=second)
+    return _read_form(parent, forward, stream, body)
+
+
+def with_returned_sum(body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
+    """`return a + b` as a statement that makes the sum, and one that returns it."""
+    match small(body[-1]):
+        case cst.Return(value=cst.BinaryOperation(operator=cst.Add()) as value):
+            made = cst.Assign([cst.AssignTarget(cst.Name("hidden_states"))], value)
+            lines = [made, cst.Return(cst.Name("hidden_states"))]
+            return [*body[:-1], *(cst.SimpleStatementLine([line]) for line in lines)]
+    return body
+
+
+def _ends_in_sum(body: cst.BaseSuite) -> bool:
+    last = small(block(body).body[-1])
+    return isinstance(last, cst.Assign) and len(terms_of(last.value)) > 1
+
+
+def _read_form(parent: Parent, forward: cst.FunctionDef, stream: str, body: Sequence[cst.BaseStatement]) -> Layer:
     parts: list[Block | cst.BaseStatement] = []
-    left = returned_beside(body[-1], stream)
+    left: tuple[str, ...] = ()
     at = 0
     while at < len(body):
         end, residual = _end_of_block(parent, body, at, stream)
         if end is None:
+            left = returned_beside(body[at], stream)
             _expect_between(parent, body[at], stream, last=at == len(body) - 1, left=left)
             parts.append(body[at])
             at += 1
             continue
-        parts.append(_block(parent, body[at : end + 1], residual))
-        _expect_nothing_left(parent, body[at : end + 1], body[end + 1 : -1], {stream, residual})
-        at = end + 1
-    layer = Layer(stream, parts, left)
-    kinds = [block.kind for block in layer.blocks]
+        part = _block(parent, body[at : end + 1], stream, residual)
+        parts.append(part)
+        _expect_nothing_left(parent, part, body[end + 1 :])
+        stream, at = part.stream, end + 1
+    layer = Layer(parts, left)
+    kinds = [part.kind for part in layer.blocks]
     if kinds not in (["mixer", "mlp"], ["both"]):
         names = {"mixer": "a mixer", "mlp": "an MLP", "both": "a mixer beside an MLP"}
         found = ", ".join(names[kind] for kind in kinds) or "none"
@@ -79,34 +106,86 @@ def returned_beside(statement: cst.BaseStatement, stream: str) -> tuple[str, ...
 
 def _end_of_block(parent: Parent, body: Sequence[cst.BaseStatement], at: int, stream: str) -> tuple[int | None, str]:
     """The statement that ends the block that begins here, and what the block calls its residual."""
-    match small(body[at]):
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=residual))], value=cst.Name(value=value)) if (
-            value == stream
-        ):
-            for end in range(at + 1, len(body)):
-                if _adds(body[end], stream, residual):
-                    return end, residual
-                if end > at + 1 and _assigned(body[end]) == residual:
-                    break
-            reason = f"`{residual} = {stream}` begins a block that does not end in `{stream} = {residual} + ...`"
-            raise parent.refusal(body[at], f"{parent.layer}.forward: {reason}")
-    return (at, stream) if _adds(body[at], stream, stream) else (None, "")
+    copied = _copied(body[at])
+    live = {stream}  # names of what the stream is in front of the block
+    for end in range(at, len(body) - 1):
+        for residual in sorted(live):
+            if _adds(body[end], residual) or _scaled(parent, body[end], residual) is not None:
+                return end, residual
+        if end == at and copied[1] != stream and not calls_of_parts(body[at]):
+            break
+        target, value = _copied(body[end])
+        live = live | {target} if value in live else live - {*assigned_names(body[end])}
+    if copied[1] == stream:
+        reason = f"`{copied[0]} = {stream}` begins a block that does not end in `{stream} = {copied[0]} + ...`"
+        raise parent.refusal(body[at], f"{parent.layer}.forward: {reason}")
+    return None, ""
 
 
-def _assigned(statement: cst.BaseStatement) -> str:
+def _copied(statement: cst.BaseStatement) -> tuple[str, str]:
+    """(a, b) of `a = b`."""
     match small(statement):
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))]):
-            return str(name)
-    return ""
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=cst.Name(value=value)):
+            return str(name), str(value)
+    return "", ""
 
 
-def _adds(statement: cst.BaseStatement, stream: str, residual: str) -> bool:
-    """Whether a statement is `stream = residual + ...`, the residual itself being one of the terms."""
+def _value_assigned(statement: cst.BaseStatement) -> cst.BaseExpression | None:
+    """`value` of `name = value`."""
     match small(statement):
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=name))], value=value) if name == stream:
-            terms = terms_of(value)
-            return len(terms) > 1 and [code(term) for term in terms].count(residual) == 1
-    return False
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name())], value=value):
+            return value
+    return None
+
+
+def _adds(statement: cst.BaseStatement, residual: str) -> bool:
+    """Whether a statement is `stream = residual + ...`, the residual itself being one of the terms, and in no other but as
+    what a call is given."""
+    value = _value_assigned(statement)
+    terms = terms_of(value) if value else []
+    plain = [code(term) for term in terms].count(residual) == 1
+    return len(terms) > 1 and plain and [*_names_computed_with(value)].count(residual) == 1
+
+
+def _names_computed_with(node: cst.CSTNode | None) -> Iterator[str]:
+    """The variables of an expression, those left out that calls are given."""
+    match node:
+        case cst.Name(value=name):
+            yield name
+        case cst.Attribute(value=owner):
+            yield from _names_computed_with(owner)
+        case cst.Call() | None:
+            return
+        case _:
+            for child in node.children:
+                yield from _names_computed_with(child)
+
+
+def _scaled(parent: Parent, statement: cst.BaseStatement, residual: str) -> cst.BaseExpression | None:
+    """Of `stream = a * residual + ...` and `stream = function(added, residual, ...)`, what is left of the value where nothing
+    is added; None of other statements."""
+    value = _value_assigned(statement)
+    if value is None or list(names_of(value)).count(residual) != 1:
+        return None
+    if isinstance(value, cst.Call):
+        added = [
+            each.value.value
+            for each in value.args
+            if isinstance(each.value, cst.Name) and each.value.value != residual
+        ]
+        if code(value.func) not in parent.modeling.definitions or len(added) != 1:
+            return None
+        return with_names(value, {added[0]: cst.parse_expression(f"torch.zeros_like({residual})")})
+    terms = terms_of(value)
+    products = [term for term in terms if residual in names_of(term)]
+    is_product = isinstance(products[0], cst.BinaryOperation) and isinstance(products[0].operator, cst.Multiply)
+    only = {*names_of(products[0])} <= {"self", residual}
+    return products[0] if len(terms) > 1 and is_product and only else None
+
+
+def with_names(node: cst.BaseExpression, values: Mapping[str, cst.BaseExpression]) -> cst.BaseExpression:
+    """An expression with others in the place of its variables."""
+    return rewrite(node, {cst.Name: lambda name: values.get(name.value, name)})
 
 
 def terms_of(node: cst.BaseExpression) -> list[cst.BaseExpression]:
@@ -116,7 +195,7 @@ def terms_of(node: cst.BaseExpression) -> list[cst.BaseExpression]:
     return [node]
 
 
-def _block(parent: Parent, statements: Sequence[cst.BaseStatement], residual: str) -> Block:
+def _block(parent: Parent, statements: Sequence[cst.BaseStatement], stream: str, residual: str) -> Block:
     calls = [each for statement in statements for each in calls_of_parts(statement)]
     mixing = [name for name, call in calls if MIXED & {*_keywords(call), *names_of(call)}]
     built = modules_built(parent)
@@ -129,7 +208,17 @@ def _block(parent: Parent, statements: Sequence[cst.BaseStatement], residual: st
     kind = (
         "both" if mixing and other and len(terms_of(small(statements[-1]).value)) > 2 else "mixer" if mixing else "mlp"
     )
-    return Block(kind, statements, uses, residual)
+    [behind] = assigned_names(statements[-1])
+    without: cst.BaseExpression | None = cst.Name(stream) if behind != stream else None
+    if not _adds(statements[-1], residual):
+        scaled = _scaled(parent, statements[-1], residual)
+        assert scaled is not None
+        if kind == "both":
+            reason = f"{parent.layer}.forward: the residual of a mixer beside an MLP is scaled"
+            raise parent.refusal(statements[-1], reason)
+        uses -= {*attributes_of(scaled)}
+        without = with_names(scaled, {residual: cst.Name(stream)})
+    return Block(kind, statements, uses, residual, behind, without)
 
 
 def activations(parent: Parent) -> set[str]:
@@ -193,18 +282,25 @@ def _expect_between(
             )
     elif last:
         raise parent.refusal(statement, f"{parent.layer}.forward does not end with `return {stream}`")
-    elif calls_of_parts(statement):
-        said = code(statement).strip().splitlines()[0]
+    elif calls_of_parts(statement) and not _is_norm(statement, stream):
+        said = code(bare(statement)).strip().splitlines()[0]
         reason = f"{parent.layer}.forward: `{said}` is part of no block of the form `{stream} = residual + ...`"
         raise parent.refusal(statement, reason)
 
 
-def _expect_nothing_left(
-    parent: Parent, statements: Sequence[cst.BaseStatement], rest: Sequence[cst.BaseStatement], known: set[str]
-) -> None:
-    """Refuse a block that leaves something behind, beside the stream, for what comes after it."""
-    left = {name for each in statements for name in assigned_names(each)} - known - {"_"}
+def _is_norm(statement: cst.BaseStatement, stream: str) -> bool:
+    """`stream = self.x(stream)` of a norm, which is the residual's too and stays where a block is absent."""
+    return (
+        re.fullmatch(rf"{stream} = self\.\w*norm\w*\({stream}\)", code(statement).strip().splitlines()[-1]) is not None
+    )
+
+
+def _expect_nothing_left(parent: Parent, part: Block, rest: Sequence[cst.BaseStatement]) -> None:
+    """Refuse a block that leaves something behind, beside the stream, for what comes after it; a return may have it."""
+    left = {name for each in part.statements for name in assigned_names(each)} - {part.stream, "_"}
     for each in rest:
+        if isinstance(small(each), cst.Return):
+            left &= {part.residual}
         if read := sorted(left & set(_read_names(each))):
             reason = f"{parent.layer}.forward reads {read[0]} of a block that may be absent"
             raise parent.refusal(each, reason)

@@ -14,6 +14,7 @@ from .parent import Parent, attributes_of, names_of, statements_of
 from .sizes import literal_default
 
 
+DEPTH = "num_hidden_layers"
 SAID = {
     HEADS: "Query heads. As a list it needs an explicit `head_dim`.",
     KV_HEADS: "Key and value heads; each entry divides the layer's query heads.",
@@ -103,9 +104,14 @@ def attributes(plan: Plan) -> str:
     lines = [*(f"# {note}" for note in plan.notes), f"per_layer_sizes = {{\n{sizes}}}"]
     lines.append(f"supported_mixer_types = {(*plan.mixer_types, 'none')!r}")
     lines.append(f"supported_mlp_types = {(*plan.mlp_types, 'none')!r}")
-    if "layer_types" in plan.parent.other_names:
-        kept = {other: own for other, own in plan.parent.other_names.items() if other != "layer_types"}
-        lines.append(f"attribute_map = {kept!r}")
+    if known := known_fields(plan.parent):
+        lines.append(f"known_fields = {known!r}")
+    if plan.has_own_words:
+        lines.append(f"mixers_by_layer_type = {plan.words!r}")
+    if renamed := {"layer_types", DEPTH} & plan.parent.other_names.keys():
+        kept = {other: own for other, own in plan.parent.other_names.items() if other not in renamed}
+        depth = {plan.parent.other_names[DEPTH]: DEPTH} if DEPTH in renamed else {}
+        lines.append(f"attribute_map = {kept | depth!r}")
     if len(plan.mixer_types) > 1:
         skipped = ", ".join(f'"{kind}": {{"mixer_types": ("{kind}",)}}' for kind in plan.mixer_types)
         lines.append(f'skippable = {{{skipped}, "mlp": {{"mlp_types": {tuple(plan.mlp_types)!r}}}}}')
@@ -115,6 +121,14 @@ def attributes(plan: Plan) -> str:
         lines.append("optional_per_layer_sizes = ()")
     lines.append(f"compatible_model_types = ({plan.parent.config_text('model_type')},)")
     return "\n".join(lines)
+
+
+def known_fields(parent: Parent) -> tuple[str, ...]:
+    """What the parent's config takes out of keywords, computes or calls otherwise, and that is no field of it."""
+    found = {*parent.other_names.values()}
+    if node := parent.config_pieces.get("__post_init__"):
+        found |= {*re.findall(r"kwargs\.(?:get|pop)\(\s*[\"'](\w+)", code(node)), *attributes_set(node)}
+    return tuple(sorted(found - parent.fields.keys() - parent.other_names.keys()))
 
 
 def sharded(plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -137,6 +151,8 @@ def fields(plan: Plan) -> str:
         optional = " | None" if name == WINDOW or "None" in code(node.annotation.annotation) else ""
         default = literal_default(node)
         lines.append(f"{name}: int | list[int | None]{optional}" + (f" = {default}" if default else ""))
+    if own := plan.parent.other_names.get(DEPTH):  # the base class of families has it by this name
+        lines += [f"{DEPTH}: int = {literal_default(plan.parent.fields[own])}", f"{own} = AttributeError()"]
     if is_property(plan.parent, "layer_types"):
         lines.append("layer_types: list[str] | None = None")
     return "\n".join(lines)
@@ -205,6 +221,8 @@ def default_layer_types(parent: Parent) -> str:
 def post_init(plan: Plan) -> str:
     """`__post_init__`: lists before the parent computes with them, and what it decides by layer."""
     parent, lines = plan.parent, []
+    if own := parent.other_names.get(DEPTH):
+        lines.append(f'self.{DEPTH} = kwargs.pop("{own}", self.{DEPTH})\n')
     head_dim = parent.fields.get("head_dim")
     if HEADS in plan.sizes and head_dim and "None" in code(head_dim.annotation.annotation):
         lines.append(
@@ -216,8 +234,9 @@ def post_init(plan: Plan) -> str:
     lines += [f'if self.{flag}:\n    self.refuse(["{flag}: {said}"])\n' for flag in dict.fromkeys(plan.refused_flags)]
     if plan.windows or plan.kinds:
         lines.append("self.refuse(self._depth_errors())\n")
-    if "mamba" in plan.mixer_types:
+    if "mamba" in plan.mixer_types or plan.has_own_words:
         lines.append(default_layer_types(parent))
+    if "mamba" in plan.mixer_types:
         lines.append(layer_types_of_mixers(plan))
     early = parent.config_pieces.get("__post_init__")
     if early and asks_early(early) and plan.mixer_types == ["attention"]:
@@ -241,7 +260,7 @@ def layer_types_of_mixers(plan: Plan) -> str:
     )
     return (
         "if self.layer_types is None and self.mixer_types is not None:\n"
-        f'    self.layer_types = ["linear_attention" if mixer == "mamba" else {attends} for idx, mixer in enumerate(self.mixer_types)]\n'
+        f'    self.layer_types = ["{plan.state_word}" if mixer == "mamba" else {attends} for idx, mixer in enumerate(self.mixer_types)]\n'
     )
 
 

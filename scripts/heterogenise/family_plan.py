@@ -12,12 +12,22 @@ from .parent import Parent, attributes_of, names_of
 from .sizes import CONFIG, NONE, Reader, Uses, read_field
 
 
-# Words of `layer_types` that the base class of families has a mixer for, and what it calls them
-MIXERS = {"full_attention": "attention", "sliding_attention": "attention", "linear_attention": "mamba"}
-OTHER_LAYER_TYPES = (
-    *("chunked_attention", "compressed_sparse_attention", "heavily_compressed_attention", "minimax_m3_sparse"),
-    *("indexed_attention", "conv", "hybrid", "hybrid_sliding", "reference_sliding_attention"),
-)
+# Words of `layer_types`, and what a family calls the mixer of such a layer: "mamba" is every mixer with a state
+MIXERS = {
+    **dict.fromkeys(("full_attention", "sliding_attention", "chunked_attention"), "attention"),
+    **dict.fromkeys(("indexed_attention", "minimax_m3_sparse"), "attention"),
+    **dict.fromkeys(("linear_attention", "conv"), "mamba"),
+}
+KNOWN_WORDS = {"full_attention", "sliding_attention", "linear_attention"}  # to the base class of families
+BOTH_IN_ONE = "attend and keep a state in one; in a family a mixer does one or the other"
+COMPRESSED = "attend to what they compress in a cache of their own, which a family's masks do not know"
+OTHER_LAYER_TYPES = {
+    "hybrid": BOTH_IN_ONE,
+    "hybrid_sliding": BOTH_IN_ONE,
+    "compressed_sparse_attention": COMPRESSED,
+    "heavily_compressed_attention": COMPRESSED,
+    "reference_sliding_attention": "attend to other tokens than their own, which a family's masks do not know",
+}
 HEADS, KV_HEADS, WINDOW = "num_attention_heads", "num_key_value_heads", "sliding_window"
 
 
@@ -40,6 +50,7 @@ class Plan:
     kinds: Kinds | None
     mixer_types: list[str]
     mlp_types: list[str]
+    words: dict[str, str]  # upstream's for its layers -> the mixer
     others: list["Plan"] = field(default_factory=list)  # of the other classes of layers, where there are several
     sizes: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     related: list[tuple[str, str, str]] = field(default_factory=list)
@@ -61,6 +72,16 @@ class Plan:
         return WINDOW in self.sizes
 
     @property
+    def has_own_words(self) -> bool:
+        """Whether there are kinds of layers that the base class of families does not know, or one window for all that slide."""
+        return not self.words.keys() <= KNOWN_WORDS or ("sliding_attention" in self.words and not self.windows)
+
+    @property
+    def state_word(self) -> str:
+        """Upstream's word for layers that keep a state."""
+        return next((word for word, mixer in self.words.items() if mixer == "mamba"), "")
+
+    @property
     def has_moe(self) -> bool:
         return "moe" in self.mlp_types
 
@@ -70,11 +91,9 @@ def plan_layer(parent: Parent) -> Plan:
     layer = read_layer(parent)
     sides = sides_of_parts(parent, layer)
     kinds = kinds_of_mlp(parent, sides)
-    mixers = [
-        "attention",
-        *(["mamba"] if '"linear_attention"' in parent.modeling.text + parent.configuration.text else []),
-    ]
-    return Plan(parent, layer, sides, kinds, mixers, mlp_types(parent, sides, kinds))
+    words = {word: mixer for word, mixer in MIXERS.items() if f'"{word}"' in parent.text}
+    mixers = ["attention", *(["mamba"] if "mamba" in words.values() else [])]
+    return Plan(parent, layer, sides, kinds, mixers, mlp_types(parent, sides, kinds), words)
 
 
 def sides_of_parts(parent: Parent, layer: Layer) -> dict[str, str]:
@@ -205,6 +224,7 @@ def form_of_masks(parent: Parent) -> str:
     if unknown := functions - {
         "create_causal_mask",
         "create_sliding_window_causal_mask",
+        "create_chunked_causal_mask",
         "create_recurrent_attention_mask",
     }:
         raise parent.refusal(forward, f"{parent.base}.forward makes its masks with {sorted(unknown)}")

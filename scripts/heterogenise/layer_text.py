@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import libcst as cst
 
 from ..modular_converter.syntax.tree import bare, code, same_code, small
-from .blocks import Block, parts_of_sum, statements_needed
+from .blocks import Block, Layer, parts_of_sum, statements_needed
 from .family_plan import Plan, chosen_by_layer, side_of_statement
-from .parent import attributes_of, names_of
+from .parent import attributes_of, names_of, parameters_of
 
 
 ABSENT = {"mixer": "self.has_mixer", "mlp": "self.has_mlp", "either": "self.has_mixer or self.has_mlp"}
@@ -27,7 +27,9 @@ def constructor_text(plan: Plan) -> str:
     """`__init__` of the layer: the parent's, in which modules are built where the layer has their block."""
     parent = plan.parent
     init = parent.method(parent.layer, "__init__")
+    number = parameters_of(init)[1]
     body = [
+        *([f"layer_idx = {number}\n"] if number != "layer_idx" else []),
         "config = config.per_layer_config[layer_idx]\n",
         "nn.Module.__init__(self)\n",
         'self.has_mixer = config.mixer_types[layer_idx] != "none"\n',
@@ -75,19 +77,31 @@ def parameters_text(function: cst.FunctionDef) -> str:
 def forward_text(plan: Plan) -> str:
     """`forward` of the layer: the parent's, with each block in an `if`."""
     forward = plan.parent.method(plan.parent.layer, "forward")
-    body = [f"{name} = None\n" for name in plan.layer.left if re.fullmatch(r"\w+", name)]
-    for part in plan.layer.parts:
+    body = _form_text(plan, plan.layer)
+    if plan.layer.otherwise:
+        body = f"if {plan.layer.flag}:\n{indented(body)}else:\n{indented(_form_text(plan, plan.layer.otherwise))}"
+    returned = f" -> {code(forward.returns.annotation)}" if forward.returns else ""
+    return f"def forward({parameters_text(forward)}){returned}:\n" + indented(body)
+
+
+def _form_text(plan: Plan, layer: Layer) -> str:
+    body = [f"{name} = None\n" for name in layer.left if re.fullmatch(r"\w+", name)]
+    for part in layer.parts:
         if isinstance(part, Block):
             body.append(_shared_block(plan, part) if part.kind == "both" else _block(plan, part))
         else:
             body.append(text_of([part]))
-    returned = f" -> {code(forward.returns.annotation)}" if forward.returns else ""
-    return f"def forward({parameters_text(forward)}){returned}:\n" + indented("".join(body))
+    return "".join(body)
 
 
 def _block(plan: Plan, part: Block) -> str:
     text = (mask_text(plan) if part.kind == "mixer" else "") + text_of(part.statements)
-    return f"if {ABSENT[part.kind]}:\n{indented(text)}\n"
+    return f"if {ABSENT[part.kind]}:\n{indented(text)}{_without(part)}\n"
+
+
+def _without(part: Block) -> str:
+    """What becomes of the stream where a block is absent, if anything."""
+    return "" if part.without is None else f"else:\n    {part.stream} = {code(part.without)}\n"
 
 
 def mask_text(plan: Plan) -> str:
@@ -133,5 +147,5 @@ def _shared_block(plan: Plan, part: Block) -> str:
     ]
     for condition, kept in sums:
         total = " + ".join(code(term) for term, kind in terms if kind in kept)
-        lines.append(f"{condition}:\n{indented(f'{plan.layer.stream} = {total}')}\n")
-    return f"if {ABSENT['either']}:\n{indented(''.join(lines))}\n"
+        lines.append(f"{condition}:\n{indented(f'{part.stream} = {total}')}\n")
+    return f"if {ABSENT['either']}:\n{indented(''.join(lines))}{_without(part)}\n"

@@ -40,6 +40,7 @@ class Parent:
     pretrained: str
     config: str
     layers: tuple[str, ...] = ()  # where there are several classes of layers, all of them
+    stack: str = "layers"  # the attribute of the model that has them
 
     def refusal(self, node: cst.CSTNode | None, reason: str) -> DoesNotFit:
         return DoesNotFit([f"{self.place(node)}: {reason}"])
@@ -56,6 +57,10 @@ class Parent:
         node = self.modeling.definitions[name].node
         assert isinstance(node, cst.ClassDef)
         return node
+
+    @property
+    def text(self) -> str:
+        return self.modeling.text + self.configuration.text
 
     def is_class(self, name: str) -> bool:
         found = self.modeling.definitions.get(name)
@@ -234,33 +239,34 @@ def crossed(parent: Parent) -> OutsideScope:
 
 
 def _completed(draft: Parent) -> Parent:
-    base = _base_of(draft)
-    layers = _layers_of(draft, base)
+    base, stack = _base_of(draft)
+    layers = _layers_of(draft, base, stack)
     pretrained = next((name for name in draft.lineage(base) if name.endswith("PreTrainedModel")), "")
     if not pretrained:
         raise draft.refusal(draft.node(base), f"{base} has no ...PreTrainedModel of this file above it")
     config = _config_of(draft, base)
-    return replace(draft, base=base, layer=layers[0], pretrained=pretrained, config=config, layers=layers)
+    return replace(draft, base=base, layer=layers[0], pretrained=pretrained, config=config, layers=layers, stack=stack)
 
 
-def _base_of(parent: Parent) -> str:
-    """The class with the layers that the causal model builds."""
+def _base_of(parent: Parent) -> tuple[str, str]:
+    """The class with the layers that the causal model builds, and its attribute that has them."""
     init = parent.method(parent.causal, "__init__")
     built = [code(each.func) for each in walk(init) if isinstance(each, cst.Call)]
     for name in filter(parent.is_class, built):
-        if "self.layers" in parent.modeling.definitions[name].code:
-            if re.search(rf"self\.{parent.model} = {name}\(", code(init)):
-                reason = f"calls its decoder self.{parent.model}, and a family's tensors would have names of its own"
-                raise parent.refusal(init, f"{parent.causal} {reason}")
-            return name
-    raise parent.refusal(init, f"{parent.causal} builds no decoder with `self.layers`")
+        if found := re.search(
+            r"self\.(layers|h) = (?:torch\.)?nn\.ModuleList\(", parent.modeling.definitions[name].code
+        ):
+            return name, found[1]
+    raise parent.refusal(init, f"{parent.causal} builds no decoder with a list of layers, `self.layers` or `self.h`")
 
 
-def _layers_of(parent: Parent, base: str) -> tuple[str, ...]:
-    """The classes that `self.layers` is built of, for which the constructor of the model calls for each layer."""
+def _layers_of(parent: Parent, base: str, stack: str) -> tuple[str, ...]:
+    """The classes that the list of layers is built of, for which the constructor of the model calls for each layer."""
     init = parent.method(base, "__init__")
-    if not any(isinstance(each, cst.Assign) and code(each.targets[0].target) == "self.layers" for each in walk(init)):
-        raise parent.refusal(init, f"{base} has no `self.layers`")
+    if not any(
+        isinstance(each, cst.Assign) and code(each.targets[0].target) == f"self.{stack}" for each in walk(init)
+    ):
+        raise parent.refusal(init, f"{base} has no `self.{stack}`")
     named = [each for each in walk(init) if isinstance(each, cst.Name) and parent.is_class(each.value)]
     tables = [
         parent.modeling.definitions[each.value].node

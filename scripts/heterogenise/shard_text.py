@@ -89,8 +89,15 @@ def pretrained_text(plan: Plan, names: Callable[[str], str]) -> str:
     lines = []
     mapping = parent.modeling.path.parents[2] / "conversion_mapping.py"
     model_type = parent.config_text("model_type").strip("\"'")
-    if mapping.is_file() and re.search(rf'"{model_type}"', mapping.read_text(encoding="utf-8")):
-        lines.append(f'renamed_like = "{model_type}"  # tensors have other names in published checkpoints')
+    known = mapping.read_text(encoding="utf-8") if mapping.is_file() else ""
+    if like := next((each for each in (parent.causal, model_type) if f'"{each}"' in known), ""):
+        lines.append(f'renamed_like = "{like}"  # tensors have other names in published checkpoints')
+    if re.search(rf"self\.{parent.model} = {parent.base}\(", code(parent.method(parent.causal, "__init__"))):
+        lines.append(
+            "def renamings(self, config):  # checkpoints have the parent's name for the decoder\n"
+            f'    renaming = WeightRenaming(r"^{parent.model}\\.", f"{{self.base_model_prefix}}.")\n'
+            "    return [*super().renamings(config), renaming]"
+        )
     body = indented("\n".join(lines or ["pass"]) + "\n")
     return f"class {names(parent.pretrained)}({parent.pretrained}, HeterogeneousPreTrainedModel):\n{body}"
 
@@ -112,7 +119,8 @@ def model_text(plan: Plan, names: Callable[[str], str]) -> str:
         lines += masks_lines(plan, forward)
         lines.append(f"return super().forward({call_text(forward)})\n")
     method = f"def forward({parameters_text(forward)}){returned}:\n{indented(''.join(lines))}"
-    return class_text(parent.base, names, method)
+    layers = "@property\ndef layers(self):  # where families look for them\n" + f"    return self.{parent.stack}\n"
+    return class_text(parent.base, names, *([layers] if parent.stack != "layers" else []), method)
 
 
 def masks_lines(plan: Plan, forward: cst.FunctionDef) -> list[str]:
@@ -206,7 +214,7 @@ def parts_named(parent: Parent, own: list[str]) -> list[str]:
 
 
 def rename_classes(text: str, parent: Parent, names: Callable[[str], str]) -> str:
-    """The family's names in the place of the parent's, but for the bases of classes."""
+    """The family's names in the place of the parent's, but for the bases of classes and what transformers calls them."""
     classes = {each.name for each in parent.modeling.of_kind("class")}
     configs = {each.name for each in parent.configuration.of_kind("class")}
 
@@ -216,7 +224,8 @@ def rename_classes(text: str, parent: Parent, names: Callable[[str], str]) -> st
         return names(match[0]) if match[0] in classes else match[0]
 
     lines = text.split("\n")
-    return "\n".join(line if line.startswith("class ") else re.sub(r"\b[A-Z]\w+", renamed, line) for line in lines)
+    kept = re.compile(r"class |\s+renamed_like = ")
+    return "\n".join(line if kept.match(line) else re.sub(r"\b[A-Z]\w+", renamed, line) for line in lines)
 
 
 def imports_text(plan: Plan, parts: list[str]) -> str:
@@ -226,6 +235,7 @@ def imports_text(plan: Plan, parts: list[str]) -> str:
         "import torch",
         "from torch import nn",
         "from transformers.configuration_utils import PreTrainedConfig",
+        "from transformers.core_model_loading import WeightRenaming",
         "from huggingface_hub.dataclasses import strict",
     ]
     for source in (parent.modeling, parent.configuration):

@@ -25,6 +25,7 @@ class Uses:
     reads: set[str] = field(default_factory=set)
     classes: set[str] = field(default_factory=set)
     divides: set[tuple[str, str]] = field(default_factory=set)  # (divisor, what it divides without a rest)
+    splits: set[tuple[str, str]] = field(default_factory=set)  # (part, what it is split off)
 
     def __ior__(self, other: "Uses") -> "Uses":
         self.sizes |= other.sizes
@@ -32,6 +33,7 @@ class Uses:
         self.reads |= other.reads
         self.classes |= other.classes
         self.divides |= other.divides
+        self.splits |= other.splits
         return self
 
 
@@ -63,18 +65,24 @@ class Reader:
                 return NONE
             case cst.Call():
                 return self._call(node, known, uses)
-            case cst.BinaryOperation(left=left, operator=cst.FloorDivide(), right=right):
-                one, two = self._value(left, known, uses), self._value(right, known, uses)
-                uses.divides |= (
-                    {(small, big) for small in two - CONFIG for big in one - CONFIG} if len(one) == 1 else set()
-                )
-                return (one | two) - CONFIG
+            case cst.BinaryOperation(operator=cst.FloorDivide() | cst.Subtract()):
+                return self._part(node, known, uses)
             case cst.IfExp(test=test, body=body, orelse=orelse) if (
                 given := _asks_whether_given(test, known)
             ) is not None:
                 return self._value(body if given else orelse, known, uses)
         children = [each for each in node.children if isinstance(each, cst.CSTNode)]
         return NONE.union(*(self._value(each, known, uses) for each in children)) - CONFIG
+
+    def _part(self, node: cst.BinaryOperation, known: dict[str, Fields], uses: Uses) -> Fields:
+        """What `a // b` and `a - b` depend on."""
+        one, two = self._value(node.left, known, uses), self._value(node.right, known, uses)
+        pairs = {(small, big) for small in two - CONFIG for big in one - CONFIG} if len(one) == 1 else set()
+        if isinstance(node.operator, cst.FloorDivide):
+            uses.divides |= pairs
+        elif len(two) == 1:
+            uses.splits |= pairs
+        return (one | two) - CONFIG
 
     def _is_config(self, node: cst.CSTNode, known: Mapping[str, Fields]) -> bool:
         return known.get(code(node), NONE) == CONFIG

@@ -28,9 +28,9 @@ class _Read:
     asked: dict[str, cst.CSTNode]
 
 
-def find_sizes(plan: Plan) -> set[tuple[str, str]]:
-    """Note the fields that may differ from layer to layer, and why others that size a sub-block may not; returns which
-    fields divide others."""
+def find_sizes(plan: Plan) -> Uses:
+    """Note the fields that may differ from layer to layer, and why others that size a sub-block may not; returns what the
+    sub-blocks make of the config."""
     read = _read_config(plan)
     for name, node in plan.parent.fields.items():
         kinds = tuple(kind for kind, uses in read.by_kind.items() if name in uses.reads)
@@ -50,7 +50,10 @@ def find_sizes(plan: Plan) -> set[tuple[str, str]]:
     if HEADS in plan.sizes and not HEAD_DIMS & plan.parent.fields.keys():
         del plan.sizes[HEADS]
         plan.notes.append(f"TODO: {HEADS} is one for all layers: {plan.parent.config} has no head_dim of its own")
-    return read.mixer.divides.union(*(uses.divides for uses in read.by_kind.values()))
+    inside = Uses()
+    for uses in (read.mixer, *read.by_kind.values()):
+        inside |= uses
+    return inside
 
 
 def _read_config(plan: Plan) -> _Read:
@@ -92,10 +95,10 @@ def _reason_against(plan: Plan, read: _Read, name: str) -> str:
 
 
 def _refuse_windows_of_the_model(plan: Plan) -> None:
-    """Refuse a parent whose layers slide by a window that cannot be each layer's."""
+    """Refuse a parent whose layers slide by a window that cannot be each layer's, where no list says which layers slide."""
     parent = plan.parent
-    slides = '"sliding_attention"' in parent.modeling.text + parent.configuration.text
-    if WINDOW in plan.sizes or (not slides and WINDOW not in parent.fields):
+    slides = "sliding_attention" in plan.words
+    if WINDOW in plan.sizes or (slides and plan.masks == "dict") or (not slides and WINDOW not in parent.fields):
         return
     known = (note.partition(": it ")[2] for note in plan.notes if f" {WINDOW} " in note)
     other = "is not what the masks are made with" if WINDOW in parent.fields else f"is no field of {parent.config}"
@@ -272,14 +275,14 @@ def _only_copies(statement: cst.BaseStatement, names: set[str]) -> bool:
     return not any(re.search(rf"self\.{name}\b", text) for name in names)
 
 
-def find_relations(plan: Plan, divides: set[tuple[str, str]]) -> None:
+def find_relations(plan: Plan, inside: Uses) -> None:
     """Which sizes divide others, and which are at most others."""
     order = list(plan.parent.fields)
     fields = {name for name, node in plan.parent.fields.items() if is_integer(node)}
-    divides = divides | DIVIDES
-    for one, other in sorted(divides, key=lambda pair: [order.index(name) if name in order else -1 for name in pair]):
-        if {one, other} & plan.sizes.keys() and {one, other} <= fields and other != "hidden_size":
-            plan.related.append((one, "divides", other))
+    for relation, pairs in (("divides", inside.divides | DIVIDES), ("is at most", inside.splits)):
+        for pair in sorted(pairs, key=lambda pair: [order.index(name) if name in order else -1 for name in pair]):
+            if {*pair} & plan.sizes.keys() and {*pair} <= fields and pair[1] != "hidden_size":
+                plan.related.append((pair[0], relation, pair[1]))
     top_k = [name for name in plan.sizes if re.search(r"top_?k|per_tok", name)]
     experts = [name for name in plan.sizes if re.fullmatch(r"(num|n)(_local|_routed)?_experts", name)]
     if top_k and experts:

@@ -6,6 +6,7 @@ import pytest
 
 from transformers_heterogeneous.scripts.heterogenise.parent import DoesNotFit, OutsideScope, read_parent
 from transformers_heterogeneous.scripts.heterogenise.planning import plan_family
+from transformers_heterogeneous.scripts.modular_converter.syntax.tree import code
 
 
 CONFIG = """
@@ -80,6 +81,10 @@ class ToyLayer(GradientCheckpointingLayer):
 {forward}
 
 
+def add(x, residual, scale):
+    return x / scale + residual
+
+
 class ToyPreTrainedModel(PreTrainedModel):
     pass
 
@@ -124,6 +129,16 @@ x = x + self.mlp(self.norm2(x))
 return x
 """
 
+RENAMED = """
+attended, _ = self.attn(self.norm1(x), attention_mask=attention_mask, cache=cache)
+attended = x + attended
+fed = self.mlp(self.norm2(attended))
+y = fed + attended
+return y
+"""
+SCALED = PLAIN.replace("x = residual + x", "x = self.scale * residual + x")
+BEHIND_A_NORM = PLAIN.replace("residual = x\nx = self.norm1(x)\n", "x = self.norm1(x)\nresidual = x\n")
+
 
 def plan_of(folder, forward=PLAIN, mlp=MLP, more=""):
     toy = folder / "toy"
@@ -145,6 +160,25 @@ BLOCKS = {
     ),
     "beside one another": (PARALLEL, ["both"], {"attn": "mixer", "mlp": "mlp", "norm1": "either", "norm2": "mlp"}),
     "in one line each": (INLINE, ["mixer", "mlp"], {"attn": "mixer", "mlp": "mlp", "norm1": "mixer", "norm2": "mlp"}),
+    "under names of their own": (
+        RENAMED,
+        ["mixer", "mlp"],
+        {"attn": "mixer", "mlp": "mlp", "norm1": "mixer", "norm2": "mlp"},
+    ),
+    "scaled": (SCALED, ["mixer", "mlp"], {"attn": "mixer", "mlp": "mlp", "norm1": "mixer", "norm2": "mlp"}),
+    "behind a norm": (BEHIND_A_NORM, ["mixer", "mlp"], {"attn": "mixer", "mlp": "mlp", "norm2": "mlp"}),
+}
+
+
+# What the stream is where the blocks are absent
+WITHOUT = {
+    "as it was": (PLAIN, [None, None]),
+    "under another name": (RENAMED, ["x", "attended"]),
+    "scaled": (SCALED, ["self.scale * x", None]),
+    "what a function makes of nothing": (
+        PLAIN.replace("x = residual + x", "x = add(x, residual, 2)"),
+        ["add(torch.zeros_like(x), x, 2)", None],
+    ),
 }
 
 
@@ -153,6 +187,20 @@ def test_blocks_and_what_they_use(forward, kinds, sides, tmp_path):
     plan = plan_of(tmp_path, forward)
     assert [block.kind for block in plan.layer.blocks] == kinds
     assert plan.sides == sides
+
+
+@pytest.mark.parametrize(("forward", "without"), WITHOUT.values(), ids=WITHOUT.keys())
+def test_what_is_left_where_blocks_are_absent(forward, without, tmp_path):
+    blocks = plan_of(tmp_path, forward).layer.blocks
+    assert [block.without and code(block.without) for block in blocks] == without
+
+
+def test_a_flag_gives_the_forward_two_forms(tmp_path):
+    forms = [form.split("return")[0].rstrip() for form in (PARALLEL, RENAMED.replace("y = ", "x = "))]
+    one, other = (textwrap.indent(form, "    ") for form in forms)
+    layer = plan_of(tmp_path, f"if self.scale:{one}\nelse:{other}\nreturn x").layer
+    assert layer.flag == "self.scale"
+    assert [block.kind for block in layer.blocks] == ["both", "mixer", "mlp"]
 
 
 def test_sizes_are_those_of_one_sub_block(tmp_path):
@@ -190,13 +238,17 @@ def test_a_size_that_the_config_computes_with_stays_one(tmp_path):
 
 
 REFUSED = {
-    "a residual that is scaled": (
-        PLAIN.replace("x = residual + x", "x = self.scale * residual + x"),
+    "a residual that is mixed in": (
+        PLAIN.replace("x = residual + x", "x = residual + self.scale * (x - residual)"),
         "modeling_toy.py:48: ToyLayer.forward: `residual = x` begins a block that does not end in `x = residual + ...`",
     ),
     "a part outside the blocks": (
-        PLAIN.replace("residual = x\nx = self.norm1(x)\n", "x = self.norm1(x)\nresidual = x\n"),
-        "modeling_toy.py:48: ToyLayer.forward: `x = self.norm1(x)` is part of no block",
+        PLAIN.replace("residual = x\nx = self.norm1(x)\n", "x = self.mlp(x)\nresidual = x\n"),
+        "modeling_toy.py:48: ToyLayer.forward: `x = self.mlp(x)` is part of no block",
+    ),
+    "a residual of two sub-blocks that is scaled": (
+        PARALLEL.replace("residual + attended", "self.scale * residual + attended"),
+        "modeling_toy.py:51: ToyLayer.forward: the residual of a mixer beside an MLP is scaled",
     ),
     "two mixers": (
         PLAIN.replace("x = self.mlp(self.norm2(x))", "x = self.attn(self.norm2(x), cache=cache)"),
