@@ -18,6 +18,7 @@ from .parent import DoesNotFit, Parent, parameters_of, statements_of
 
 
 ROOT = "transformers_heterogeneous"
+MASKS = "self.create_masks_for_generate(self.config, inputs_embeds, attention_mask, cache, position_ids)"
 LOSS = """
 def load_balancing_loss_func(
     gate_logits: tuple[torch.Tensor] | None,
@@ -25,7 +26,7 @@ def load_balancing_loss_func(
     top_k: int | list[int | None] = 2,
     attention_mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    return layered_load_balancing_loss(gate_logits, num_experts, top_k, attention_mask)
+    return modeling_heterogeneous.load_balancing_loss_func(gate_logits, num_experts, top_k, attention_mask)
 """
 
 
@@ -42,7 +43,7 @@ def shard_text(plan: Plan, names: Callable[[str], str], header: str) -> str:
         pretrained_text(plan, names),
         model_text(plan, names),
         LOSS if plan.layered_loss else "",
-        f"class {names(parent.causal)}({parent.causal}, HeterogeneousGenerationMixin):\n    pass\n",
+        f"class {names(parent.causal)}({parent.causal}):\n    pass\n",
         *(f"class {names(name)}({name}):\n    pass\n" for name in other_heads(parent)),
     ]
     written = rename_classes("\n\n".join(own), parent, names)
@@ -136,8 +137,7 @@ def masks_lines(plan: Plan, forward: cst.FunctionDef) -> list[str]:
     return [
         "if inputs_embeds is None and input_ids is not None:\n"
         f"    input_ids, inputs_embeds = None, {embedded[1]}(input_ids)\n",
-        "if not isinstance(attention_mask, dict):\n"
-        "    attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)\n",
+        f"attention_mask = {MASKS}\n",
     ]
 
 
@@ -157,11 +157,7 @@ def windowed_body(plan: Plan, forward: cst.FunctionDef) -> str:
         if text.strip().startswith("mask_function ="):
             continue
         if re.match(r"\s*causal_mask = mask_function\(", text):
-            text = (
-                "causal_mask = attention_mask\n"
-                f"if not isinstance(causal_mask, dict):  # diff with {plan.parent.model}: one mask a window\n"
-                "    causal_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)\n"
-            )
+            text = f"# diff with {plan.parent.model}: one mask a window\ncausal_mask = {MASKS}\n"
         lines.append(text)
     return "".join(lines)
 
@@ -248,8 +244,8 @@ def imports_text(plan: Plan, parts: list[str]) -> str:
     classes = [*parent.layers, parent.base, parent.pretrained, parent.causal, *other_heads(parent), *parts, *functions]
     lines.append(f"from {module}.modeling_{parent.model} import {', '.join(dict.fromkeys(classes))}")
     lines.append(f"from {module}.configuration_{parent.model} import {parent.config}")
-    shared = ["HeterogeneousGenerationMixin", "HeterogeneousPreTrainedConfig", "HeterogeneousPreTrainedModel"]
-    lines.append(f"from {ROOT} import {', '.join([*shared, 'layered_load_balancing_loss'])}")
+    shared = "HeterogeneousPreTrainedConfig, HeterogeneousPreTrainedModel, modeling_heterogeneous"
+    lines.append(f"from {ROOT} import {shared}")
     return "\n".join(dict.fromkeys(lines))
 
 
