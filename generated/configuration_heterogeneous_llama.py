@@ -91,7 +91,7 @@ class HeterogeneousLlamaConfig(HeterogeneousPreTrainedConfig):
     hidden_act: str = "silu"
     max_position_embeddings: int = 2048
 
-    initializer_range: float = 0.02  # Llama's check of it imports what reading a config needs no part of
+    initializer_range: float = 0.02  # diff with Llama: its validator imports torch.distributed
     rms_norm_eps: float = 1e-6
     use_cache: bool = True
     pad_token_id: int | None = None

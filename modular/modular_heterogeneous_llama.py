@@ -100,7 +100,7 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
     compatible_model_types = ("llama",)
     unread_fields = {"llama": ("layer_types", "sliding_window", "use_sliding_window")}  # of models made over to Llama
 
-    initializer_range: float = 0.02  # Llama's check of it imports what reading a config needs no part of
+    initializer_range: float = 0.02  # diff with Llama: its validator imports torch.distributed
     intermediate_size: int | list[int | None] | None = 11008
     num_attention_heads: int | list[int | None] = 32
     num_key_value_heads: int | list[int | None] | None = None

@@ -154,7 +154,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             self.layers_block_type = layers_block_type or ["linear_attention", "moe", "full_attention", "mlp"]
         elif layers_block_type is not None:
             self.refuse(["layers_block_type is given beside mixer_types and mlp_types: give one of them"])
-        nothing = ["none"] * len(self.mixer_types or self.mlp_types)
+        nothing = ["none"] * len(self.mixer_types or self.mlp_types or ())
         self.mixer_types, self.mlp_types = self.mixer_types or nothing, self.mlp_types or nothing
         if self.num_hidden_layers is None:
             self.num_hidden_layers = len(nothing)

@@ -24,8 +24,8 @@ LISTS = {"drop_attn_list": ("mixer_types", "attention"), "drop_mlp_list": ("mlp_
 
 
 def recognises(config: Mapping[str, Any]) -> bool:
-    """By one of its lists. Where both are null, the checkpoint is a plain Llama."""
-    return config.get("model_type") == "llama" and any(config.get(name) is not None for name in LISTS)
+    """By one of its lists. Where both are null or empty, the checkpoint is a plain Llama."""
+    return config.get("model_type") == "llama" and any(config.get(name) for name in LISTS)
 
 
 def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
     if errors := [error for name, layers in dropped.items() for error in list_errors(name, layers, num_layers)]:
         raise HeterogeneousConfigError("\n".join(errors))
     types = {
-        own: ["none" if is_dropped(dropped[name], layer_idx) else kind for layer_idx in range(num_layers)]
+        own: ["none" if gone else kind for gone in flags(dropped[name], num_layers)]
         for name, (own, kind) in LISTS.items()
     }
     return {**unskipped(config_dict), **types}
@@ -55,8 +55,12 @@ def is_layer(number: Any, num_layers: int) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < num_layers
 
 
-def is_dropped(layers: list[Any], layer_idx: int) -> bool:
-    return layers[layer_idx] if layers and isinstance(layers[0], bool) else layer_idx in layers
+def flags(layers: list[Any], num_layers: int) -> list[bool]:
+    """Whether each layer is dropped, of either form of a list."""
+    if layers and isinstance(layers[0], bool):
+        return layers
+    numbers = set(layers)
+    return [layer_idx in numbers for layer_idx in range(num_layers)]
 
 
 def unskipped(config_dict: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from ..modular_converter.run import expand
 from ..modular_converter.shards.reading import read_shard
 from ..modular_converter.shards.shard import Shard
 from ..modular_converter.sources.siblings import siblings_of
-from .oracle import _package
+from .oracle import package_of
 from .run_shard import read_changes, small_fields
 from .small import LAYERS, small_decoder
 
@@ -50,6 +50,8 @@ class Verdict:
     varied: list[str] = field(default_factory=list)
 
     def compare(self, what: str, ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> None:
+        if not ours:
+            raise ValueError(f"{what}: there is nothing to compare")
         wrong = [name for name in ours if not torch.equal(ours[name], theirs[name])]
         if wrong:
             far = max((ours[name] - theirs[name]).abs().max().item() for name in wrong)
@@ -123,7 +125,7 @@ def told(error: BaseException) -> str:
 def load_family(shard: Path, folder: Path) -> Family:
     """Import what a shard expands to, and its parent from transformers."""
     read = read_shard(shard, siblings_of(shard, lambda each: each.parent, {}))
-    package = _package(f"_hetero_judged_{next(_NUMBERS)}", [folder])
+    package = package_of(f"_hetero_judged_{next(_NUMBERS)}", [folder])
     modules = [importlib.import_module(f"{package}.{kind}_{read.model}") for kind in ("configuration", "modeling")]
     config, parent_config = _pair(read, modules[0], "Config")
     model, parent_model = _pair(read, modules[1], "ForCausalLM")

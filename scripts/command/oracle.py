@@ -58,7 +58,7 @@ def load(path: Path, folder: Path) -> Pair:
     """Execute a shard, and its expansion, which lies in `folder`."""
     shard = read_shard(path, siblings_of(path, lambda each: each.parent, {}))
     executed = execute(shard)
-    package = _package(f"_hetero_expansion_{next(_NUMBERS)}", [folder, path.parent])
+    package = package_of(f"_hetero_expansion_{next(_NUMBERS)}", [folder, path.parent])
     names = [name for kind in FILE_TYPES if (folder / f"{(name := f'{kind}_{shard.model}')}.py").is_file()]
     expanded = {name: importlib.import_module(f"{package}.{name}") for name in names}
     return Pair(shard, executed, expanded, canonical_names(shard))
@@ -66,7 +66,7 @@ def load(path: Path, folder: Path) -> Pair:
 
 def execute(shard: Shard) -> types.ModuleType:
     """The shard as a Python module, whose parents are copies of its own in which the family's classes are used."""
-    package = _package(f"_hetero_shard_{next(_NUMBERS)}", [shard.path.parent])
+    package = package_of(f"_hetero_shard_{next(_NUMBERS)}", [shard.path.parent])
     names = {index: _absolute(shard, index) for index in range(len(shard.parents))}
     first = sorted((name for name in names.values() if name), key=lambda name: ".configuration_" not in name)
     with _copies(first) as copies:
@@ -83,7 +83,7 @@ def _absolute(shard: Shard, index: int) -> str | None:
     return parent.module if not parent.module.startswith(".") else None
 
 
-def _package(name: str, folders: Iterable[Path]) -> str:
+def package_of(name: str, folders: Iterable[Path]) -> str:
     package = types.ModuleType(name)
     package.__path__ = [str(folder) for folder in folders]
     sys.modules[name] = package

@@ -17,6 +17,7 @@ from transformers_heterogeneous.converters import CheckpointError, PruningPlan, 
 from transformers_heterogeneous.converters.engine import rendering
 from transformers_heterogeneous.scripts.command.cli import app
 
+from ..generated import small_nemotron_h
 from . import published_families as p
 from .checkpoints import CHECKPOINTS, logits
 from .cutting import LLAMA, WHOLE, Whole, cut_gpt_oss_experts, in_blocks, take
@@ -312,6 +313,26 @@ class TestChoice:
         assert_same_tensors(read_tensors(tmp_path / "thin"), expected)
         with pytest.raises(CheckpointError, match="layer 2 needs 48 scores for intermediate_size, found are none"):
             prune(source, tmp_path / "no", {2: {"intermediate_size": 6}}, by=str(path))
+
+    def test_as_many_experts_of_each_group(self, tmp_path):
+        """Also where all of one group have higher scores than any of the other."""
+        small = small_nemotron_h
+        fields = {**small.UNIFORM, "n_routed_experts": 8, "n_group": 2, "topk_group": 1}
+        small.build(fields).save_pretrained(tmp_path / "whole")
+        (tmp_path / "scores.json").write_text(json.dumps({"1": {"n_routed_experts": [9, 8, 7, 6, 1, 3, 4, 2]}}))
+        plan = {1: {"n_routed_experts": 4}}
+        prune(tmp_path / "whole", tmp_path / "thin", plan, by=str(tmp_path / "scores.json"))
+        whole, thin = read_tensors(tmp_path / "whole"), read_tensors(tmp_path / "thin")
+        mixer = "model.layers.1.mixer"
+        for new, old in enumerate([0, 1, 5, 6]):
+            for name in ("up_proj", "down_proj"):
+                single = whole[f"{mixer}.experts.{old}.{name}.weight"]
+                assert torch.equal(thin[f"{mixer}.experts.{new}.{name}.weight"], single)
+        assert torch.equal(thin[f"{mixer}.gate.weight"], whole[f"{mixer}.gate.weight"][[0, 1, 5, 6]])
+        with pytest.raises(
+            CheckpointError, match=r"keep of n_routed_experts has .* of 0-3 and 4-7: 2 of each are needed"
+        ):
+            prune(tmp_path / "whole", tmp_path / "none", {1: {"keep": {"n_routed_experts": [0, 1, 2, 5]}}})
 
 
 class TestLayers:

@@ -121,7 +121,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         pytest.param(["--run"], "--run takes the shards to run", id="no shard"),
         pytest.param(["--run", "modular_none.py"], "there is no shard modular_none.py", id="no such shard"),
-        pytest.param(["--config", "{}"], "--config belongs to --run", id="config alone"),
+        pytest.param(["--config", "{}"], "--config and --heterogeneous belong to --run", id="config alone"),
         pytest.param(
             ["--run", SHARDS / "modular_sharp_olmo.py", "--config", "{"],
             "--config is neither JSON nor a file of it",

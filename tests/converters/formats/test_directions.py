@@ -129,4 +129,5 @@ def test_blocks_have_the_members_that_servers_read():
 def test_help_names_all_formats():
     own = {family.config_class.model_type for family in (each.family for each in recognition.FORMATS)}
     told = next(each.metadata["help"] for each in fields(ConversionOptions) if each.name == "to")
-    assert all(each.name in told for each in recognition.FORMATS if each.name not in own)
+    written = [each.name for each in recognition.FORMATS if each.write_config is not None]
+    assert len(written) > 8 and all(name in told for name in written if name not in own)

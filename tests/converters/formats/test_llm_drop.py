@@ -114,6 +114,7 @@ def test_lists_that_say_nothing_sensible(layers, tmp_path):
     assert not (tmp_path / "ours").exists()
 
 
-def test_without_lists_it_is_a_llama(tmp_path):
-    write_checkpoint(tmp_path / "source", {**CONFIG, "drop_attn_list": None, "drop_mlp_list": None}, TENSORS)
+@pytest.mark.parametrize("nothing", [None, []], ids=str)
+def test_without_lists_it_is_a_llama(nothing, tmp_path):
+    write_checkpoint(tmp_path / "source", {**CONFIG, "drop_attn_list": nothing, "drop_mlp_list": None}, TENSORS)
     assert summarise(tmp_path / "source").format == "llama"

@@ -72,7 +72,7 @@ def test_the_order_does_not_depend_on_that_of_the_files():
 def test_every_format_is_there():
     families = ["gpt_oss", "granite_moe_hybrid", "llama", "nemotron_h"]
     several = {"anymodel": 3, "per_layer_config": 4}
-    others = ["deci", "gpt_oss", "gpt_oss_puzzle", "granitemoehybrid", "llama", "nemotron-nas"]
+    others = ["deci", "gpt_oss", "gpt_oss_puzzle", "granitemoehybrid", "llama", "llm_drop", "nemotron-nas"]
     others += ["nemotron_h", "nemotron_h_puzzle", *(f"heterogeneous_{name}" for name in families)]
     assert sorted(NAMES) == sorted([*others, *(name for name, number in several.items() for _ in range(number))])
 
