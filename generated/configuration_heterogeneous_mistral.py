@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_mistral.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 dae91ae8a52cce7f
+# Parents: transformers 5.24.0; the code used of them: sha256 cc8dfac09e1cd614
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2023 Mistral AI and the HuggingFace Inc. team. All rights reserved.
 #
@@ -90,7 +90,6 @@ class HeterogeneousMistralConfig(HeterogeneousPreTrainedConfig):
     sliding_window: int | list[int | None] | None = 4096
     attention_dropout: float | int = 0.0
 
-    # TODO: head_dim is one for all layers: it is read outside the layers too (modeling_mistral.py:292)
     per_layer_sizes = {
         "intermediate_size": ("mlp_types", ("dense",)),
         "num_attention_heads": ("mixer_types", ("attention",)),

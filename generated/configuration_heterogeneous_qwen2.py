@@ -87,7 +87,7 @@ class HeterogeneousQwen2Config(HeterogeneousPreTrainedConfig):
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
 
-    # TODO: num_attention_heads is one for all layers: Qwen2Config has no head_dim of its own
+    # Query heads are one number for all layers: Qwen2's head_dim is derived from it
     per_layer_sizes = {
         "intermediate_size": ("mlp_types", ("dense",)),
         "num_key_value_heads": ("mixer_types", ("attention",)),
@@ -118,6 +118,10 @@ class HeterogeneousQwen2Config(HeterogeneousPreTrainedConfig):
             ]
 
         super().__post_init__(**kwargs)
+
+    def normalise(self):
+        super().normalise()
+        self.use_sliding_window = self.sliding_window is not None
 
 
 __all__ = ["HeterogeneousQwen2Config"]

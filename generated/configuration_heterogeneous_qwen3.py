@@ -94,7 +94,6 @@ class HeterogeneousQwen3Config(HeterogeneousPreTrainedConfig):
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
 
-    # TODO: head_dim is one for all layers: it is read outside the layers too (modeling_qwen3.py:115)
     per_layer_sizes = {
         "intermediate_size": ("mlp_types", ("dense",)),
         "num_attention_heads": ("mixer_types", ("attention",)),
@@ -125,6 +124,10 @@ class HeterogeneousQwen3Config(HeterogeneousPreTrainedConfig):
                 for i in range(self.num_hidden_layers)
             ]
         super().__post_init__(**kwargs)
+
+    def normalise(self):
+        super().normalise()
+        self.use_sliding_window = self.sliding_window is not None
 
 
 __all__ = ["HeterogeneousQwen3Config"]

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_mistral.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 dae91ae8a52cce7f
+# Parents: transformers 5.24.0; the code used of them: sha256 cc8dfac09e1cd614
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2023 Mistral AI and the HuggingFace Inc. team. All rights reserved.
 #
@@ -25,6 +25,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.integrations import use_kernel_forward_from_hub, use_kernelized_func
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_flash_attention_utils import FlashAttentionKwargs
 from transformers.modeling_layers import (
     GenericForQuestionAnswering,
@@ -267,7 +268,6 @@ class HeterogeneousMistralDecoderLayer(GradientCheckpointingLayer):
         self.has_mixer = config.mixer_types[layer_idx] != "none"
         self.has_mlp = config.mlp_types[layer_idx] != "none"
         self.sliding_window = config.sliding_window
-        self.layer_type = config.layer_types[layer_idx]
         self.layer_idx = layer_idx
         self.hidden_size = config.hidden_size
         if self.has_mixer:
@@ -291,8 +291,6 @@ class HeterogeneousMistralDecoderLayer(GradientCheckpointingLayer):
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         if self.has_mixer:
-            if isinstance(attention_mask, dict):
-                attention_mask = attention_mask[self.layer_type]
             if isinstance(attention_mask, dict):  # one mask a window
                 attention_mask = attention_mask[self.sliding_window]
             residual = hidden_states
@@ -351,6 +349,7 @@ class HeterogeneousMistralModel(HeterogeneousMistralPreTrainedModel):
         self.norm = HeterogeneousMistralRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = HeterogeneousMistralRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
+        self.has_sliding_layers = "sliding_attention" in self.config.layer_types
 
         # Initialize weights and apply final processing
         self.post_init()
@@ -370,6 +369,10 @@ class HeterogeneousMistralModel(HeterogeneousMistralPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         cache = self.prepare_cache(cache, use_cache)
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
+        if not isinstance(attention_mask, dict):
+            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 
@@ -383,23 +386,39 @@ class HeterogeneousMistralModel(HeterogeneousMistralPreTrainedModel):
             past_seen_tokens = cache.get_seq_length() if cache is not None else 0
             position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
             position_ids = position_ids.unsqueeze(0)
-        causal_mask = attention_mask
-        if not isinstance(causal_mask, dict):  # diff with mistral: one mask a window
-            causal_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+
+        # It may already have been prepared by e.g. `generate`
+        if not isinstance(causal_mask_mapping := attention_mask, dict):
+            # Prepare mask arguments
+            mask_kwargs = {
+                "config": self.config,
+                "inputs_embeds": inputs_embeds,
+                "attention_mask": attention_mask,
+                "cache": cache,
+                "position_ids": position_ids,
+            }
+            # Create the masks
+            causal_mask_mapping = {
+                "full_attention": create_causal_mask(**mask_kwargs),
+            }
+            # The sliding window alternating layers are not always activated depending on the config
+            if self.has_sliding_layers:
+                causal_mask_mapping["sliding_attention"] = create_sliding_window_causal_mask(**mask_kwargs)
 
         hidden_states = inputs_embeds
-        position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
+        position_embeddings = self.rotary_emb(hidden_states, position_ids)
 
-        for decoder_layer in self.layers[: self.config.num_hidden_layers]:
+        for i, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):
             hidden_states = decoder_layer(
                 hidden_states,
-                attention_mask=causal_mask,
+                attention_mask=causal_mask_mapping[self.config.layer_types[i]],
+                position_embeddings=position_embeddings,
                 position_ids=position_ids,
                 cache=cache,
                 use_cache=use_cache,
-                position_embeddings=position_embeddings,
                 **kwargs,
             )
+
         hidden_states = self.norm(hidden_states)
         return BaseModelOutputWithPast(
             last_hidden_state=hidden_states,

@@ -16,7 +16,7 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.mistral.configuration_mistral import MistralConfig
 from transformers.models.mistral.modeling_mistral import (
@@ -27,11 +27,11 @@ from transformers.models.mistral.modeling_mistral import (
     MistralForSequenceClassification,
     MistralForTokenClassification,
     MistralMLP,
-    MistralModel,
     MistralPreTrainedModel,
     MistralRMSNorm,
     MistralRotaryEmbedding,
 )
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Model
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
@@ -66,7 +66,6 @@ class HeterogeneousMistralConfig(MistralConfig, HeterogeneousPreTrainedConfig):
         HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed.
     """
 
-    # TODO: head_dim is one for all layers: it is read outside the layers too (modeling_mistral.py:292)
     per_layer_sizes = {
         "intermediate_size": ("mlp_types", ("dense",)),
         "num_attention_heads": ("mixer_types", ("attention",)),
@@ -121,7 +120,6 @@ class HeterogeneousMistralDecoderLayer(MistralDecoderLayer):
         self.has_mixer = config.mixer_types[layer_idx] != "none"
         self.has_mlp = config.mlp_types[layer_idx] != "none"
         self.sliding_window = config.sliding_window
-        self.layer_type = config.layer_types[layer_idx]
         self.layer_idx = layer_idx
         self.hidden_size = config.hidden_size
         if self.has_mixer:
@@ -144,8 +142,6 @@ class HeterogeneousMistralDecoderLayer(MistralDecoderLayer):
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         if self.has_mixer:
-            if isinstance(attention_mask, dict):
-                attention_mask = attention_mask[self.layer_type]
             if isinstance(attention_mask, dict):  # one mask a window
                 attention_mask = attention_mask[self.sliding_window]
             residual = hidden_states
@@ -176,7 +172,7 @@ class HeterogeneousMistralPreTrainedModel(MistralPreTrainedModel, HeterogeneousP
     pass
 
 
-class HeterogeneousMistralModel(MistralModel):
+class HeterogeneousMistralModel(Qwen2Model):  # Mistral's, with a mask for each type of layer
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -188,41 +184,11 @@ class HeterogeneousMistralModel(MistralModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         cache = self.prepare_cache(cache, use_cache)
-        if (input_ids is None) ^ (inputs_embeds is not None):
-            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
-
-        if inputs_embeds is None:
-            inputs_embeds = self.embed_tokens(input_ids)
-
-        if use_cache and cache is None:
-            cache = DynamicCache(config=self.config)
-
-        if position_ids is None:
-            past_seen_tokens = cache.get_seq_length() if cache is not None else 0
-            position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens
-            position_ids = position_ids.unsqueeze(0)
-        causal_mask = attention_mask
-        if not isinstance(causal_mask, dict):  # diff with mistral: one mask a window
-            causal_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
-
-        hidden_states = inputs_embeds
-        position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)
-
-        for decoder_layer in self.layers[: self.config.num_hidden_layers]:
-            hidden_states = decoder_layer(
-                hidden_states,
-                attention_mask=causal_mask,
-                position_ids=position_ids,
-                cache=cache,
-                use_cache=use_cache,
-                position_embeddings=position_embeddings,
-                **kwargs,
-            )
-        hidden_states = self.norm(hidden_states)
-        return BaseModelOutputWithPast(
-            last_hidden_state=hidden_states,
-            cache=cache if use_cache else None,
-        )
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
+        if not isinstance(attention_mask, dict):
+            attention_mask = self.create_masks_for_generate(inputs_embeds, attention_mask, cache, position_ids)
+        return super().forward(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
 
 
 class HeterogeneousMistralForCausalLM(MistralForCausalLM, HeterogeneousGenerationMixin):

@@ -64,7 +64,7 @@ class HeterogeneousQwen2Config(Qwen2Config, HeterogeneousPreTrainedConfig):
         HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed.
     """
 
-    # TODO: num_attention_heads is one for all layers: Qwen2Config has no head_dim of its own
+    # Query heads are one number for all layers: Qwen2's head_dim is derived from it
     per_layer_sizes = {
         "intermediate_size": ("mlp_types", ("dense",)),
         "num_key_value_heads": ("mixer_types", ("attention",)),
@@ -87,6 +87,10 @@ class HeterogeneousQwen2Config(Qwen2Config, HeterogeneousPreTrainedConfig):
         if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
             self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]
         super().__post_init__(**kwargs)
+
+    def normalise(self):
+        super().normalise()
+        self.use_sliding_window = self.sliding_window is not None
 
 
 class HeterogeneousQwen2MLP(Qwen2MLP):

@@ -66,7 +66,6 @@ class HeterogeneousQwen3Config(Qwen3Config, HeterogeneousPreTrainedConfig):
         HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed.
     """
 
-    # TODO: head_dim is one for all layers: it is read outside the layers too (modeling_qwen3.py:115)
     per_layer_sizes = {
         "intermediate_size": ("mlp_types", ("dense",)),
         "num_attention_heads": ("mixer_types", ("attention",)),
@@ -91,6 +90,10 @@ class HeterogeneousQwen3Config(Qwen3Config, HeterogeneousPreTrainedConfig):
         if self.layer_types is None and isinstance(windows, list) and len(windows) == self.num_hidden_layers:
             self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]
         super().__post_init__(**kwargs)
+
+    def normalise(self):
+        super().normalise()
+        self.use_sliding_window = self.sliding_window is not None
 
 
 class HeterogeneousQwen3RMSNorm(Qwen3RMSNorm):

@@ -37,4 +37,4 @@ def test_the_selection_has_every_family_and_every_format():
     published = {recognition.recognise(config, name).name for name, (config, _) in SOURCES.items()}
     read_only = {"llm_drop"}
     assert published == {each.name for each in recognition.FORMATS} - own - read_only and len(own) == len(families)
-    assert any(test.startswith("test_it_is_the_llama_without_these_blocks") for test in found)
+    assert any(test.startswith("test_it_is_the_parent_without_these_blocks") for test in found)

@@ -11,6 +11,7 @@ from transformers_heterogeneous.integrations.whole_package import execute_packag
 
 from ..families import family_of, found_families
 from ..families.family import Family
+from . import parents
 from .published_format import PublishedFormat
 
 
@@ -54,12 +55,7 @@ def parent_format(model_type: str) -> PublishedFormat | None:
     registered = (CONFIG_MAPPING[name] for name in CONFIG_MAPPING if name not in CONFIG_MAPPING_NAMES)
     for config_class in registered:
         if model_type in getattr(config_class, "compatible_model_types", ()):
-            return PublishedFormat(
-                name=model_type,
-                looks_like=f'model_type "{model_type}"',
-                recognises=lambda config: config.get("model_type") == model_type,
-                family=family_of(config_class),
-            )
+            return parents.parent_format(family_of(config_class), model_type)
     return None
 
 

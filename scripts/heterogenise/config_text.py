@@ -46,6 +46,7 @@ def config_class_text(plan: Plan, names: Callable[[str], str]) -> str:
         block_types(plan.parent),
         rope(plan),
         numbers(plan),
+        window_flag(plan),
         *(deletion(each) for each in plan.deleted_checks),
     ]
     body = "\n\n".join(part for part in parts if part)
@@ -289,6 +290,13 @@ def windows(parent: Parent) -> list[str]:
             '    self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]\n'
         )
     return lines
+
+
+def window_flag(plan: Plan) -> str:
+    """The parent's yes or no to windows follows them, when they are set and when layers are taken out."""
+    if not plan.windows or "use_sliding_window" not in plan.parent.fields:
+        return ""
+    return f"def normalise(self):\n    super().normalise()\n    self.use_sliding_window = self.{WINDOW} is not None\n"
 
 
 def kinds(plan: Plan) -> str:
