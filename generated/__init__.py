@@ -38,6 +38,7 @@ from .configuration_heterogeneous_mistral import HeterogeneousMistralConfig
 from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 from .configuration_heterogeneous_qwen2 import HeterogeneousQwen2Config
 from .configuration_heterogeneous_qwen3 import HeterogeneousQwen3Config
+from .configuration_heterogeneous_qwen3_moe import HeterogeneousQwen3MoeConfig
 from .converters.formats.deci import DeciConfig
 from .converters.formats.gpt_oss_puzzle import GptOssPuzzleConfig
 from .converters.formats.nemotron_h_puzzle import NemotronHPuzzleConfig
@@ -99,6 +100,14 @@ from .modeling_heterogeneous_qwen3 import (
     HeterogeneousQwen3Model,
     HeterogeneousQwen3PreTrainedModel,
 )
+from .modeling_heterogeneous_qwen3_moe import (
+    HeterogeneousQwen3MoeForCausalLM,
+    HeterogeneousQwen3MoeForQuestionAnswering,
+    HeterogeneousQwen3MoeForSequenceClassification,
+    HeterogeneousQwen3MoeForTokenClassification,
+    HeterogeneousQwen3MoeModel,
+    HeterogeneousQwen3MoePreTrainedModel,
+)
 
 
 if TYPE_CHECKING:
@@ -130,6 +139,7 @@ def register() -> None:
         HeterogeneousNemotronHConfig,
         HeterogeneousQwen2Config,
         HeterogeneousQwen3Config,
+        HeterogeneousQwen3MoeConfig,
         DeciConfig,
         GptOssPuzzleConfig,
         NemotronHPuzzleConfig,
@@ -195,6 +205,17 @@ def register() -> None:
         HeterogeneousQwen3Config, HeterogeneousQwen3ForTokenClassification, exist_ok=True
     )
     AutoModel.register(HeterogeneousQwen3Config, HeterogeneousQwen3Model, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForCausalLM, exist_ok=True)
+    AutoModelForQuestionAnswering.register(
+        HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForQuestionAnswering, exist_ok=True
+    )
+    AutoModelForSequenceClassification.register(
+        HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeModel, exist_ok=True)
     classes = {name: globals()[name] for name in __all__ if name != "register"}
     for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
         vars(module).update(classes)
@@ -249,6 +270,13 @@ __all__ = [
     "HeterogeneousQwen3ForSequenceClassification",
     "HeterogeneousQwen3ForTokenClassification",
     "HeterogeneousQwen3Model",
+    "HeterogeneousQwen3MoeConfig",
+    "HeterogeneousQwen3MoeForCausalLM",
+    "HeterogeneousQwen3MoeForQuestionAnswering",
+    "HeterogeneousQwen3MoeForSequenceClassification",
+    "HeterogeneousQwen3MoeForTokenClassification",
+    "HeterogeneousQwen3MoeModel",
+    "HeterogeneousQwen3MoePreTrainedModel",
     "HeterogeneousQwen3PreTrainedModel",
     "NemotronHPuzzleConfig",
     "NemotronNasConfig",

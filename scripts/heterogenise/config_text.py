@@ -104,8 +104,8 @@ def attributes(plan: Plan) -> str:
     lines = [*(f"# {note}" for note in plan.notes), f"per_layer_sizes = {{\n{sizes}}}"]
     lines.append(f"supported_mixer_types = {(*plan.mixer_types, 'none')!r}")
     lines.append(f"supported_mlp_types = {(*plan.mlp_types, 'none')!r}")
-    if "layer_types" in plan.parent.other_names:
-        kept = {other: own for other, own in plan.parent.other_names.items() if other != "layer_types"}
+    kept = {other: own for other, own in plan.parent.other_names.items() if other != "layer_types"}
+    if kept != plan.parent.attribute_map:
         lines.append(f"attribute_map = {kept!r}")
     if len(plan.mixer_types) > 1:
         skipped = ", ".join(f'"{kind}": {{"mixer_types": ("{kind}",)}}' for kind in plan.mixer_types)

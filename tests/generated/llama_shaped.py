@@ -20,17 +20,34 @@ WITHOUT_LINEAR = {
 }
 
 
-def small_models(name: str, **fields) -> SimpleNamespace:
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+# For a parent with experts: what each kind has beside a Llama's fields, or in their place
+OF_EXPERTS = {
+    "uniform": EXPERTS,
+    "thinned": {**EXPERTS, "num_experts": [4, 8, 4, 2, 4]},
+    "mixed": {
+        "mlp_types": ["moe", "dense", "moe", "none", "none", "moe", "none", "dense"],
+        "num_experts": [4, None, 6, None, None, 3, None, None],
+        "num_experts_per_tok": [2, None, 3, None, None, 1, None, None],
+        "moe_intermediate_size": [32, None, 64, None, None, 32, None, None],
+        "intermediate_size": [None, 96, None, None, None, None, None, 64],
+    },
+}
+
+
+def small_models(name: str, by_kind: dict[str, dict] | None = None, **fields) -> SimpleNamespace:
     """
     What `tests/generated/small_*.py` have, for a parent.
 
     Args:
         name: of the parent's classes, as in `Qwen3`.
+        by_kind: In the configs of a kind.
         fields: In all configs; `None` for one that the parent does not have.
     """
 
-    def having(config: dict) -> dict:
-        return {key: value for key, value in {**config, **fields}.items() if value is not None}
+    def having(kind: str, config: dict) -> dict:
+        members = {**config, **(by_kind or {}).get(kind, {}), **fields}
+        return {key: value for key, value in members.items() if value is not None}
 
     config_class = getattr(transformers_heterogeneous, f"Heterogeneous{name}Config")
     causal = getattr(transformers_heterogeneous, f"Heterogeneous{name}ForCausalLM")
@@ -44,13 +61,13 @@ def small_models(name: str, **fields) -> SimpleNamespace:
     # A Qwen has its window in the layers from a number on, where it is told to use it
     asks = "use_sliding_window" in config_class.__dataclass_fields__
     windows = {"use_sliding_window": True, "max_window_layers": 0} if asks else {}
-    uniform = having({**UNIFORM, "sliding_window": None})
+    uniform, thinned = having("uniform", UNIFORM), having("thinned", THINNED)
     kinds = {
         "uniform": uniform,
-        "thinned": having(THINNED),
-        "windowed": {**having(THINNED), "sliding_window": 6, **windows},
-        "half_windowed": {**having(THINNED), "sliding_window": [6, None, None, None, 6]},
-        "mixed": having({**LLAMA_MIXED, **WITHOUT_LINEAR}),
+        "thinned": thinned,
+        "windowed": {**thinned, "sliding_window": 6, **windows},
+        "half_windowed": {**thinned, "sliding_window": [6, None, None, None, 6]},
+        "mixed": having("mixed", {**LLAMA_MIXED, **WITHOUT_LINEAR}),
     }
     return SimpleNamespace(
         BASE=uniform,
@@ -82,7 +99,8 @@ class StockLayer(nn.Module):
             self.self_attn = getattr(module, f"{name}Attention")(config, layer_idx)
         if mlp != "none":
             self.post_attention_layernorm = norm(config.hidden_size, config.rms_norm_eps)
-            self.mlp = getattr(module, f"{name}MLP")(config)
+            experts = mlp != "dense" and hasattr(config, "num_experts")
+            self.mlp = getattr(module, f"{name}SparseMoeBlock" if experts else f"{name}MLP")(config)
 
     def forward(self, x, masks, position_embeddings):
         if hasattr(self, "self_attn"):
@@ -95,7 +113,8 @@ class StockLayer(nn.Module):
 
 def stock_model(name: str):
     """The class of what a family is compared with. Its parameters have the published names."""
-    module = import_module(f"transformers.models.{name.lower()}.modeling_{name.lower()}")
+    model_type = getattr(transformers, f"{name}Config").model_type
+    module = import_module(f"transformers.models.{model_type}.modeling_{model_type}")
 
     class Decoder(nn.Module):
         def __init__(self, fields, config, attn_implementation):

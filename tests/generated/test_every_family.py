@@ -21,7 +21,7 @@ from . import (
     stock_granite_moe_hybrid,
     stock_nemotron_h,
 )
-from .llama_shaped import small_models, stock_model
+from .llama_shaped import OF_EXPERTS, small_models, stock_model
 from .release import CACHE, needs
 
 
@@ -67,6 +67,11 @@ FAMILIES = {
         small_models("Qwen2", head_dim=None, num_attention_heads=4), SimpleNamespace(StockModel=stock_model("Qwen2"))
     ),
     "qwen3": Family(small_models("Qwen3"), SimpleNamespace(StockModel=stock_model("Qwen3"))),
+    "qwen3_moe": Family(
+        small_models("Qwen3Moe", OF_EXPERTS, num_attention_heads=4),
+        SimpleNamespace(StockModel=stock_model("Qwen3Moe")),
+        experts="batched_mm",
+    ),
     "mistral": Family(small_models("Mistral"), SimpleNamespace(StockModel=stock_model("Mistral"))),
 }
 CACHES = {
