@@ -89,6 +89,7 @@ class HeterogeneousQwen3MoeConfig(Qwen3MoeConfig, HeterogeneousPreTrainedConfig)
     )
     sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads"), "ep_size": ("num_experts",)}
     compatible_model_types = ("qwen3_moe",)
+    unread_fields = {"qwen3_moe": ("max_window_layers",)}  # Qwen3's, in every published config
 
     intermediate_size: int | list[int | None] = 6144
     num_key_value_heads: int | list[int | None] = 4
@@ -98,7 +99,7 @@ class HeterogeneousQwen3MoeConfig(Qwen3MoeConfig, HeterogeneousPreTrainedConfig)
     num_experts: int | list[int | None] = 128
 
     def __post_init__(self, **kwargs):
-        self.refuse(self._depth_errors())
+        self.refuse(self._depth_errors() or self._list_errors())
         self.use_sliding_window = self.use_sliding_window or isinstance(self.sliding_window, list)
         if self.mlp_types is None:
             self.mlp_only_layers = [] if self.mlp_only_layers is None else self.mlp_only_layers

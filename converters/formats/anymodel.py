@@ -144,7 +144,11 @@ def any_model(
 
 
 FORMATS = (
-    *(any_model(each, parent_fields, dense_problems, DENSE_NAMES, nemotron_nas.read) for each in parent_formats()),
+    *(
+        any_model(each, parent_fields, dense_problems, DENSE_NAMES, nemotron_nas.read)
+        for each in parent_formats()
+        if "moe" not in each.family.config_class.supported_mlp_types
+    ),
     any_model(gpt_oss.FORMAT, gpt_oss.parent_fields, gpt_oss_problems, GPT_OSS_NAMES, gpt_oss_puzzle.read),
     any_model(
         nemotron_h.FORMAT, nemotron_h.parent_fields, nemotron_h_problems, NEMOTRON_H_NAMES, nemotron_h_puzzle.read

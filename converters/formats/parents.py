@@ -3,7 +3,7 @@ Checkpoints that say the model type of a family's parent, one of transformers' o
 parent itself lets differ. A parent of which there is more to know has a file here that is named after its type.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from functools import cache
 from pkgutil import iter_modules
@@ -30,7 +30,9 @@ def parent_fields(config: Any) -> dict[str, Any]:
     theirs = {each.name for each in fields(parent)}
     ours = {each.name for each in fields(type(config))} - theirs
     found = without(shared_fields(config, parent.model_type, architecture), *ours)
-    return {**found, "layer_types": list(config.layer_types)} if "layer_types" in theirs else found
+    dense = [layer_idx for layer_idx, mlp in enumerate(config.mlp_types) if mlp == "dense"]
+    said = {"layer_types": list(config.layer_types), "mlp_only_layers": dense, "decoder_sparse_step": 1}
+    return {**found, **{name: value for name, value in said.items() if name in theirs}}
 
 
 def window_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
@@ -51,9 +53,14 @@ def window_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
         yield f"sliding_window = {windows}: one value for all layers is needed"
 
 
+def kinds(types: Iterable[str]) -> tuple[str, ...]:
+    """What layers of the parent are made of, of what those of a family may be."""
+    return tuple(kind for kind in types if kind not in ("linear", "none"))
+
+
 def problems(config: Any) -> Iterator[str]:
-    yield from other_types(config, "mixer_types", ("attention",))
-    yield from other_types(config, "mlp_types", ("dense",))
+    yield from other_types(config, "mixer_types", kinds(config.supported_mixer_types))
+    yield from other_types(config, "mlp_types", kinds(config.supported_mlp_types))
     yield from varying_sizes(config, allowed=("sliding_window",))
     yield from window_problems(config)
 

@@ -11,7 +11,7 @@ from transformers_heterogeneous.configuration_heterogeneous import Heterogeneous
 
 from . import gpt_oss, granitemoehybrid, nemotron_h
 from .expression import most_common, other_types, refuse_inexpressible
-from .parents import parent_fields, parent_formats, window_problems
+from .parents import kinds, parent_fields, parent_formats, window_problems
 from .published_format import PublishedFormat
 
 
@@ -45,9 +45,9 @@ def write_config(
     }
 
 
-def dense_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
-    yield from other_types(config, "mixer_types", ("attention", "none"))
-    yield from other_types(config, "mlp_types", ("dense", "none"))
+def linear_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
+    yield from other_types(config, "mixer_types", (*kinds(config.supported_mixer_types), "none"))
+    yield from other_types(config, "mlp_types", (*kinds(config.supported_mlp_types), "none"))
     yield from window_problems(config)
 
 
@@ -100,7 +100,7 @@ def per_layer(
 
 
 FORMATS = (
-    *(per_layer(each, parent_fields, dense_problems) for each in parent_formats()),
+    *(per_layer(each, parent_fields, linear_problems) for each in parent_formats()),
     per_layer(gpt_oss.FORMAT, gpt_oss.parent_fields, no_problems),
     per_layer(granitemoehybrid.FORMAT, granitemoehybrid.parent_fields, granite_problems, skipped_of_hybrids),
     per_layer(nemotron_h.FORMAT, nemotron_h.parent_fields, no_problems, skipped_whole),

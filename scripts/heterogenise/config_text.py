@@ -216,7 +216,8 @@ def post_init(plan: Plan) -> str:
     said = "layers of a family have masks of their own"
     lines += [f'if self.{flag}:\n    self.refuse(["{flag}: {said}"])\n' for flag in dict.fromkeys(plan.refused_flags)]
     if plan.windows or plan.kinds:
-        lines.append("self.refuse(self._depth_errors())\n")
+        lists = " or self._list_errors()" * bool(plan.kinds)
+        lines.append(f"self.refuse(self._depth_errors(){lists})\n")
     if "mamba" in plan.mixer_types:
         lines.append(default_layer_types(parent))
         lines.append(layer_types_of_mixers(plan))

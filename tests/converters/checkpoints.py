@@ -92,6 +92,17 @@ CHECKPOINTS = {
         published.random_tensors(published.llama_like(published.dense_layers("qwen3"))),
         "heterogeneous_qwen3",
     ),
+    "Qwen3-MoE": Checkpoint(
+        published.QWEN3_MOE,
+        published.random_tensors(published.llama_like(published.QWEN3_MOE_LAYERS)),
+        "heterogeneous_qwen3_moe",
+    ),
+    "Qwen3-MoE, per_layer_config": Checkpoint(
+        {**published.QWEN3_MOE, "per_layer_config": published.QWEN3_MOE_OVERRIDES},
+        published.random_tensors(published.llama_like(published.QWEN3_MOE_OTHER_LAYERS)),
+        "heterogeneous_qwen3_moe",
+        unconverted=False,
+    ),
     "gpt-oss": Checkpoint(
         published.GPT_OSS, published.random_tensors(published.llama_like(published.GPT_OSS_LAYERS)), GPT_OSS
     ),

@@ -94,6 +94,46 @@ def dense_block_layers(model_type: str) -> list[Shapes]:
     return [dense_attention(model_type) | dense_mlp(), dense_mlp(16), dense_attention(model_type, 1)]
 
 
+# --- Qwen3-MoE, experts one by one ----------------------------------------------------------------------------------
+
+QWEN3_MOE = {
+    **{name: value for name, value in QWEN3.items() if name != "layer_types"},
+    **{"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "decoder_sparse_step": 1},
+    **{"mlp_only_layers": [1], "moe_intermediate_size": 16, "norm_topk_prob": True, "num_experts": 4},
+    **{"num_experts_per_tok": 2, "output_router_logits": False, "router_aux_loss_coef": 0.001, "sliding_window": None},
+}
+QWEN3_MOE_OVERRIDES = {"0": {"num_experts": 3}, "1": {"intermediate_size": 16, "skip": ["attention"]}} | {
+    "2": {"num_experts": 2, "num_experts_per_tok": 1, "num_key_value_heads": 1}
+}
+# An entry also for the layer without experts
+EXPERTS_BY_LAYER = [3, 4, 2]
+
+
+def routed_experts(num: int) -> Shapes:
+    shapes: Shapes = {"gate.weight": (num, H)}
+    for expert in range(num):
+        shapes |= {f"experts.{expert}.{name}_proj.weight": (16, H) for name in ("gate", "up")}
+        shapes |= {f"experts.{expert}.down_proj.weight": (H, 16)}
+    return {"post_attention_layernorm.weight": (H,), **inside("mlp", shapes)}
+
+
+QWEN3_MOE_LAYERS = [
+    dense_attention("qwen3") | routed_experts(4),
+    dense_attention("qwen3") | dense_mlp(),
+    dense_attention("qwen3") | routed_experts(4),
+]
+QWEN3_MOE_OTHER_LAYERS = [
+    dense_attention("qwen3") | routed_experts(3),
+    dense_mlp(16),
+    dense_attention("qwen3", 1) | routed_experts(2),
+]
+QWEN3_MOE_PRUNED_LAYERS = [
+    dense_attention("qwen3") | routed_experts(3),
+    dense_attention("qwen3") | dense_mlp(),
+    dense_attention("qwen3") | routed_experts(2),
+]
+
+
 # --- gpt-oss --------------------------------------------------------------------------------------------------------
 
 WIDTH = 32

@@ -58,9 +58,9 @@ def small_models(name: str, by_kind: dict[str, dict] | None = None, **fields) ->
         made._attn_implementation = attn_implementation
         return model_class(made).eval()
 
-    # A Qwen has its window in the layers from a number on, where it is told to use it
-    asks = "use_sliding_window" in config_class.__dataclass_fields__
-    windows = {"use_sliding_window": True, "max_window_layers": 0} if asks else {}
+    # A Qwen has its window where it is told to use it, in the layers from a number on
+    asks = {"use_sliding_window": True, "max_window_layers": 0}
+    windows = {key: value for key, value in asks.items() if key in config_class.__dataclass_fields__}
     uniform, thinned = having("uniform", UNIFORM), having("thinned", THINNED)
     kinds = {
         "uniform": uniform,
@@ -92,7 +92,8 @@ class StockLayer(nn.Module):
         mixer, mlp = (sizes.pop(key, "some") for key in ("mixer_types", "mlp_types"))
         self.window = sizes.pop("sliding_window", None) if mixer != "none" else None
         sizes = {key: 1 if value is None else value for key, value in sizes.items()}
-        config = getattr(transformers, f"{name}Config")(**sizes, attn_implementation=attn_implementation)
+        implementations = {"attn_implementation": attn_implementation, "experts_implementation": "grouped_mm"}
+        config = getattr(transformers, f"{name}Config")(**sizes, **implementations)
         norm = getattr(module, f"{name}RMSNorm")
         if mixer != "none":
             self.input_layernorm = norm(config.hidden_size, config.rms_norm_eps)

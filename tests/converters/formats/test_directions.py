@@ -31,6 +31,8 @@ FORMATS_OF = {
     "Qwen3, windows": {"qwen3", "anymodel", "per_layer_config"},
     **{f"AnyModel {name}": {"anymodel", "per_layer_config"} for name in ("Qwen2", "Qwen3", "Mistral")},
     **{f"{name}, per_layer_config": {"anymodel", "per_layer_config"} for name in ("Qwen2", "Qwen3", "Mistral")},
+    "Qwen3-MoE": {"qwen3_moe", "per_layer_config"},
+    "Qwen3-MoE, per_layer_config": {"per_layer_config"},
     "gpt-oss": {"gpt_oss", "gpt_oss_puzzle", "anymodel", "per_layer_config"},
     "gpt-oss, MXFP4": {"gpt_oss", "gpt_oss_puzzle", "anymodel", "per_layer_config"},
     "gpt-oss pruned by ModelOpt, MXFP4": {"gpt_oss", "gpt_oss_puzzle", "anymodel", "per_layer_config"},

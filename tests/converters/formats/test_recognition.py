@@ -24,6 +24,7 @@ MODEL_TYPES = (
     None,
     "llama",
     "qwen3",
+    "qwen3_moe",
     "mistral",
     "deci",
     "nemotron-nas",
@@ -36,6 +37,7 @@ FIELDS: dict[str, tuple[Any, ...]] = {
     "block_configs": (None, [{"num_local_experts": 3}], HALVES),
     "num_key_value_heads_per_layer": (None, [1, 2]),
     "drop_attn_list": (None, [1]),
+    "num_experts_per_layer": (None, [1, 2]),
     "per_layer_config": (None, {"0": {}}),
 }
 
@@ -83,7 +85,9 @@ def test_the_order_does_not_depend_on_that_of_the_files():
 
 def test_every_format_is_there():
     families = [family.config_class for family in found_families()]
-    several = {"anymodel": len(families) - 1, "per_layer_config": len(families), "llm_drop": 2}  # no blocks of Granite
+    without_blocks = 2  # Granite and Qwen3-MoE
+    several = {"anymodel": len(families) - without_blocks, "per_layer_config": len(families)}
+    several |= {"llm_drop": 2, "pruned_experts": 1}
     others = ["deci", "gpt_oss_puzzle", "nemotron-nas", "nemotron_h_puzzle"]
     others += [name for config in families for name in (config.model_type, *config.compatible_model_types)]
     assert sorted(NAMES) == sorted([*others, *(name for name, number in several.items() for _ in range(number))])
