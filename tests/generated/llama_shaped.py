@@ -23,7 +23,7 @@ WITHOUT_LINEAR = {
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 # For a parent with experts: what each kind has beside a Llama's fields, or in their place
 OF_EXPERTS = {
-    "uniform": EXPERTS,
+    "uniform": {**EXPERTS, "mlp_only_layers": [1]},
     "thinned": {**EXPERTS, "num_experts": [4, 8, 4, 2, 4]},
     "mixed": {
         "mlp_types": ["moe", "dense", "moe", "none", "none", "moe", "none", "dense"],
@@ -88,7 +88,9 @@ class StockLayer(nn.Module):
 
     def __init__(self, name: str, module, fields: dict, layer_idx: int, attn_implementation: str):
         super().__init__()
-        sizes = {key: value[layer_idx] if isinstance(value, list) else value for key, value in fields.items()}
+        dense = layer_idx in fields.get("mlp_only_layers", ())
+        listed = [key for key, value in fields.items() if isinstance(value, list) and key != "mlp_only_layers"]
+        sizes = {key: value[layer_idx] if key in listed else value for key, value in fields.items()}
         mixer, mlp = (sizes.pop(key, "some") for key in ("mixer_types", "mlp_types"))
         self.window = sizes.pop("sliding_window", None) if mixer != "none" else None
         sizes = {key: 1 if value is None else value for key, value in sizes.items()}
@@ -100,7 +102,7 @@ class StockLayer(nn.Module):
             self.self_attn = getattr(module, f"{name}Attention")(config, layer_idx)
         if mlp != "none":
             self.post_attention_layernorm = norm(config.hidden_size, config.rms_norm_eps)
-            experts = mlp != "dense" and hasattr(config, "num_experts")
+            experts = not dense and mlp != "dense" and hasattr(config, "num_experts")
             self.mlp = getattr(module, f"{name}SparseMoeBlock" if experts else f"{name}MLP")(config)
 
     def forward(self, x, masks, position_embeddings):
