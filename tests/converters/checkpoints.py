@@ -69,11 +69,9 @@ def dense_checkpoints(name: str, config: dict[str, Any]) -> dict[str, Checkpoint
     pruned = tensors(published.dense_block_layers(model_type))
     return {
         name: Checkpoint(config, whole, family),
-        f"AnyModel {name}": Checkpoint(
-            {**config, "block_configs": published.DENSE_BLOCKS}, pruned, family, unconverted=False
-        ),
+        f"AnyModel {name}": Checkpoint({**config, "block_configs": published.DENSE_BLOCKS}, pruned, family),
         f"{name}, per_layer_config": Checkpoint(
-            {**config, "per_layer_config": published.DENSE_OVERRIDES}, pruned, family, unconverted=False
+            {**config, "per_layer_config": published.DENSE_OVERRIDES}, pruned, family
         ),
     }
 
