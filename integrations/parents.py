@@ -53,7 +53,7 @@ def hand_over(module: str, name: str, family: Any) -> None:
     parent: Any = vars(sys.modules[module])[name]
     read = parent.from_dict.__func__
 
-    def from_dict(cls: type[Any], config_dict: Mapping[str, Any], **kwargs: Any) -> Any:
+    def from_dict(cls: type[Any], /, config_dict: Mapping[str, Any], **kwargs: Any) -> Any:
         form = "" if cls is not parent else form_of(config_dict)
         if form and asked_by_auto.get():
             return family.from_dict(config_dict, **kwargs)
