@@ -12,6 +12,8 @@ from typing import Any
 from .at_import import at_import
 
 
+# Lists by layer of published checkpoints that no family reads, or not every one
+UNREAD = ("layer_head_num", "layer_inter_size", "per_layer_num_experts", "num_experts_per_layer")
 asked_by_auto: ContextVar[bool] = ContextVar("asked_by_auto", default=False)
 
 
@@ -61,6 +63,12 @@ def hand_over(module: str, name: str, family: Any) -> None:
             raise ValueError(
                 f"a {parent.model_type} whose layers differ ({form}), which {cls.__name__} does not read: load it with "
                 f"AutoConfig and AutoModel..., or with {family.__name__} and the models that have it"
+            )
+        unread = [name for name in UNREAD if cls is parent and isinstance(config_dict.get(name), list)]
+        if unread:
+            raise ValueError(
+                f"{' and '.join(unread)} of a {parent.model_type}: the layers differ, and nothing reads how. {cls.__name__} would "
+                "pass over it and build another model; `hetero infer` reads sizes off the weights"
             )
         return read(cls, config_dict, **kwargs)
 

@@ -9,6 +9,7 @@ import pytest
 import transformers
 import transformers_heterogeneous
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers_heterogeneous.converters import summarise
 from transformers_heterogeneous.integrations.parents import form_of, note_auto
 
 from ..converters.checkpoints import CHECKPOINTS
@@ -58,6 +59,16 @@ def test_a_stock_config_is_what_it_is_without_the_package(config, folder):
     found = AutoConfig.from_pretrained(folder)
     assert type(found).__module__.startswith("transformers.models.") and form_of(config) == ""
     assert found.to_json_string(use_diff=False) == done.stdout[:-1]
+
+
+@pytest.mark.parametrize("name", ["Qwen2", "Qwen3", "Mistral", "Llama", "Nemotron 3 Nano"])
+def test_lists_that_nobody_reads_are_no_stock_model(name, tmp_path):
+    for field in ("layer_head_num", "layer_inter_size", "per_layer_num_experts"):
+        (tmp_path / "config.json").write_text(json.dumps({**STOCK[name], field: [1, 2, 3]}))
+        for read in (AutoConfig.from_pretrained, AutoModelForCausalLM.from_pretrained):
+            with pytest.raises(ValueError, match=f"{field} of a .*: the layers differ, and nothing reads how"):
+                read(tmp_path)
+        assert field in summarise(tmp_path).unread
 
 
 def test_following_again_changes_nothing():
