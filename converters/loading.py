@@ -52,7 +52,7 @@ def loading_of(
         return Loading(None, quantised_note(algorithm, own_class, model_type if is_transformers else None))
     if model_type is None:
         return Loading(own_class, f"without a model_type in config.json {AUTO_CLASS} asks for remote code, or refuses")
-    if is_transformers and not (published.name == model_type and is_read_alike(config_dict, config)):
+    if is_transformers and published.name == model_type and not is_read_alike(config_dict, config):
         return Loading(own_class, f"{AUTO_CLASS} believes the model_type and takes transformers' own {model_type}")
     return Loading(AUTO_CLASS, None)
 

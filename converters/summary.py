@@ -64,7 +64,7 @@ class LayerSummary:
 class ModelSummary:
     """
     A model. Cache sizes are in bytes for one token of one sequence, in `cache_dtype`: the config's `dtype`, or bfloat16
-    where it has none. VerifiedOrigin the windows only layers with full attention still grow. `state_bytes` is what mamba layers keep
+    where it has none. Past the windows only layers with full attention still grow. `state_bytes` is what mamba layers keep
     for a sequence, however long. `num_active_parameters` leaves out the experts that a token does not pass through, and
     counts everything else, embedding and head included. `loads_with` is the class whose `from_pretrained` reads the
     checkpoint as it is, `None` where it has to be converted first, and `loading_note` what else is to be known of that.

@@ -34,7 +34,11 @@ from .configuration_heterogeneous import HeterogeneousConfigError, Heterogeneous
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
+from .configuration_heterogeneous_mistral import HeterogeneousMistralConfig
 from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
+from .configuration_heterogeneous_qwen2 import HeterogeneousQwen2Config
+from .configuration_heterogeneous_qwen3 import HeterogeneousQwen3Config
+from .configuration_heterogeneous_qwen3_moe import HeterogeneousQwen3MoeConfig
 from .converters.formats.deci import DeciConfig
 from .converters.formats.gpt_oss_puzzle import GptOssPuzzleConfig
 from .converters.formats.nemotron_h_puzzle import NemotronHPuzzleConfig
@@ -67,10 +71,42 @@ from .modeling_heterogeneous_llama import (
     HeterogeneousLlamaModel,
     HeterogeneousLlamaPreTrainedModel,
 )
+from .modeling_heterogeneous_mistral import (
+    HeterogeneousMistralForCausalLM,
+    HeterogeneousMistralForQuestionAnswering,
+    HeterogeneousMistralForSequenceClassification,
+    HeterogeneousMistralForTokenClassification,
+    HeterogeneousMistralModel,
+    HeterogeneousMistralPreTrainedModel,
+)
 from .modeling_heterogeneous_nemotron_h import (
     HeterogeneousNemotronHForCausalLM,
     HeterogeneousNemotronHModel,
     HeterogeneousNemotronHPreTrainedModel,
+)
+from .modeling_heterogeneous_qwen2 import (
+    HeterogeneousQwen2ForCausalLM,
+    HeterogeneousQwen2ForQuestionAnswering,
+    HeterogeneousQwen2ForSequenceClassification,
+    HeterogeneousQwen2ForTokenClassification,
+    HeterogeneousQwen2Model,
+    HeterogeneousQwen2PreTrainedModel,
+)
+from .modeling_heterogeneous_qwen3 import (
+    HeterogeneousQwen3ForCausalLM,
+    HeterogeneousQwen3ForQuestionAnswering,
+    HeterogeneousQwen3ForSequenceClassification,
+    HeterogeneousQwen3ForTokenClassification,
+    HeterogeneousQwen3Model,
+    HeterogeneousQwen3PreTrainedModel,
+)
+from .modeling_heterogeneous_qwen3_moe import (
+    HeterogeneousQwen3MoeForCausalLM,
+    HeterogeneousQwen3MoeForQuestionAnswering,
+    HeterogeneousQwen3MoeForSequenceClassification,
+    HeterogeneousQwen3MoeForTokenClassification,
+    HeterogeneousQwen3MoeModel,
+    HeterogeneousQwen3MoePreTrainedModel,
 )
 
 
@@ -100,7 +136,11 @@ def register() -> None:
         HeterogeneousGptOssConfig,
         HeterogeneousGraniteMoeHybridConfig,
         HeterogeneousLlamaConfig,
+        HeterogeneousMistralConfig,
         HeterogeneousNemotronHConfig,
+        HeterogeneousQwen2Config,
+        HeterogeneousQwen3Config,
+        HeterogeneousQwen3MoeConfig,
         DeciConfig,
         GptOssPuzzleConfig,
         NemotronHPuzzleConfig,
@@ -131,8 +171,52 @@ def register() -> None:
         HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridForCausalLM, exist_ok=True
     )
     AutoModel.register(HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridModel, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousMistralConfig, HeterogeneousMistralForCausalLM, exist_ok=True)
+    AutoModelForQuestionAnswering.register(
+        HeterogeneousMistralConfig, HeterogeneousMistralForQuestionAnswering, exist_ok=True
+    )
+    AutoModelForSequenceClassification.register(
+        HeterogeneousMistralConfig, HeterogeneousMistralForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousMistralConfig, HeterogeneousMistralForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousMistralConfig, HeterogeneousMistralModel, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHForCausalLM, exist_ok=True)
     AutoModel.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHModel, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousQwen2Config, HeterogeneousQwen2ForCausalLM, exist_ok=True)
+    AutoModelForQuestionAnswering.register(
+        HeterogeneousQwen2Config, HeterogeneousQwen2ForQuestionAnswering, exist_ok=True
+    )
+    AutoModelForSequenceClassification.register(
+        HeterogeneousQwen2Config, HeterogeneousQwen2ForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousQwen2Config, HeterogeneousQwen2ForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousQwen2Config, HeterogeneousQwen2Model, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousQwen3Config, HeterogeneousQwen3ForCausalLM, exist_ok=True)
+    AutoModelForQuestionAnswering.register(
+        HeterogeneousQwen3Config, HeterogeneousQwen3ForQuestionAnswering, exist_ok=True
+    )
+    AutoModelForSequenceClassification.register(
+        HeterogeneousQwen3Config, HeterogeneousQwen3ForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousQwen3Config, HeterogeneousQwen3ForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousQwen3Config, HeterogeneousQwen3Model, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForCausalLM, exist_ok=True)
+    AutoModelForQuestionAnswering.register(
+        HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForQuestionAnswering, exist_ok=True
+    )
+    AutoModelForSequenceClassification.register(
+        HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeModel, exist_ok=True)
     classes = {name: globals()[name] for name in __all__ if name != "register"}
     for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
         vars(module).update(classes)
@@ -160,12 +244,40 @@ __all__ = [
     "HeterogeneousLlamaForTokenClassification",
     "HeterogeneousLlamaModel",
     "HeterogeneousLlamaPreTrainedModel",
+    "HeterogeneousMistralConfig",
+    "HeterogeneousMistralForCausalLM",
+    "HeterogeneousMistralForQuestionAnswering",
+    "HeterogeneousMistralForSequenceClassification",
+    "HeterogeneousMistralForTokenClassification",
+    "HeterogeneousMistralModel",
+    "HeterogeneousMistralPreTrainedModel",
     "HeterogeneousNemotronHConfig",
     "HeterogeneousNemotronHForCausalLM",
     "HeterogeneousNemotronHModel",
     "HeterogeneousNemotronHPreTrainedModel",
     "HeterogeneousPreTrainedConfig",
     "HeterogeneousPreTrainedModel",
+    "HeterogeneousQwen2Config",
+    "HeterogeneousQwen2ForCausalLM",
+    "HeterogeneousQwen2ForQuestionAnswering",
+    "HeterogeneousQwen2ForSequenceClassification",
+    "HeterogeneousQwen2ForTokenClassification",
+    "HeterogeneousQwen2Model",
+    "HeterogeneousQwen2PreTrainedModel",
+    "HeterogeneousQwen3Config",
+    "HeterogeneousQwen3ForCausalLM",
+    "HeterogeneousQwen3ForQuestionAnswering",
+    "HeterogeneousQwen3ForSequenceClassification",
+    "HeterogeneousQwen3ForTokenClassification",
+    "HeterogeneousQwen3Model",
+    "HeterogeneousQwen3MoeConfig",
+    "HeterogeneousQwen3MoeForCausalLM",
+    "HeterogeneousQwen3MoeForQuestionAnswering",
+    "HeterogeneousQwen3MoeForSequenceClassification",
+    "HeterogeneousQwen3MoeForTokenClassification",
+    "HeterogeneousQwen3MoeModel",
+    "HeterogeneousQwen3MoePreTrainedModel",
+    "HeterogeneousQwen3PreTrainedModel",
     "NemotronHPuzzleConfig",
     "NemotronNasConfig",
     "UnreadFieldsError",

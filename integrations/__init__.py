@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 
 from .at_import import at_import
+from .parents import follow_parents
 from .peft import allow_import, enter_targets, refuse_prefixes
 from .trl import balance_by_layer
 
 
 def follow_imports(configs: Sequence[type]) -> None:
     """Enter the config classes of the families wherever a library is or will be imported."""
+    follow_parents(configs)
     at_import("transformers.quantizers.auto", follow_quantizers)
     at_import("peft.utils.constants", partial(enter_targets, configs))
     at_import("peft.peft_model", refuse_prefixes)

@@ -19,22 +19,29 @@ KINDS = {
     "BEFT_TARGET": "values",
 }
 ATTENTION, MLP = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
-# Model type -> kind of table -> names of modules, or a regular expression. Experts are no modules: `target_parameters`
-# reaches them. What mamba's fused kernels read the weights of, out_proj and norm, is left out
+# Kind of table -> names of modules, or a regular expression, of a family with Llama's names. Experts are no modules:
+# `target_parameters` reaches them
+NAMED_LIKE_LLAMA: dict[str, list[str] | str] = {
+    "linear": [*ATTENTION, *MLP],
+    "rescaled": ["k_proj", "v_proj", "down_proj"],
+    "feedforward": ["down_proj"],
+    "values": ["v_proj"],
+    "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
+}
+# Model type -> the same, where the family has more or other modules, or none in its MLP. What mamba's fused kernels read the
+# weights of, out_proj and norm, is left out
 TARGETS: dict[str, dict[str, list[str] | str]] = {
     "heterogeneous_llama": {
+        **NAMED_LIKE_LLAMA,
         "linear": [*ATTENTION, "linear_attn", *MLP, "linear_mlp"],
         "rescaled": ["k_proj", "v_proj", "linear_attn", "down_proj", "linear_mlp"],
         "feedforward": ["down_proj", "linear_mlp"],
-        "values": ["v_proj"],
-        "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
     },
     "heterogeneous_gpt_oss": {
+        **NAMED_LIKE_LLAMA,
         "linear": ATTENTION,
         "rescaled": ["k_proj", "v_proj"],
         "feedforward": [],
-        "values": ["v_proj"],
-        "norms": ["input_layernorm", "post_attention_layernorm", "norm"],
     },
     "heterogeneous_granite_moe_hybrid": {
         "linear": [*ATTENTION, "in_proj", "input_linear", "output_linear"],
@@ -61,9 +68,8 @@ def enter_targets(configs: Iterable[Any]) -> None:
         if (method := TABLE.fullmatch(name)) and "llama" in table:
             kind = KINDS.get(method[1], "linear")
             for config in configs:
-                family = next((TARGETS[each] for each in _model_types(config) if each in TARGETS), {})
-                if kind in family:
-                    table.setdefault(config.model_type, copy(family[kind]))
+                known = [TARGETS[each] for each in _model_types(config) if each in TARGETS]
+                table.setdefault(config.model_type, copy([*known, NAMED_LIKE_LLAMA][0][kind]))
 
 
 def _model_types(config: Any) -> list[str]:

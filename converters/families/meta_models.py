@@ -1,5 +1,6 @@
 """The tensors of a model, read off one that is built on the meta device with a layer of each kind."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -85,7 +86,12 @@ def built(model_class: Any, config: Any) -> Tensors:
         parts = saved.get((inner, shape), {inner: shape})
         is_stack = inner not in parts and all(shape == (len(parts), *part) for part in parts.values())
         stack, is_routed = inner if is_stack else "", "experts" in inner.split(".")
-        return [Tensor(name, part, stack, is_buffer, is_tied, is_routed) for name, part in parts.items()]
+        return [
+            Tensor(
+                name, part, stack, is_buffer, is_tied, is_routed, stack or without_number(name) * (inner not in parts)
+            )
+            for name, part in parts.items()
+        ]
 
     outside: list[Tensor] = []
     layers: list[list[Tensor]] = [[] for _ in range(config.num_hidden_layers)]
@@ -94,6 +100,12 @@ def built(model_class: Any, config: Any) -> Tensors:
         found = on_disk(inner, tuple(tensor.shape), name in buffers, name in tied)
         (outside if layer_idx is None else layers[layer_idx]).extend(found)
     return Tensors(outside, layers, place)
+
+
+def without_number(name: str) -> str:
+    """What the tensors of all experts are called together; "" for one of no expert."""
+    without, num = re.subn(r"\.\d+\.", ".", name, count=1)
+    return without.removesuffix(".weight") * num
 
 
 def in_layer(name: str, place: str) -> tuple[int | None, str]:

@@ -173,9 +173,9 @@ def folded(layer: Sequence[Tensor]) -> dict[str, Shape]:
     """The shapes of a layer's tensors, experts as one."""
     shapes: dict[str, Shape] = {}
     for tensor in layer:
-        if tensor.stack:
-            count = shapes.get(tensor.stack, (0,))[0]
-            shapes[tensor.stack] = (count + 1, *tensor.shape)
+        if tensor.together:
+            count = shapes.get(tensor.together, (0,))[0]
+            shapes[tensor.together] = (count + 1, *tensor.shape)
         else:
             shapes[tensor.name] = tensor.shape
     return shapes
@@ -194,7 +194,7 @@ def followed(base: Mapping[str, Shape], other: Mapping[str, Shape], first: int, 
 
 def parts_of(family: Family, config: Any, layers: Sequence[Sequence[Tensor]]) -> Iterator[Parts]:
     """The forms in which experts lie one by one: as the model is saved, and as the family joins them."""
-    stacks = {tensor.name: tensor.stack for layer in layers for tensor in layer if tensor.stack}
+    stacks = {tensor.name: tensor.together for layer in layers for tensor in layer if tensor.together}
     known = set()
     for name, stack in stacks.items():
         if (pattern := numbered(name)) not in known:

@@ -17,6 +17,7 @@ class Tensor:
         stack: The tensor, called in the same way, that holds this one and others along a first dimension; "" where none does.
         is_tied: Whether it is another one's, so that it need not be there.
         is_routed: Whether it is of experts, of which a token passes through some.
+        together: What this one and those of the other experts are called together: `stack`, or a name that no file has.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Tensor:
     is_buffer: bool = False
     is_tied: bool = False
     is_routed: bool = False
+    together: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
 from ..families.family import ByLayer
-from . import gpt_oss, gpt_oss_puzzle, llama, nemotron_h, nemotron_h_puzzle, nemotron_nas
+from . import gpt_oss, gpt_oss_puzzle, nemotron_h, nemotron_h_puzzle, nemotron_nas
 from .expression import most_common, refuse_inexpressible, varying_sizes
+from .parents import parent_fields, parent_formats, window_problems
 from .published_format import PublishedFormat, Reader
 
 
@@ -82,10 +83,9 @@ def file_of(tensor: str, config: Any) -> str:
     return f"{FOLDER}/block_{layer_idx}_{group}.safetensors"
 
 
-def llama_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
+def dense_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     yield from varying_sizes(config, allowed=("num_key_value_heads", "intermediate_size", "sliding_window"))
-    if config.sliding_window is not None:
-        yield f"sliding_window = {config.sliding_window}: this format has no windows"
+    yield from window_problems(config)
 
 
 def gpt_oss_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
@@ -98,7 +98,7 @@ def nemotron_h_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     yield from varying_sizes(config, (*allowed, "num_experts_per_tok", "moe_shared_expert_intermediate_size"))
 
 
-LLAMA_NAMES = {"num_key_value_heads": "num_key_value_heads", "intermediate_size": "intermediate_size"}
+DENSE_NAMES = {"num_key_value_heads": "num_key_value_heads", "intermediate_size": "intermediate_size"}
 GPT_OSS_NAMES = {
     "num_key_value_heads": "num_key_value_heads",
     "num_local_experts": "num_local_experts",
@@ -144,7 +144,11 @@ def any_model(
 
 
 FORMATS = (
-    any_model(llama.FORMAT, llama.parent_fields, llama_problems, LLAMA_NAMES, nemotron_nas.read),
+    *(
+        any_model(each, parent_fields, dense_problems, DENSE_NAMES, nemotron_nas.read)
+        for each in parent_formats()
+        if "moe" not in each.family.config_class.supported_mlp_types
+    ),
     any_model(gpt_oss.FORMAT, gpt_oss.parent_fields, gpt_oss_problems, GPT_OSS_NAMES, gpt_oss_puzzle.read),
     any_model(
         nemotron_h.FORMAT, nemotron_h.parent_fields, nemotron_h_problems, NEMOTRON_H_NAMES, nemotron_h_puzzle.read

@@ -1,31 +1,30 @@
 """
-LLM-Drop's `llama`: a Llama of which some layers do without attention or MLP.
+LLM-Drop's `llama` and `mistral`: models of which some layers do without attention or MLP.
 
 `drop_attn_list` and `drop_mlp_list` name the layers, or have a yes or no for each. The norm before a dropped block is dropped
 with it; the weights of both are in the files all the same. The form cannot be written: without the code that it comes with,
-transformers would build the whole Llama of it, with random weights where blocks were dropped.
+transformers would build the whole model of it, with random weights where blocks were dropped.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
-from transformers_heterogeneous.configuration_heterogeneous_llama import HeterogeneousLlamaConfig
 
-from ..families import family_of
-from . import llama
 from .block_fields import stated
 from .expression import without
+from .parents import parent_formats
 from .published_format import PublishedFormat
 
 
+PARENTS = ("llama", "mistral")
 # List of layers -> the family's list, and what a layer has there that is not dropped
 LISTS = {"drop_attn_list": ("mixer_types", "attention"), "drop_mlp_list": ("mlp_types", "dense")}
 
 
-def recognises(config: Mapping[str, Any]) -> bool:
-    """By one of its lists. Where both are null or empty, the checkpoint is a plain Llama."""
-    return config.get("model_type") == "llama" and any(config.get(name) for name in LISTS)
+def has_lists(config: Mapping[str, Any]) -> bool:
+    """Whether it has one of the lists. Where both are null or empty, the checkpoint is a plain one."""
+    return any(config.get(name) for name in LISTS)
 
 
 def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,17 +63,22 @@ def flags(layers: list[Any], num_layers: int) -> list[bool]:
 
 
 def unskipped(config_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the whole Llama."""
+    """The config of the whole model."""
     return without(config_dict, *LISTS, "auto_map")
 
 
-FORMAT = PublishedFormat(
-    name="llm_drop",
-    looks_like='model_type "llama" with drop_attn_list or drop_mlp_list',
-    recognises=recognises,
-    family=family_of(HeterogeneousLlamaConfig),
-    readers=dict.fromkeys(LISTS, read),
-    before=("anymodel", "llama", "per_layer_config"),
-    dropped=llama.FORMAT.dropped,
-    unskipped=unskipped,
-)
+def llm_drop(parent: PublishedFormat) -> PublishedFormat:
+    """The form of a parent."""
+    return PublishedFormat(
+        name="llm_drop",
+        looks_like=f'model_type "{parent.name}" with drop_attn_list or drop_mlp_list',
+        recognises=lambda config: parent.recognises(config) and has_lists(config),
+        family=parent.family,
+        readers=dict.fromkeys(LISTS, read),
+        before=("anymodel", "deci", "per_layer_config", parent.name),
+        dropped=parent.dropped,
+        unskipped=unskipped,
+    )
+
+
+FORMATS = tuple(llm_drop(parent) for parent in parent_formats() if parent.name in PARENTS)

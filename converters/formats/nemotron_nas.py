@@ -146,10 +146,12 @@ def read_block_configs(block_configs: list[dict[str, Any]], config: Heterogeneou
     if errors:
         raise HeterogeneousConfigError("\n".join(errors))
 
-    names = ("mixer_types", "mlp_types", "num_key_value_heads", "sliding_window", "intermediate_size")
+    names = ["mixer_types", "mlp_types", "num_key_value_heads", "intermediate_size"]
+    if any("window_length" in block["attention"] for block in block_configs):  # else the parent's own fields say it
+        names.append("sliding_window")
     attributes: dict[str, Any] = {name: [layer.get(name) for layer in layers] for name in names}
     attributes["hidden_act"] = hidden_act
-    if config.head_dim is None and is_second_schema(block_configs):
+    if is_second_schema(block_configs) and config.head_dim is None:
         attributes["head_dim"] = 128  # the default of the remote code that wrote it, whatever hidden_size is
     return attributes
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
 
-from . import gpt_oss, granitemoehybrid, llama, nemotron_h
+from . import gpt_oss, granitemoehybrid, nemotron_h
 from .expression import most_common, other_types, refuse_inexpressible
+from .parents import kinds, parent_fields, parent_formats, window_problems
 from .published_format import PublishedFormat
 
 
@@ -44,11 +45,10 @@ def write_config(
     }
 
 
-def llama_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
-    yield from other_types(config, "mixer_types", ("attention", "none"))
-    yield from other_types(config, "mlp_types", ("dense", "none"))
-    if config.sliding_window is not None:
-        yield f"sliding_window = {config.sliding_window}: Llama has no windows"
+def linear_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
+    yield from other_types(config, "mixer_types", (*kinds(config.supported_mixer_types), "none"))
+    yield from other_types(config, "mlp_types", (*kinds(config.supported_mlp_types), "none"))
+    yield from window_problems(config)
 
 
 def granite_problems(config: Any) -> Iterator[str]:
@@ -100,7 +100,7 @@ def per_layer(
 
 
 FORMATS = (
-    per_layer(llama.FORMAT, llama.parent_fields, llama_problems),
+    *(per_layer(each, parent_fields, linear_problems) for each in parent_formats()),
     per_layer(gpt_oss.FORMAT, gpt_oss.parent_fields, no_problems),
     per_layer(granitemoehybrid.FORMAT, granitemoehybrid.parent_fields, granite_problems, skipped_of_hybrids),
     per_layer(nemotron_h.FORMAT, nemotron_h.parent_fields, no_problems, skipped_whole),

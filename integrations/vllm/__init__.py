@@ -17,10 +17,10 @@ def register() -> None:
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
     from vllm.transformers_utils.model_arch_config_convertor import MODEL_ARCH_CONFIG_CONVERTORS
 
-    from .config_hooks import VERIFICATIONS, HeterogeneousConfigConvertor
+    from .config_hooks import VERIFICATIONS, HeterogeneousConfigConvertor, HeterogeneousVerification
 
     for model_type, name in ARCHITECTURES.items():
         if name not in ModelRegistry.get_supported_archs():
             ModelRegistry.register_model(name, f"{__name__}.{model_type.removeprefix('heterogeneous_')}:{name}")
-        MODELS_CONFIG_MAP[name] = VERIFICATIONS[model_type]
+        MODELS_CONFIG_MAP[name] = VERIFICATIONS.get(model_type, HeterogeneousVerification)
         MODEL_ARCH_CONFIG_CONVERTORS[model_type] = HeterogeneousConfigConvertor

@@ -77,9 +77,8 @@ class NemotronHVerification(HeterogeneousVerification):
         NemotronHForCausalLMConfig.verify_and_update_config(vllm_config)
 
 
+# Of the families that need more than every one does
 VERIFICATIONS: dict[str, type[VerifyAndUpdateConfig]] = {
     "heterogeneous_gpt_oss": GptOssVerification,
-    "heterogeneous_granite_moe_hybrid": HeterogeneousVerification,
-    "heterogeneous_llama": HeterogeneousVerification,
     "heterogeneous_nemotron_h": NemotronHVerification,
 }

@@ -11,7 +11,10 @@ ARCHITECTURES = {
     "heterogeneous_gpt_oss": "HeterogeneousGptOssForCausalLM",
     "heterogeneous_granite_moe_hybrid": "HeterogeneousGraniteMoeHybridForCausalLM",
     "heterogeneous_llama": "HeterogeneousLlamaForCausalLM",
+    "heterogeneous_mistral": "HeterogeneousMistralForCausalLM",
     "heterogeneous_nemotron_h": "HeterogeneousNemotronHForCausalLM",
+    "heterogeneous_qwen2": "HeterogeneousQwen2ForCausalLM",
+    "heterogeneous_qwen3": "HeterogeneousQwen3ForCausalLM",
 }
 
 
@@ -47,9 +50,12 @@ def model_problems(config: Config, max_model_len: int) -> Iterator[str]:
         yield from head_problems(config)
 
 
+DENSE: dict[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {"hidden_act": (("silu",), ("dense",))}
 # Family -> field -> the values that vLLM's modules have, and the layers for which they matter: mixers or MLPs
 NEEDED: dict[str, dict[str, tuple[tuple[Any, ...], tuple[str, ...]]]] = {
-    "heterogeneous_llama": {"hidden_act": (("silu",), ("dense",))},
+    **dict.fromkeys(("heterogeneous_llama", "heterogeneous_mistral", "heterogeneous_qwen2"), DENSE),
+    # Its vLLM attention has no bias on the output
+    "heterogeneous_qwen3": {**DENSE, "attention_bias": ((False,), ("attention",))},
     "heterogeneous_gpt_oss": {
         "attention_bias": ((True,), ("attention",)),
         "swiglu_alpha": ((1.702,), ("moe",)),

@@ -37,18 +37,7 @@ class HeterogeneousLlamaDecoderLayer(nn.Module):
         self.has_mixer, self.has_mlp = mixer_type != "none", mlp_type != "none"
         config, quant_config = model_config.per_layer_config[layer_idx], vllm_config.quant_config
         if mixer_type == "attention":
-            self.self_attn = LlamaAttention(
-                config=config,
-                hidden_size=config.hidden_size,
-                num_heads=config.num_attention_heads,
-                num_kv_heads=config.num_key_value_heads,
-                max_position_embeddings=config.max_position_embeddings,
-                quant_config=quant_config,
-                bias=config.attention_bias,
-                bias_o_proj=config.attention_bias,
-                cache_config=vllm_config.cache_config,
-                prefix=f"{prefix}.self_attn",
-            )
+            self.self_attn = self.attention(config, vllm_config, f"{prefix}.self_attn")
         elif mixer_type == "linear":
             self.self_attn = LinearBlock("linear_attn", config.hidden_size, quant_config, f"{prefix}.self_attn")
         if mlp_type == "dense":
@@ -57,7 +46,7 @@ class HeterogeneousLlamaDecoderLayer(nn.Module):
                 intermediate_size=config.intermediate_size,
                 hidden_act=config.hidden_act,
                 quant_config=quant_config,
-                bias=config.mlp_bias,
+                bias=getattr(config, "mlp_bias", False),
                 prefix=f"{prefix}.mlp",
             )
         elif mlp_type == "linear":
@@ -66,6 +55,27 @@ class HeterogeneousLlamaDecoderLayer(nn.Module):
             self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if self.has_mlp:
             self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def attention(self, config: Any, vllm_config: VllmConfig, prefix: str) -> nn.Module:
+        """The attention of a layer of this config."""
+        qkv_bias, o_proj_bias = self.biases(config)
+        return LlamaAttention(
+            config=config,
+            hidden_size=config.hidden_size,
+            num_heads=config.num_attention_heads,
+            num_kv_heads=config.num_key_value_heads,
+            max_position_embeddings=config.max_position_embeddings,
+            quant_config=vllm_config.quant_config,
+            bias=qkv_bias,
+            bias_o_proj=o_proj_bias,
+            cache_config=vllm_config.cache_config,
+            prefix=prefix,
+        )
+
+    def biases(self, config: Any) -> tuple[bool, bool]:
+        """Whether queries, keys and values have one, and the output."""
+        bias = getattr(config, "attention_bias", False)
+        return bias, bias
 
     def forward(
         self, positions: torch.Tensor, hidden_states: torch.Tensor, residual: torch.Tensor | None
@@ -85,5 +95,7 @@ class HeterogeneousLlamaDecoderLayer(nn.Module):
 class HeterogeneousLlamaForCausalLM(LlamaForCausalLM):
     """vLLM's Llama of these layers. Its loader fuses the projections by name, whatever their sizes."""
 
+    layer_type: type[nn.Module] = HeterogeneousLlamaDecoderLayer
+
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
-        super().__init__(vllm_config=vllm_config, prefix=prefix, layer_type=HeterogeneousLlamaDecoderLayer)
+        super().__init__(vllm_config=vllm_config, prefix=prefix, layer_type=self.layer_type)

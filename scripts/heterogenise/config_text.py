@@ -47,6 +47,7 @@ def config_class_text(plan: Plan, names: Callable[[str], str]) -> str:
         block_types(plan.parent),
         rope(plan),
         numbers(plan),
+        window_flag(plan),
         *(deletion(each) for each in plan.deleted_checks),
     ]
     body = "\n\n".join(part for part in parts if part)
@@ -108,9 +109,10 @@ def attributes(plan: Plan) -> str:
         lines.append(f"known_fields = {known!r}")
     if plan.has_own_words:
         lines.append(f"mixers_by_layer_type = {plan.words!r}")
-    if renamed := {"layer_types", DEPTH} & plan.parent.other_names.keys():
-        kept = {other: own for other, own in plan.parent.other_names.items() if other not in renamed}
-        depth = {plan.parent.other_names[DEPTH]: DEPTH} if DEPTH in renamed else {}
+    renamed = {"layer_types", DEPTH} & plan.parent.other_names.keys()
+    kept = {other: own for other, own in plan.parent.other_names.items() if other not in renamed}
+    depth = {plan.parent.other_names[DEPTH]: DEPTH} if DEPTH in renamed else {}
+    if kept | depth != plan.parent.attribute_map:
         lines.append(f"attribute_map = {kept | depth!r}")
     if len(plan.mixer_types) > 1:
         skipped = ", ".join(f'"{kind}": {{"mixer_types": ("{kind}",)}}' for kind in plan.mixer_types)
@@ -223,17 +225,10 @@ def post_init(plan: Plan) -> str:
     parent, lines = plan.parent, []
     if own := parent.other_names.get(DEPTH):
         lines.append(f'self.{DEPTH} = kwargs.pop("{own}", self.{DEPTH})\n')
-    head_dim = parent.fields.get("head_dim")
-    if HEADS in plan.sizes and head_dim and "None" in code(head_dim.annotation.annotation):
-        lines.append(
-            f"heads = self.{HEADS}\n"
-            "if self.head_dim is None and not (isinstance(heads, int) and heads > 0 and self.hidden_size % heads == 0):\n"
-            f'    self.refuse([f"{HEADS} = {{heads}} does not divide hidden_size = {{self.hidden_size}}: head_dim must be given"])\n'
-        )
+    if checks := early_checks(plan):
+        lines.append(f"self.refuse({' or '.join(checks)})\n")
     said = "layers of a family have masks of their own"
     lines += [f'if self.{flag}:\n    self.refuse(["{flag}: {said}"])\n' for flag in dict.fromkeys(plan.refused_flags)]
-    if plan.windows or plan.kinds:
-        lines.append("self.refuse(self._depth_errors())\n")
     if "mamba" in plan.mixer_types or plan.has_own_words:
         lines.append(default_layer_types(parent))
     if "mamba" in plan.mixer_types:
@@ -248,6 +243,16 @@ def post_init(plan: Plan) -> str:
     if not lines:
         return ""
     return "def __post_init__(self, **kwargs):\n" + indented("".join(lines) + "super().__post_init__(**kwargs)\n")
+
+
+def early_checks(plan: Plan) -> list[str]:
+    """What is looked at before the parent computes with it."""
+    checks, head_dim = [], plan.parent.fields.get("head_dim")
+    if HEADS in plan.sizes and head_dim and "None" in code(head_dim.annotation.annotation):
+        checks.append("self.head_dim_errors()")
+    if plan.windows or plan.kinds:
+        checks += ["self._depth_errors()", *["self._list_errors()"] * bool(plan.kinds)]
+    return checks
 
 
 def layer_types_of_mixers(plan: Plan) -> str:
@@ -308,6 +313,13 @@ def windows(parent: Parent) -> list[str]:
             '    self.layer_types = ["full_attention" if window is None else "sliding_attention" for window in windows]\n'
         )
     return lines
+
+
+def window_flag(plan: Plan) -> str:
+    """The parent's yes or no to windows follows them, when they are set and when layers are taken out."""
+    if not plan.windows or "use_sliding_window" not in plan.parent.fields:
+        return ""
+    return f"def normalise(self):\n    super().normalise()\n    self.use_sliding_window = self.{WINDOW} is not None\n"
 
 
 def kinds(plan: Plan) -> str:

@@ -114,7 +114,18 @@ class Parent:
 
     @cached_property
     def other_names(self) -> dict[str, str]:
-        """The `attribute_map` of the config: other name -> field."""
+        """Other name -> field: the `attribute_map` of the config, turned round where it keeps a field that it declares under a
+        name that it does not."""
+        turned = {
+            other: own for other, own in self.attribute_map.items() if other in self.fields and own not in self.fields
+        }
+        return {own: other for other, own in turned.items()} | {
+            other: own for other, own in self.attribute_map.items() if other not in turned
+        }
+
+    @cached_property
+    def attribute_map(self) -> dict[str, str]:
+        """As the config has it."""
         return dict(re.findall(r"[\"'](\w+)[\"']:\s*[\"'](\w+)[\"']", self.config_text("attribute_map")))
 
 

@@ -35,6 +35,14 @@ SIZES = {
     "eos_token_id": 257,
     "pad_token_id": 258,
 }
+DENSE = {
+    "num_hidden_layers": 5,
+    "mixer_types": ["attention", "none", "attention", "attention", "attention"],
+    "mlp_types": ["dense", "dense", "none", "dense", "dense"],
+    "num_key_value_heads": [2, None, 1, 2, 1],
+    "intermediate_size": [96, 128, None, 64, 32],
+    "sliding_window": [None, None, 8, 16, None],
+}
 MODELS: dict[str, dict[str, Any]] = {
     "Llama": {
         "num_hidden_layers": 5,
@@ -43,6 +51,17 @@ MODELS: dict[str, dict[str, Any]] = {
         "num_key_value_heads": [4, None, None, 1, 2],
         "intermediate_size": [96, 128, 64, None, None],
         "sliding_window": [None, None, None, 8, 16],
+    },
+    **dict.fromkeys(("Mistral", "Qwen2", "Qwen3"), DENSE),
+    "Qwen3Moe": {
+        "num_hidden_layers": 4,
+        "mixer_types": ["attention", "none", "attention", "attention"],
+        "mlp_types": ["moe", "moe", "dense", "none"],
+        "num_key_value_heads": [4, None, 2, 1],
+        "num_experts": [4, 6, None, None],
+        "num_experts_per_tok": [2, 3, None, None],
+        "moe_intermediate_size": 32,
+        "intermediate_size": 64,
     },
     "GptOss": {
         "num_hidden_layers": 4,

@@ -69,6 +69,9 @@ class Case:
 # What the small models of the tools need for vLLM's CPU backend, and to be told apart by more than their defaults
 BASES: dict[str, dict[str, Any]] = {
     "Llama": HEAD_DIM,
+    "Mistral": HEAD_DIM,
+    "Qwen2": {"head_dim": None, "num_attention_heads": 2},
+    "Qwen3": HEAD_DIM,
     "GptOss": HEAD_DIM,
     "GraniteMoeHybrid": {"head_dim": None, "num_attention_heads": 2, "attention_multiplier": 0.3}
     | {"embedding_multiplier": 2.0, "residual_multiplier": 0.7, "logits_scaling": 3.0},
@@ -102,7 +105,26 @@ STATES: dict[str, Any] = {
     "intermediate_size": [96, None, None, None, 64, None, None],
 }
 PUZZLE = ("num_experts_per_tok", "moe_intermediate_size")  # what differs in layers of `nemotron_h_puzzle`
+NARROWED = "attention or none, dense or none; KV heads, widths, two windows and none"
 CASES = [
+    Case("Mistral", NARROWED),
+    Case("Mistral", "the same, two processes", options=NUM_PROCESSES),
+    Case(
+        "Mistral",
+        "one window in all",
+        {**FULL, "sliding_window": 8, "num_key_value_heads": 2, "intermediate_size": 64},
+    ),
+    Case("Qwen2", NARROWED),
+    Case("Qwen2", "the same, tied, two stages, compiled", {"tie_word_embeddings": True}, STAGES),
+    Case("Qwen3", NARROWED),
+    Case("Qwen3", "the same, two processes", options=NUM_PROCESSES),
+    Case(
+        "Qwen3",
+        "query heads, tied",
+        {**FULL, "num_attention_heads": [4, 8, 2, 4, 8], "num_key_value_heads": [2, 2, 1, 4, 2]}
+        | {"intermediate_size": 64, "tie_word_embeddings": True},
+    ),
+    Case("Qwen3", "biases", {"attention_bias": True}),
     Case("Llama", "attention, linear, none; dense, linear, none; two windows"),
     Case("Llama", "the same, two processes", options=NUM_PROCESSES),
     Case("Llama", "the same, two stages, compiled", options=STAGES),

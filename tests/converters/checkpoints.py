@@ -1,4 +1,4 @@
-"""Checkpoints of gpt-oss, Granite 4 and Nemotron-H in their published layouts, small and made up."""
+"""Checkpoints of Qwen, Mistral, gpt-oss, Granite 4 and Nemotron-H in their published layouts, small and made up."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +55,27 @@ def nemotron(layers, prefix="backbone", more=None) -> dict[str, torch.Tensor]:
 
 
 GPT_OSS, GRANITE, NEMOTRON = (f"heterogeneous_{name}" for name in ("gpt_oss", "granite_moe_hybrid", "nemotron_h"))
+DENSE = {"Qwen2": published.QWEN2, "Qwen3": published.QWEN3, "Mistral": published.MISTRAL}
+
+
+def dense_checkpoints(name: str, config: dict[str, Any]) -> dict[str, Checkpoint]:
+    """A checkpoint as its maker published it, and what was pruned of it, in two forms."""
+    model_type, tied = config["model_type"], config["tie_word_embeddings"]
+
+    def tensors(layers: list[published.Shapes]) -> dict[str, torch.Tensor]:
+        return published.random_tensors(published.llama_like(layers, tied))
+
+    family, whole = f"heterogeneous_{model_type}", tensors(published.dense_layers(model_type))
+    pruned = tensors(published.dense_block_layers(model_type))
+    return {
+        name: Checkpoint(config, whole, family),
+        f"AnyModel {name}": Checkpoint({**config, "block_configs": published.DENSE_BLOCKS}, pruned, family),
+        f"{name}, per_layer_config": Checkpoint(
+            {**config, "per_layer_config": published.DENSE_OVERRIDES}, pruned, family
+        ),
+    }
+
+
 FP8_SCALES = ("model.layers.0.self_attn.k_scale",)
 PRUNED = {
     **published.GPT_OSS,
@@ -62,6 +83,24 @@ PRUNED = {
     "quantization_config": published.MXFP4,
 }
 CHECKPOINTS = {
+    **{key: each for name, config in DENSE.items() for key, each in dense_checkpoints(name, config).items()},
+    # A window in the last of its layers
+    "Qwen3, windows": Checkpoint(
+        {**published.QWEN3, "use_sliding_window": True},
+        published.random_tensors(published.llama_like(published.dense_layers("qwen3"))),
+        "heterogeneous_qwen3",
+    ),
+    "Qwen3-MoE": Checkpoint(
+        published.QWEN3_MOE,
+        published.random_tensors(published.llama_like(published.QWEN3_MOE_LAYERS)),
+        "heterogeneous_qwen3_moe",
+    ),
+    "Qwen3-MoE, per_layer_config": Checkpoint(
+        {**published.QWEN3_MOE, "per_layer_config": published.QWEN3_MOE_OVERRIDES},
+        published.random_tensors(published.llama_like(published.QWEN3_MOE_OTHER_LAYERS)),
+        "heterogeneous_qwen3_moe",
+        unconverted=False,
+    ),
     "gpt-oss": Checkpoint(
         published.GPT_OSS, published.random_tensors(published.llama_like(published.GPT_OSS_LAYERS)), GPT_OSS
     ),

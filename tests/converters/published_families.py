@@ -1,5 +1,5 @@
 """
-Tiny checkpoints in the published layouts of gpt-oss, Granite 4 and Nemotron-H. Names, shapes and fields are written out
+Tiny checkpoints in the published layouts of Qwen, Mistral, gpt-oss, Granite 4 and Nemotron-H. Names, shapes and fields are written out
 by hand after the published files: they are what the converters are held to.
 """
 
@@ -26,6 +26,112 @@ def attention(kv_heads: int = KV_HEADS, bias: bool = False) -> Shapes:
 
 def inside(module: str, shapes: Shapes) -> Shapes:
     return {f"{module}.{name}": shape for name, shape in shapes.items()}
+
+
+# --- Qwen2, Qwen3, Mistral ------------------------------------------------------------------------------------------
+
+DENSE: dict[str, Any] = {
+    "attention_dropout": 0.0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "hidden_act": "silu",
+    "hidden_size": H,
+    "initializer_range": 0.02,
+    "intermediate_size": 48,
+    "max_position_embeddings": 256,
+    "num_attention_heads": HEADS,
+    "num_hidden_layers": 3,
+    "num_key_value_heads": KV_HEADS,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+    "use_cache": True,
+    "vocab_size": V,
+}
+WINDOWS = {"max_window_layers": 2, "sliding_window": 8, "use_sliding_window": False}
+QWEN2 = {**DENSE, **WINDOWS, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "tie_word_embeddings": True}
+QWEN3 = {
+    **{**DENSE, **WINDOWS, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"},
+    **{"attention_bias": False, "head_dim": 32, "rope_scaling": None},
+}
+MISTRAL = {**DENSE, "architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 8}
+# Two KV heads, a narrow MLP alone, one KV head without an MLP
+DENSE_BLOCKS = [
+    {"attention": {"no_op": False, "num_key_value_heads": 2}, "ffn": {"no_op": False, "intermediate_size": 48}},
+    {"attention": {"no_op": True, "num_key_value_heads": None}, "ffn": {"no_op": False, "intermediate_size": 16}},
+    {"attention": {"no_op": False, "num_key_value_heads": 1}, "ffn": {"no_op": True, "intermediate_size": None}},
+]
+DENSE_OVERRIDES = {
+    "1": {"intermediate_size": 16, "skip": ["attention"]},
+    "2": {"num_key_value_heads": 1, "skip": ["mlp"]},
+}
+
+
+def dense_attention(model_type: str, kv_heads: int = KV_HEADS) -> Shapes:
+    """Qwen2 has biases, but none on the output; Qwen3 norms of queries and keys, and heads of another size."""
+    if model_type == "qwen3":
+        shapes: Shapes = {"q_proj.weight": (128, H), "k_proj.weight": (kv_heads * 32, H)}
+        shapes |= {"v_proj.weight": (kv_heads * 32, H), "o_proj.weight": (H, 128)}
+        shapes |= {"q_norm.weight": (32,), "k_norm.weight": (32,)}
+    else:
+        shapes = attention(kv_heads, bias=model_type == "qwen2")
+        shapes.pop("o_proj.bias", None)
+    return {"input_layernorm.weight": (H,), **inside("self_attn", shapes)}
+
+
+def dense_mlp(width: int = 48) -> Shapes:
+    mlp: Shapes = {"gate_proj.weight": (width, H), "up_proj.weight": (width, H), "down_proj.weight": (H, width)}
+    return {"post_attention_layernorm.weight": (H,), **inside("mlp", mlp)}
+
+
+def dense_layers(model_type: str) -> list[Shapes]:
+    return [dense_attention(model_type) | dense_mlp()] * 3
+
+
+def dense_block_layers(model_type: str) -> list[Shapes]:
+    """Those of `DENSE_BLOCKS`."""
+    return [dense_attention(model_type) | dense_mlp(), dense_mlp(16), dense_attention(model_type, 1)]
+
+
+# --- Qwen3-MoE, experts one by one ----------------------------------------------------------------------------------
+
+QWEN3_MOE = {
+    **{name: value for name, value in QWEN3.items() if name != "layer_types"},
+    **{"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "decoder_sparse_step": 1},
+    **{"mlp_only_layers": [1], "moe_intermediate_size": 16, "norm_topk_prob": True, "num_experts": 4},
+    **{"num_experts_per_tok": 2, "output_router_logits": False, "router_aux_loss_coef": 0.001, "sliding_window": None},
+}
+QWEN3_MOE_OVERRIDES = {"0": {"num_experts": 3}, "1": {"intermediate_size": 16, "skip": ["attention"]}} | {
+    "2": {"num_experts": 2, "num_experts_per_tok": 1, "num_key_value_heads": 1}
+}
+# An entry also for the layer without experts
+EXPERTS_BY_LAYER = [3, 4, 2]
+
+
+def routed_experts(num: int) -> Shapes:
+    shapes: Shapes = {"gate.weight": (num, H)}
+    for expert in range(num):
+        shapes |= {f"experts.{expert}.{name}_proj.weight": (16, H) for name in ("gate", "up")}
+        shapes |= {f"experts.{expert}.down_proj.weight": (H, 16)}
+    return {"post_attention_layernorm.weight": (H,), **inside("mlp", shapes)}
+
+
+QWEN3_MOE_LAYERS = [
+    dense_attention("qwen3") | routed_experts(4),
+    dense_attention("qwen3") | dense_mlp(),
+    dense_attention("qwen3") | routed_experts(4),
+]
+QWEN3_MOE_OTHER_LAYERS = [
+    dense_attention("qwen3") | routed_experts(3),
+    dense_mlp(16),
+    dense_attention("qwen3", 1) | routed_experts(2),
+]
+QWEN3_MOE_PRUNED_LAYERS = [
+    dense_attention("qwen3") | routed_experts(3),
+    dense_attention("qwen3") | dense_mlp(),
+    dense_attention("qwen3") | routed_experts(2),
+]
 
 
 # --- gpt-oss --------------------------------------------------------------------------------------------------------

@@ -336,10 +336,10 @@ class TestCommand:
         assert result.exit_code == 0 and "would become" in result.stdout and not target.exists()
 
     def test_failure_goes_to_stderr(self, source, target):
-        write_checkpoint(source, {**CONFIG, "model_type": "qwen3"})
+        write_checkpoint(source, {**CONFIG, "model_type": "phi3"})
         result = self.run(source, target, "--json")
         assert result.exit_code == 2 and not result.stdout
-        assert all(name in result.stderr for name in ("qwen3", "nemotron-nas", "deci", "heterogeneous_llama"))
+        assert all(name in result.stderr for name in ("phi3", "nemotron-nas", "deci", "heterogeneous_llama"))
 
 
 def test_every_option_is_declared_once_and_the_command_has_it():

@@ -139,8 +139,8 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "config that is not JSON": (lambda folder: (folder / "config.json").write_text("{'a': 1}"), ["config.json"]),
     "config that is a list": (lambda folder: (folder / "config.json").write_text("[]"), ["config.json", "list"]),
     "unknown format": (
-        lambda folder: configure(folder, model_type="qwen3"),
-        ["qwen3", "nemotron-nas", "deci", "llama"],
+        lambda folder: configure(folder, model_type="phi3"),
+        ["phi3", "nemotron-nas", "deci", "llama"],
     ),
     "wrong number of blocks": (lambda folder: configure(folder, num_hidden_layers=6), ["block_configs", "5", "6"]),
     "blocks that are no list": (lambda folder: configure(folder, block_configs=3), ["config.json", "nemotron-nas"]),

@@ -33,7 +33,7 @@ def test_the_visitor_sees_imports_of_every_kind():
     assert {"tensor_plan", "headers"} <= {name.removeprefix("engine.") for name in IMPORTS["engine.plan"].ours}
     assert "engine.rendering" in IMPORTS["arithmetic"].ours and "torch" in IMPORTS["arithmetic"].others
     assert "huggingface_hub.errors" in IMPORTS["hub"].others  # inside a function
-    assert "formats.llama" in IMPORTS["formats.anymodel"].ours  # `from . import llama`
+    assert "formats.gpt_oss" in IMPORTS["formats.anymodel"].ours  # `from . import gpt_oss`
     assert "conversion" in IMPORTS[""].ours
     assert all(name in MODULES for imports in IMPORTS.values() for name in imports.ours)
 

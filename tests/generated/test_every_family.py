@@ -3,7 +3,7 @@
 import copy
 import json
 from dataclasses import dataclass
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from . import (
     stock_granite_moe_hybrid,
     stock_nemotron_h,
 )
+from .llama_shaped import OF_EXPERTS, small_models, stock_model
 from .release import CACHE, needs
 
 
@@ -37,8 +38,8 @@ class Family:
         assisted: Whether the parent lets itself be assisted; models that carry a state do not.
     """
 
-    small: ModuleType
-    stock: ModuleType
+    small: ModuleType | SimpleNamespace
+    stock: ModuleType | SimpleNamespace
     implementations: tuple[str, ...] = ("eager", "sdpa", "flex_attention")
     experts: str | None = None
     assisted: bool = True
@@ -62,6 +63,16 @@ FAMILIES = {
         small_granite_moe_hybrid, stock_granite_moe_hybrid, experts="batched_mm", assisted=False
     ),
     "nemotron_h": Family(small_nemotron_h, stock_nemotron_h, experts="batched_mm", assisted=False),
+    "qwen2": Family(
+        small_models("Qwen2", head_dim=None, num_attention_heads=4), SimpleNamespace(StockModel=stock_model("Qwen2"))
+    ),
+    "qwen3": Family(small_models("Qwen3"), SimpleNamespace(StockModel=stock_model("Qwen3"))),
+    "qwen3_moe": Family(
+        small_models("Qwen3Moe", OF_EXPERTS, num_attention_heads=4),
+        SimpleNamespace(StockModel=stock_model("Qwen3Moe")),
+        experts="batched_mm",
+    ),
+    "mistral": Family(small_models("Mistral"), SimpleNamespace(StockModel=stock_model("Mistral"))),
 }
 CACHES = {
     "dynamic": lambda config: DynamicCache(config=config),

@@ -301,8 +301,8 @@ def test_refusals(tmp_path, monkeypatch, arguments, words):
 
 
 def test_unknown_model_type(tmp_path):
-    result = run(write(tmp_path, {"model_type": "qwen3"}))
-    assert result.exit_code == 2 and "qwen3" in result.stderr and "nemotron-nas" in result.stderr
+    result = run(write(tmp_path, {"model_type": "phi3"}))
+    assert result.exit_code == 2 and "phi3" in result.stderr and "nemotron-nas" in result.stderr
 
 
 def test_wrong_layers_are_named(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import transformers_heterogeneous
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers_heterogeneous.converters import CheckpointError
+from transformers_heterogeneous.converters.families import found_families
 from transformers_heterogeneous.converters.formats import recognition
 
 from ..checkpoints import CHECKPOINTS
@@ -19,11 +20,24 @@ FOUND = recognition.FORMATS
 NAMES = [published.name for published in FOUND]
 HALVES = [{"attention": {}, "ffn": {}}]
 # What configs are recognised by. That of pruned gpt-oss is written beside the model types that gpt-oss may have
-MODEL_TYPES = (None, "llama", "deci", "nemotron-nas", "granitemoehybrid", "nemotron_h", "nemotron_h_puzzle")
+MODEL_TYPES = (
+    None,
+    "llama",
+    "qwen3",
+    "qwen3_moe",
+    "mistral",
+    "deci",
+    "nemotron-nas",
+    "granitemoehybrid",
+    "nemotron_h",
+    "nemotron_h_puzzle",
+)
 GPT_OSS_TYPES = (None, "gpt_oss", "gpt_oss_puzzle", "heterogeneous_gpt_oss")
 FIELDS: dict[str, tuple[Any, ...]] = {
     "block_configs": (None, [{"num_local_experts": 3}], HALVES),
     "num_key_value_heads_per_layer": (None, [1, 2]),
+    "drop_attn_list": (None, [1]),
+    "num_experts_per_layer": (None, [1, 2]),
     "per_layer_config": (None, {"0": {}}),
 }
 
@@ -70,10 +84,12 @@ def test_the_order_does_not_depend_on_that_of_the_files():
 
 
 def test_every_format_is_there():
-    families = ["gpt_oss", "granite_moe_hybrid", "llama", "nemotron_h"]
-    several = {"anymodel": 3, "per_layer_config": 4}
-    others = ["deci", "gpt_oss", "gpt_oss_puzzle", "granitemoehybrid", "llama", "llm_drop", "nemotron-nas"]
-    others += ["nemotron_h", "nemotron_h_puzzle", *(f"heterogeneous_{name}" for name in families)]
+    families = [family.config_class for family in found_families()]
+    without_blocks = 2  # Granite and Qwen3-MoE
+    several = {"anymodel": len(families) - without_blocks, "per_layer_config": len(families)}
+    several |= {"llm_drop": 2, "pruned_experts": 1}
+    others = ["deci", "gpt_oss_puzzle", "nemotron-nas", "nemotron_h_puzzle"]
+    others += [name for config in families for name in (config.model_type, *config.compatible_model_types)]
     assert sorted(NAMES) == sorted([*others, *(name for name, number in several.items() for _ in range(number))])
 
 
@@ -88,9 +104,7 @@ def test_formats_of_one_family_read_a_field_alike():
     assert {"block_configs", "hybrid_override_pattern", "num_key_value_heads_per_layer"} <= {
         name for _, name in readers
     }
-    assert sum(name == "block_configs" for _, name in readers) == 3 and all(
-        len(found) == 1 for found in readers.values()
-    )
+    assert all(len(found) == 1 for found in readers.values())
     for (config_class, name), (read,) in readers.items():
         assert config_class.published_readers[name] is read
 

@@ -1,0 +1,158 @@
+# Generated from modular/modular_heterogeneous_qwen3_moe.py by `hetero generate`. Do not edit: change the shard and generate again.
+# Parents: transformers 5.24.0; the code used of them: sha256 6eedceac3244c851
+# Code of the parents, under the Apache License 2.0:
+#   Copyright 2025 The HuggingFace Team. All rights reserved.
+#   Copyright 2024 The Qwen team, Alibaba Group and the HuggingFace Inc. team. All rights reserved.
+#   Copyright 2025 The Qwen team, Alibaba Group and the HuggingFace Inc. team. All rights reserved.
+#
+# Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from huggingface_hub.dataclasses import strict
+
+from transformers.modeling_rope_utils import RopeParameters
+
+from .configuration_heterogeneous import HeterogeneousPreTrainedConfig
+
+
+@strict
+class HeterogeneousQwen3MoeConfig(HeterogeneousPreTrainedConfig):
+    r"""
+    Config of a Qwen3Moe whose layers may differ. All fields of [`Qwen3MoeConfig`] keep their meaning; those below may
+    be lists with one entry a layer, `None` where the layer has no such sub-block. A scalar means every layer.
+
+    Args:
+        mixer_types (`list[str]`, *optional*):
+            What mixes tokens in each layer: `"attention"` or `"none"`.
+        mlp_types (`list[str]`, *optional*):
+            The feed-forward block of each layer: `"moe"`, `"dense"` or `"none"`. As the parent's by default.
+        intermediate_size (`int` or `list[int | None]`, defaults to 6144):
+            Width of the MLP.
+        num_key_value_heads (`int` or `list[int | None]`, defaults to 4):
+            Key and value heads; each entry divides the layer's query heads.
+        sliding_window (`int` or `list[int | None]`, defaults to 4096):
+            How many positions, its own included, a token attends to. `None` is full attention.
+        moe_intermediate_size (`int` or `list[int | None]`, defaults to 768):
+            Width of each expert.
+        num_experts_per_tok (`int` or `list[int | None]`, defaults to 8):
+            Experts that each token goes to, at most as many as the layer has.
+        num_experts (`int` or `list[int | None]`, defaults to 128):
+            Experts.
+
+    Raises:
+        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed.
+    """
+
+    model_type = "heterogeneous_qwen3_moe"
+    attribute_map = {"num_local_experts": "num_experts"}
+
+    # Default tensor parallel plan for base model `HeterogeneousQwen3Moe`
+    base_model_tp_plan = {
+        "layers.*.self_attn.q_proj": "colwise",
+        "layers.*.self_attn.k_proj": "colwise",
+        "layers.*.self_attn.v_proj": "colwise",
+        "layers.*.self_attn.q_norm": "replicated_with_grad_allreduce",
+        "layers.*.self_attn.k_norm": "replicated_with_grad_allreduce",
+        "layers.*.self_attn.o_proj": "rowwise",
+        "layers.*.mlp.experts.gate_up_proj": "packed_colwise",
+        "layers.*.mlp.experts.down_proj": "rowwise",
+        "layers.*.mlp.experts": "moe_tp_experts",
+        "layers.*.mlp.gate_proj": "colwise",
+        "layers.*.mlp.up_proj": "colwise",
+        "layers.*.mlp.down_proj": "rowwise",
+    }
+    base_model_ep_plan = {
+        "layers.*.mlp.experts.gate_up_proj": "grouped_gemm",
+        "layers.*.mlp.experts.down_proj": "grouped_gemm",
+        "layers.*.mlp.experts": "ep_dispatch_experts",
+    }
+    base_model_pp_plan = {
+        "embed_tokens": (["input_ids"], ["inputs_embeds"]),
+        "layers": (["hidden_states", "attention_mask"], ["hidden_states"]),
+        "norm": (["hidden_states"], ["hidden_states"]),
+    }
+
+    vocab_size: int = 151936
+    hidden_size: int = 2048
+
+    intermediate_size: int | list[int | None] = 6144
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 32
+    num_key_value_heads: int | list[int | None] = 4
+    hidden_act: str = "silu"
+    max_position_embeddings: int = 32768
+    initializer_range: float = 0.02
+    rms_norm_eps: float = 1e-6
+    use_cache: bool = True
+    tie_word_embeddings: bool = False
+    rope_parameters: RopeParameters | dict | None = None
+    attention_bias: bool = False
+    use_sliding_window: bool = False
+    sliding_window: int | list[int | None] | None = 4096
+    attention_dropout: float | int = 0.0
+    decoder_sparse_step: int = 1
+    moe_intermediate_size: int | list[int | None] = 768
+    num_experts_per_tok: int | list[int | None] = 8
+    num_experts: int | list[int | None] = 128
+    norm_topk_prob: bool = False
+    output_router_logits: bool = False
+    router_aux_loss_coef: float = 0.001
+    mlp_only_layers: list[int] | None = None
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+
+    per_layer_sizes = {
+        "intermediate_size": ("mlp_types", ("dense",)),
+        "num_key_value_heads": ("mixer_types", ("attention",)),
+        "sliding_window": ("mixer_types", ("attention",)),
+        "moe_intermediate_size": ("mlp_types", ("moe",)),
+        "num_experts_per_tok": ("mlp_types", ("moe",)),
+        "num_experts": ("mlp_types", ("moe",)),
+    }
+    supported_mixer_types = ("attention", "none")
+    supported_mlp_types = ("moe", "dense", "none")
+    related_sizes = (
+        ("num_key_value_heads", "divides", "num_attention_heads"),
+        ("num_experts_per_tok", "is at most", "num_experts"),
+    )
+    sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads"), "ep_size": ("num_experts",)}
+    compatible_model_types = ("qwen3_moe",)
+    unread_fields = {"qwen3_moe": ("max_window_layers",)}  # Qwen3's, in every published config
+
+    def __post_init__(self, **kwargs):
+        self.refuse(self._depth_errors() or self._list_errors())
+        self.use_sliding_window = self.use_sliding_window or isinstance(self.sliding_window, list)
+        if self.mlp_types is None:
+            self.mlp_only_layers = [] if self.mlp_only_layers is None else self.mlp_only_layers
+            self.mlp_types = [
+                "moe"
+                if (layer_idx not in self.mlp_only_layers)
+                and (
+                    (self._as_list("num_experts")[layer_idx] or 0) > 0
+                    and (layer_idx + 1) % self.decoder_sparse_step == 0
+                )
+                else "dense"
+                for layer_idx in range(self.num_hidden_layers)
+            ]
+        self.sliding_window = self.sliding_window if self.use_sliding_window else None
+        self.mlp_only_layers = [] if self.mlp_only_layers is None else self.mlp_only_layers
+        super().__post_init__(**kwargs)
+
+    def normalise(self):
+        super().normalise()
+        self.use_sliding_window = self.sliding_window is not None
+
+
+__all__ = ["HeterogeneousQwen3MoeConfig"]

@@ -1,0 +1,85 @@
+"""
+Checkpoints that describe layers which differ under one of transformers' own model types. AutoConfig believes the type: with the
+package imported it hands such a config over to the family that reads it, and no other.
+"""
+
+import functools
+import sys
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from .at_import import at_import
+
+
+# Lists by layer of published checkpoints that no family reads, or not every one
+UNREAD = ("layer_head_num", "layer_inter_size", "per_layer_num_experts", "num_experts_per_layer")
+asked_by_auto: ContextVar[bool] = ContextVar("asked_by_auto", default=False)
+
+
+def follow_parents(configs: Iterable[Any]) -> None:
+    """Let the configs of the families' parents be followed, when they are imported."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES, model_type_to_module_name
+
+    families = [config for config in configs if config.model_type not in config.published_model_types]
+    readers = {model_type: family for family in families for model_type in family.compatible_model_types}
+    note_auto()
+    for model_type, name in ((each, CONFIG_MAPPING_NAMES[each]) for each in readers if each in CONFIG_MAPPING_NAMES):
+        folder = model_type_to_module_name(model_type)
+        module = f"transformers.models.{folder}.configuration_{folder}"
+        at_import(module, functools.partial(hand_over, module, name, readers[model_type]))
+
+
+@functools.cache
+def note_auto() -> None:
+    """Let a config know that it is AutoConfig that reads it."""
+    from transformers.models.auto.configuration_auto import AutoConfig
+
+    auto: Any = AutoConfig
+    read = auto.from_pretrained.__func__
+
+    @functools.wraps(read)
+    def from_pretrained(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        token = asked_by_auto.set(True)
+        try:
+            return read(cls, *args, **kwargs)
+        finally:
+            asked_by_auto.reset(token)
+
+    auto.from_pretrained = classmethod(from_pretrained)
+
+
+def hand_over(module: str, name: str, family: Any) -> None:
+    """Let `from_dict` of a parent's config return the family's where the layers differ, for AutoConfig; by itself it is refused,
+    since the parent's models would build another model."""
+    parent: Any = vars(sys.modules[module])[name]
+    read = parent.from_dict.__func__
+
+    def from_dict(cls: type[Any], /, config_dict: Mapping[str, Any], **kwargs: Any) -> Any:
+        form = "" if cls is not parent else form_of(config_dict)
+        if form and asked_by_auto.get():
+            return family.from_dict(config_dict, **kwargs)
+        if form:
+            raise ValueError(
+                f"a {parent.model_type} whose layers differ ({form}), which {cls.__name__} does not read: load it with "
+                f"AutoConfig and AutoModel..., or with {family.__name__} and the models that have it"
+            )
+        unread = [name for name in UNREAD if cls is parent and isinstance(config_dict.get(name), list)]
+        if unread:
+            raise ValueError(
+                f"{' and '.join(unread)} of a {parent.model_type}: the layers differ, and nothing reads how. {cls.__name__} would "
+                "pass over it and build another model; `hetero infer` reads sizes off the weights"
+            )
+        return read(cls, config_dict, **kwargs)
+
+    functools.update_wrapper(from_dict, read)
+    parent.from_dict = classmethod(from_dict)
+
+
+def form_of(config_dict: Mapping[str, Any]) -> str:
+    """The published form in which a config of one of transformers' types describes its layers; "" where that type reads it."""
+    from ..converters.formats.recognition import FORMATS
+
+    model_type = config_dict.get("model_type")
+    name = next((each.name for each in FORMATS if each.recognises(config_dict)), model_type)
+    return "" if name == model_type else str(name)
