@@ -35,6 +35,7 @@ class ToyConfig:
     hidden_size = H
     num_attention_heads = 1
     per_layer_sizes = {}  # noqa: RUF012
+    compatible_model_types = ()
     attribute_map = {}  # noqa: RUF012
     fused_blocks = None
 
