@@ -21,7 +21,7 @@ AUTO_CLASSES = {
 }
 
 SIBLING = re.compile(r"^from \.(\w+) import ", re.MULTILINE)
-PARENTS = re.compile(r"^# Parents: transformers ([\d.]\S*?);", re.MULTILINE)
+PARENTS = re.compile(r"^# Parents: transformers ([\d.]\S*?)[;,]", re.MULTILINE)
 GUARD = """\
 import transformers
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from .at_import import at_import
-from .parents import follow_parents
+from .auto_classes import follow_parents
 from .peft import allow_import, enter_targets, refuse_prefixes
 from .trl import balance_by_layer
 

@@ -88,6 +88,7 @@ class HeterogeneousQwen3MoeConfig(Qwen3MoeConfig, HeterogeneousPreTrainedConfig)
     )
     sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads"), "ep_size": ("num_experts",)}
     compatible_model_types = ("qwen3_moe",)
+    known_fields = ("head_dim",)  # which the parent reads, and does not declare
     unread_fields = {"qwen3_moe": ("max_window_layers",)}  # Qwen3's, in every published config
 
     intermediate_size: int | list[int | None] = 6144
@@ -100,6 +101,8 @@ class HeterogeneousQwen3MoeConfig(Qwen3MoeConfig, HeterogeneousPreTrainedConfig)
     def __post_init__(self, **kwargs):
         self.refuse(self._depth_errors() or self._list_errors())
         self.use_sliding_window = self.use_sliding_window or isinstance(self.sliding_window, list)
+        if self.decoder_sparse_step < 1:
+            self.refuse([f"decoder_sparse_step is {self.decoder_sparse_step}: a positive integer is needed"])
         if self.mlp_types is None:
             self.mlp_only_layers = [] if self.mlp_only_layers is None else self.mlp_only_layers
             self.mlp_types = [

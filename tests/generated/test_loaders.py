@@ -1,6 +1,7 @@
 """Loaders that go around `from_pretrained`: what is on disk arrives in the modules, or is refused. Never a part of it."""
 
 import copy
+import json
 import re
 
 import pytest
@@ -187,7 +188,8 @@ def test_sharded_checkpoints(family, tmp_path):
     load_sharded_checkpoint(loaded, tmp_path, strict=False)
     assert same(loaded, model)
     untouched = other(model)
-    if str(family) in ("heterogeneous_llama", "heterogeneous_gpt_oss"):
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    if index["weight_map"].keys() >= model.state_dict().keys():
         load_sharded_checkpoint(untouched, tmp_path)
         assert same(untouched, model)
         return

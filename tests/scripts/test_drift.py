@@ -23,7 +23,19 @@ def release(tmp_path):
     for entry in INSTALLED.iterdir():
         if entry.name not in ("models", "__init__.py", "__pycache__"):
             (package / entry.name).symlink_to(entry)
-    for model in ("auto", "gpt_oss", "granitemoehybrid", "llama", "mixtral", "nemotron_h", "qwen2"):
+    models = (
+        "auto",
+        "gpt_oss",
+        "granitemoehybrid",
+        "llama",
+        "mistral",
+        "mixtral",
+        "nemotron_h",
+        "qwen2",
+        "qwen3",
+        "qwen3_moe",
+    )
+    for model in models:
         shutil.copytree(
             INSTALLED / "models" / model, package / "models" / model, ignore=shutil.ignore_patterns("*.pyc")
         )

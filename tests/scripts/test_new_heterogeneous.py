@@ -206,12 +206,12 @@ CONVERTED = """
 import json
 from pathlib import Path
 import torch
-from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, ArceeConfig, ArceeForCausalLM
 from transformers_heterogeneous.converters import CheckpointError, convert, verify
 
 small = dict(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=3)
-config = Qwen3Config(**small, num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0)
-Qwen3ForCausalLM(config).save_pretrained("plain")
+config = ArceeConfig(**small, num_attention_heads=4, num_key_value_heads=2, head_dim=8, pad_token_id=0)
+ArceeForCausalLM(config).save_pretrained("plain")
 convert("plain", "same")
 convert("plain", "thin", skip=["attention:1", "mlp:2"])
 model = AutoModelForCausalLM.from_pretrained("thin")  # `mine` is registered: converting has imported it
@@ -220,15 +220,15 @@ print(json.dumps([type(model).__name__, parts, verify("plain", "same").same, ver
 
 # Back: byte for byte what it was converted from, of a model of the family's own what the parent reads, or a refusal
 files = {path.name: path.read_bytes() for path in Path("plain").iterdir()}
-convert("same", "back", to="qwen3")
+convert("same", "back", to="arcee")
 restored = all((Path("back") / name).read_bytes() == content for name, content in files.items())
 AutoModelForCausalLM.from_pretrained("same").save_pretrained("own")
-convert("own", "theirs", to="qwen3")
+convert("own", "theirs", to="arcee")
 tokens = torch.arange(5)[None]
 theirs, own = (AutoModelForCausalLM.from_pretrained(name).eval() for name in ("theirs", "own"))
 equal = torch.equal(theirs(tokens).logits, own(tokens).logits)
 try:
-    convert("thin", "back of thin", to="qwen3")
+    convert("thin", "back of thin", to="arcee")
 except CheckpointError as error:
     refusal = str(error)
 print(json.dumps([restored, type(theirs).__name__, equal, refusal]))
@@ -264,7 +264,7 @@ def test_a_package_is_installed_and_its_test_runs_and_checkpoints_are_converted(
     site = tmp_path / "site"
     for model in ("mine", "other"):
         package = ["--package", str(tmp_path / model)]
-        arguments = ["new", model, "--parent", "qwen3", "--heterogeneous", *package]
+        arguments = ["new", model, "--parent", "arcee", "--heterogeneous", *package]
         assert CliRunner().invoke(app, arguments).exit_code == 0
     installed(tmp_path / "mine", site)
     assert (site / "mine" / "modeling_mine.py").is_file()
@@ -280,13 +280,13 @@ def test_a_package_is_installed_and_its_test_runs_and_checkpoints_are_converted(
     attention, mlp = ["input_layernorm", "self_attn"], ["mlp", "post_attention_layernorm"]
     layers = [sorted(attention + mlp), mlp, attention]
     assert made == ["MineForCausalLM", layers, True, False]
-    assert back[:3] == [True, "Qwen3ForCausalLM", True]
+    assert back[:3] == [True, "ArceeForCausalLM", True]
     assert "mixer_types[1] is 'none'" in back[3] and "mlp_types[2] is 'none'" in back[3]
     assert per_layer == [True, ["attention", "none", "attention"]]
 
     installed(tmp_path / "other", site)
     refused, *chosen = run("-c", SEVERAL)[-3:]
-    assert refused == "checkpoints of qwen3 are read by several families: mine, other Name one of them with --to."
+    assert refused == "checkpoints of arcee are read by several families: mine, other Name one of them with --to."
     assert chosen == ["other", "mine"]
 
 

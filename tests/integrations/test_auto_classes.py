@@ -10,7 +10,7 @@ import transformers
 import transformers_heterogeneous
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers_heterogeneous.converters import summarise
-from transformers_heterogeneous.integrations.parents import form_of, note_auto
+from transformers_heterogeneous.integrations.auto_classes import form_of, note_auto
 
 from ..converters.checkpoints import CHECKPOINTS
 from ..converters.formats.test_llm_drop import CONFIGS, LISTS
