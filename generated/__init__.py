@@ -171,6 +171,17 @@ def register() -> None:
         HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridForCausalLM, exist_ok=True
     )
     AutoModel.register(HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridModel, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousQwen2Config, HeterogeneousQwen2ForCausalLM, exist_ok=True)
+    AutoModelForQuestionAnswering.register(
+        HeterogeneousQwen2Config, HeterogeneousQwen2ForQuestionAnswering, exist_ok=True
+    )
+    AutoModelForSequenceClassification.register(
+        HeterogeneousQwen2Config, HeterogeneousQwen2ForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousQwen2Config, HeterogeneousQwen2ForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousQwen2Config, HeterogeneousQwen2Model, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousMistralConfig, HeterogeneousMistralForCausalLM, exist_ok=True)
     AutoModelForQuestionAnswering.register(
         HeterogeneousMistralConfig, HeterogeneousMistralForQuestionAnswering, exist_ok=True
@@ -184,17 +195,6 @@ def register() -> None:
     AutoModel.register(HeterogeneousMistralConfig, HeterogeneousMistralModel, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHForCausalLM, exist_ok=True)
     AutoModel.register(HeterogeneousNemotronHConfig, HeterogeneousNemotronHModel, exist_ok=True)
-    AutoModelForCausalLM.register(HeterogeneousQwen2Config, HeterogeneousQwen2ForCausalLM, exist_ok=True)
-    AutoModelForQuestionAnswering.register(
-        HeterogeneousQwen2Config, HeterogeneousQwen2ForQuestionAnswering, exist_ok=True
-    )
-    AutoModelForSequenceClassification.register(
-        HeterogeneousQwen2Config, HeterogeneousQwen2ForSequenceClassification, exist_ok=True
-    )
-    AutoModelForTokenClassification.register(
-        HeterogeneousQwen2Config, HeterogeneousQwen2ForTokenClassification, exist_ok=True
-    )
-    AutoModel.register(HeterogeneousQwen2Config, HeterogeneousQwen2Model, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousQwen3Config, HeterogeneousQwen3ForCausalLM, exist_ok=True)
     AutoModelForQuestionAnswering.register(
         HeterogeneousQwen3Config, HeterogeneousQwen3ForQuestionAnswering, exist_ok=True

@@ -1,7 +1,8 @@
 # Generated from modular/modular_heterogeneous_mistral.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 cc8dfac09e1cd614
+# Parents: transformers 5.24.0, modeling_heterogeneous_qwen2.py; the code used of them: sha256 26a4657f7a74fd02
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2023 Mistral AI and the HuggingFace Inc. team. All rights reserved.
+#   Copyright 2024 The Qwen team, Alibaba Group and the HuggingFace Inc. team. All rights reserved.
 #
 # Copyright 2026 The transformers-heterogeneous authors. All rights reserved.
 #

@@ -1,5 +1,5 @@
 # Generated from modular/modular_heterogeneous_qwen3.py by `hetero generate`. Do not edit: change the shard and generate again.
-# Parents: transformers 5.24.0; the code used of them: sha256 80879fdfa081a1c5
+# Parents: transformers 5.24.0, modeling_heterogeneous_qwen2.py; the code used of them: sha256 0ddab0c49492a322
 # Code of the parents, under the Apache License 2.0:
 #   Copyright 2024 The Qwen team, Alibaba Group and the HuggingFace Inc. team. All rights reserved.
 #   Copyright 2025 The Qwen team, Alibaba Group and the HuggingFace Inc. team. All rights reserved.

@@ -12,33 +12,26 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-import torch
 from huggingface_hub.dataclasses import strict
-from torch import nn
 
-from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import (
     Qwen3Attention,
-    Qwen3DecoderLayer,
     Qwen3ForCausalLM,
     Qwen3ForQuestionAnswering,
     Qwen3ForSequenceClassification,
     Qwen3ForTokenClassification,
     Qwen3MLP,
-    Qwen3Model,
     Qwen3PreTrainedModel,
     Qwen3RMSNorm,
     Qwen3RotaryEmbedding,
 )
-from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
 
 from .modular_heterogeneous import (
     HeterogeneousPreTrainedConfig,
     HeterogeneousPreTrainedModel,
 )
+from .modular_heterogeneous_qwen2 import HeterogeneousQwen2DecoderLayer, HeterogeneousQwen2Model
 
 
 @strict
@@ -113,83 +106,16 @@ class HeterogeneousQwen3Attention(Qwen3Attention):
     pass
 
 
-class HeterogeneousQwen3DecoderLayer(Qwen3DecoderLayer):
-    def __init__(self, config: HeterogeneousQwen3Config, layer_idx: int):
-        config = config.per_layer_config[layer_idx]
-        nn.Module.__init__(self)
-        self.has_mixer = config.mixer_types[layer_idx] != "none"
-        self.has_mlp = config.mlp_types[layer_idx] != "none"
-        self.sliding_window = config.sliding_window
-        self.layer_idx = layer_idx
-        self.hidden_size = config.hidden_size
-        if self.has_mixer:
-            self.self_attn = HeterogeneousQwen3Attention(config=config, layer_idx=layer_idx)
-        if self.has_mlp:
-            self.mlp = HeterogeneousQwen3MLP(config)
-        if self.has_mixer:
-            self.input_layernorm = HeterogeneousQwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.has_mlp:
-            self.post_attention_layernorm = HeterogeneousQwen3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        cache: Cache | None = None,
-        use_cache: bool | None = False,
-        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> torch.Tensor:
-        if self.has_mixer:
-            if isinstance(attention_mask, dict):  # one mask a window
-                attention_mask = attention_mask[self.sliding_window]
-            residual = hidden_states
-            hidden_states = self.input_layernorm(hidden_states)
-            # Self Attention
-            hidden_states, _ = self.self_attn(
-                hidden_states=hidden_states,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                cache=cache,
-                use_cache=use_cache,
-                position_embeddings=position_embeddings,
-                **kwargs,
-            )
-            hidden_states = residual + hidden_states
-
-        if self.has_mlp:
-            # Fully Connected
-            residual = hidden_states
-            hidden_states = self.post_attention_layernorm(hidden_states)
-            hidden_states = self.mlp(hidden_states)
-            hidden_states = residual + hidden_states
-
-        return hidden_states
+class HeterogeneousQwen3DecoderLayer(HeterogeneousQwen2DecoderLayer):
+    pass
 
 
 class HeterogeneousQwen3PreTrainedModel(Qwen3PreTrainedModel, HeterogeneousPreTrainedModel):
     pass
 
 
-class HeterogeneousQwen3Model(Qwen3Model):
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        cache: Cache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        use_cache: bool | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> BaseModelOutputWithPast:
-        cache = self.prepare_cache(cache, use_cache)
-        if inputs_embeds is None and input_ids is not None:
-            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
-        attention_mask = self.create_masks_for_generate(
-            self.config, inputs_embeds, attention_mask, cache, position_ids
-        )
-        return super().forward(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
+class HeterogeneousQwen3Model(HeterogeneousQwen2Model):
+    pass
 
 
 class HeterogeneousQwen3ForCausalLM(Qwen3ForCausalLM):
