@@ -9,10 +9,12 @@ from typing import Any
 from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousPreTrainedConfig
+from transformers_heterogeneous.integrations.auto_classes import UNREAD
 
 from .checkpoint import check_head, read_checkpoint
 from .engine.errors import CheckpointError
 from .engine.weights import INDEX, SINGLE
+from .families import found_families
 from .formats.published_format import PublishedFormat
 from .formats.recognition import UNREADABLE
 from .quantisation import read_hf_quant_config
@@ -82,8 +84,11 @@ def compared_with_tensors(loading: Loading, config_dict: Mapping[str, Any], path
 def unread_loading(unread: Mapping[str, Any], config_dict: Mapping[str, Any]) -> Loading:
     """What is to be known of a checkpoint whose config has fields that may describe layers and that nobody reads."""
     said = ", ".join(f"{name} = {str(value)[:60]}" for name, value in unread.items())
-    theirs = config_dict.get("model_type") in CONFIG_MAPPING_NAMES
-    passed_over = f", and {AUTO_CLASS} would pass over it" if theirs else ""
+    model_type = config_dict.get("model_type")
+    followed = any(model_type in family.config_class.compatible_model_types for family in found_families())
+    refuses = followed and any(isinstance(unread.get(name), list) for name in UNREAD)
+    does = "refuses it" if refuses else "would pass over it"
+    passed_over = f", and {AUTO_CLASS} {does}" if model_type in CONFIG_MAPPING_NAMES else ""
     own_code = "; its own code may (trust_remote_code=True)" if config_dict.get("auto_map") else ""
     return Loading(None, f"nobody here reads {said}: all of this is of the model without it{passed_over}{own_code}")
 

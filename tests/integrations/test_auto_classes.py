@@ -68,7 +68,8 @@ def test_lists_that_nobody_reads_are_no_stock_model(name, tmp_path):
         for read in (AutoConfig.from_pretrained, AutoModelForCausalLM.from_pretrained):
             with pytest.raises(ValueError, match=f"{field} of a .*: the layers differ, and nothing reads how"):
                 read(tmp_path)
-        assert field in summarise(tmp_path).unread
+        summary = summarise(tmp_path)
+        assert field in summary.unread and "and AutoModelForCausalLM refuses it" in summary.loading_note
 
 
 def test_following_again_changes_nothing():
