@@ -361,8 +361,8 @@ class HeterogeneousQwen3MoeDecoderLayer(GradientCheckpointingLayer):
         config = config.per_layer_config[layer_idx]
         super().__init__()
         self.has_mixer = config.mixer_types[layer_idx] != "none"
-        self.has_mlp = config.mlp_types[layer_idx] != "none"
         mlp_type = config.mlp_types[layer_idx]
+        self.has_mlp = mlp_type != "none"
         self.sliding_window = config.sliding_window
         self.layer_idx = layer_idx
         if self.has_mixer:

@@ -147,8 +147,8 @@ class HeterogeneousQwen3MoeDecoderLayer(Qwen3MoeDecoderLayer):
         config = config.per_layer_config[layer_idx]
         nn.Module.__init__(self)
         self.has_mixer = config.mixer_types[layer_idx] != "none"
-        self.has_mlp = config.mlp_types[layer_idx] != "none"
         mlp_type = config.mlp_types[layer_idx]
+        self.has_mlp = mlp_type != "none"
         self.sliding_window = config.sliding_window
         self.layer_idx = layer_idx
         if self.has_mixer:
