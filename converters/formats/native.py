@@ -49,7 +49,7 @@ def registered_format(config_dict: Mapping[str, Any], to: str | None = None) -> 
         raise CheckpointError(
             f"checkpoints of {model_type} are read by several families: {names}", remedy="Name one of them with --to."
         )
-    return next((parent_format(model_type, each) for each in named or families), None)
+    return next((registered_parent_format(model_type, each) for each in named or families), None)
 
 
 def registered_families() -> list[Family]:
@@ -73,7 +73,7 @@ def import_families() -> None:
         found.load()
 
 
-def parent_format(model_type: str, family: Family) -> PublishedFormat:
+def registered_parent_format(model_type: str, family: Family) -> PublishedFormat:
     """Checkpoints of a model of transformers that somebody else's family reads too, and writes where its layers are alike."""
     return PublishedFormat(
         name=model_type,
@@ -113,11 +113,11 @@ def write_parent(model_type: str, family: Family, config: Any) -> dict[str, Any]
     return written
 
 
-def parent_formats(family: Family) -> list[PublishedFormat]:
+def registered_parent_formats(family: Family) -> list[PublishedFormat]:
     """The formats of the parents of somebody else's family."""
     if family in found_families():
         return []
-    return [parent_format(name, family) for name in family.config_class.compatible_model_types]
+    return [registered_parent_format(name, family) for name in family.config_class.compatible_model_types]
 
 
 FORMATS = tuple(map(native_format, found_families()))

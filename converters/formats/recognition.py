@@ -16,7 +16,7 @@ from ..engine.json_objects import read_object
 from ..families import found_modules
 from ..families.family import Family
 from .expression import without
-from .native import parent_formats, registered_family, registered_format
+from .native import registered_family, registered_format, registered_parent_formats
 from .published_format import PublishedFormat
 
 
@@ -171,7 +171,7 @@ def count_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
 def writable_formats(family: Family) -> list[PublishedFormat]:
     """The formats that a family's models are written in, its own left out."""
     found = [each for each in FORMATS if each.family is family and each.write_config is not None]
-    return found + parent_formats(family)
+    return found + registered_parent_formats(family)
 
 
 def found_formats() -> Iterator[PublishedFormat]:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import libcst as cst
 from libcst import matchers as m
@@ -81,10 +83,11 @@ def _wrong_arguments(method: cst.FunctionDef, theirs: Pieces, base: str) -> Iter
 
 def _unknown_fields(child: cst.ClassDef, shard: Shard, parent: Parent) -> Iterator[Slip]:
     """Fields that neither config nor anything around the parent names, and that are close to one of its config's."""
-    path = parent.source.path.with_name(f"configuration_{parent.model}.py")
-    fields = _words(path.read_text(encoding="utf-8")) if path.is_file() else frozenset()
+    fields = _words_in(parent.source.path.with_name(f"configuration_{parent.model}.py"))
+    folder = installed_folder("transformers")
+    library = _words_in(folder / "configuration_utils.py") if folder else frozenset()
     elsewhere = re.sub(r"\bconfig\.\w+", " ", shard.source.text)
-    known = fields | parent.names | _words(elsewhere) | _words(_library("configuration_utils"))
+    known = fields | parent.names | _words(elsewhere) | library
     for node in (each for each in walk(child) if m.matches(each, _FIELD)):
         assert isinstance(node, cst.Attribute)
         near = nearest(node.attr.value, fields)
@@ -96,10 +99,10 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"[A-Za-z_]\w*", text))
 
 
-def _library(module: str) -> str:
-    folder = installed_folder("transformers")
-    path = folder / f"{module}.py" if folder else None
-    return path.read_text(encoding="utf-8") if path and path.is_file() else ""
+@cache
+def _words_in(path: Path) -> frozenset[str]:
+    """Those of a file, read once for all classes; none where there is no such file."""
+    return _words(path.read_text(encoding="utf-8")) if path.is_file() else frozenset()
 
 
 def _misspelt(name: str, node: cst.CSTNode, mine: Pieces, theirs: Pieces, base: str) -> Iterator[Slip]:
