@@ -5,13 +5,22 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 
 from ..modular_converter.output.formatting import format_files
-from ..modular_converter.releases.lock import NAME, BrokenLock, gone, read_lock, render_lock, stale, updated
+from ..modular_converter.releases.lock import (
+    NAME,
+    BrokenLock,
+    formatter_of,
+    gone,
+    read_lock,
+    render_lock,
+    stale,
+    updated,
+)
 from ..modular_converter.run import Run, expand
 from ..modular_converter.sources.diagnostics import Diagnostic
 from .problems import Format, Telling, make_strict, structured, tell
@@ -37,7 +46,7 @@ def generate_command(
     """
     telling = Telling(strict, format, as_json)
     run = _expand(shards, out, telling)
-    locks = locks_of(run, accept) if locked else {}
+    locks = locks_of(run, accept, formatter_here) if locked else {}
     run.problems += unknown_overrides(run, accept)
     if not run.failed:
         run.problems += write_files(run.files | locks)
@@ -99,8 +108,11 @@ def _expand_leniently(shards: list[Path] | None, out: Path | None) -> Run:
     return expand(sorted((HOUSE / "modular").glob("modular_*.py")), lambda path: folder, package=True)
 
 
-def locks_of(run: Run, accept: Sequence[str] = ()) -> dict[Path, str]:
-    """The locks beside the shards of a run, as they should be; overrides of what has changed become problems of the run."""
+def locks_of(
+    run: Run, accept: Sequence[str] = (), formatter: Callable[[Run, Path], str | None] | None = None
+) -> dict[Path, str]:
+    """The locks beside the shards of a run, as they should be; overrides of what has changed become problems of the run.
+    `formatter` says what formats the files of a folder's shards, by default what is recorded."""
     found: dict[Path, str] = {}
     for folder in dict.fromkeys(shard.parent for shard in run.overrides):
         here = {shard: overrides for shard, overrides in run.overrides.items() if shard.parent == folder}
@@ -114,8 +126,17 @@ def locks_of(run: Run, accept: Sequence[str] = ()) -> dict[Path, str]:
             run.problems += [*stale(shard, overrides, recorded, accept), *gone(shard, overrides, recorded, accept)]
         after = updated(lock, here, folder)
         if after or (folder / NAME).is_file():
-            found[folder / NAME] = render_lock(after)
+            found[folder / NAME] = render_lock(after, formatter(run, folder) if formatter else formatter_of(folder))
     return found
+
+
+def formatter_here(run: Run, folder: Path) -> str:
+    """What the files of a folder's shards are formatted with once they are written: what is recorded, where they are written
+    already."""
+    installed = f"ruff {version('ruff')}"
+    files = [path for path, shard in run.origin.items() if shard.parent == folder and path in run.files]
+    same = all(path.is_file() and read(path) == run.files[path] for path in files)
+    return formatter_of(folder) or installed if same else installed
 
 
 def unknown_overrides(run: Run, accept: Sequence[str]) -> Iterator[Diagnostic]:
@@ -141,12 +162,15 @@ def _without_files(run: Run, shards: Iterable[Path]) -> list[Diagnostic]:
 def _same_but_for_layout(run: Run, on_disk: Mapping[Path, str]) -> Iterator[Diagnostic]:
     """Files that only another formatter, or another system, keeps from being what their shards expand to."""
     formatted, _ = format_files({path: text.replace("\r\n", "\n") for path, text in on_disk.items()})
-    installed = f"ruff {version('ruff')}, which is installed here"
+    installed = f"ruff {version('ruff')}"
     for path, text in formatted.items():
         if "\r\n" in on_disk[path] and text == run.files[path]:
             yield Diagnostic(path, 1, 1, "this differs in its line ends: they are CRLF, and LF is written", True)
         elif text == run.files[path]:
-            yield Diagnostic(path, 1, 1, f"this differs in its format alone: it is not as {installed}, formats", True)
+            known = formatter_of(run.origin[path].parent) if path in run.origin else None
+            by = f"formatted by {known}, as {NAME} says, " if known and known != installed else ""
+            said = f"this differs in its format alone: it is {by}not as {installed}, which is installed here, formats"
+            yield Diagnostic(path, 1, 1, said, True)
 
 
 def written(run: Run) -> dict[str, object]:

@@ -31,8 +31,9 @@ from ..modular_converter.shards.reading import read_shard
 from ..modular_converter.shards.shard import Shard
 from ..modular_converter.sources.siblings import siblings_of
 from .oracle import package_of
-from .run_shard import read_changes, small_fields
+from .run_shard import read_changes
 from .small import LAYERS, small_decoder
+from .small_models import small_fields
 
 
 LENGTH, PROMPT, SEED = 9, 5, 0

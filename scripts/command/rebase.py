@@ -23,6 +23,7 @@ from ..modular_converter.releases.lock import (
     Lock,
     Override,
     Recorded,
+    formatter_of,
     gone,
     is_stale,
     read_lock,
@@ -276,7 +277,7 @@ def _texts(rebased: Iterable[Rebased]) -> dict[Path, str]:
         locks[path.parent] = after
     for folder, lock in locks.items():
         if lock != read_lock(folder):
-            texts[folder / NAME] = render_lock(lock)
+            texts[folder / NAME] = render_lock(lock, formatter_of(folder))
     return texts
 
 

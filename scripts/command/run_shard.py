@@ -1,26 +1,29 @@
 """`hetero check --run`: a shard and its expansion side by side: their classes, and their models on small inputs."""
 
-import inspect
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
+from transformers.models.auto.auto_factory import _LazyAutoMapping
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers_heterogeneous.integrations.whole_package import execute_package
 
 from ..modular_converter.run import expand
 from .oracle import Comparison, Pair, compare_classes, load, plain
-from .small import small_value
+from .small_models import small_configs, small_inputs, unknown_fields
 
 
 SEED = 0
+MAX_TOLD = 300  # characters of an error of the model's own
 
 
 def run_command(shards: list[Path], config: str | None) -> int:
@@ -65,8 +68,11 @@ def _run_one(shard: Path, changes: Mapping[str, Any]) -> int:
         print(f"{shard.name}: {line}")
     for line in comparison.failures:
         print(f"{shard.name}: {line}", file=sys.stderr)
-    equal = "differs" if comparison.differences else "equal"
-    print(f"{shard.name}: {equal}; compared: {', '.join(comparison.compared) or 'nothing'}")
+    if not comparison.compared:
+        print(f"{shard.name}: nothing was compared: the expansion has no class of the shard's", file=sys.stderr)
+        return 2
+    equal = "differs" if comparison.differences else "equal" if not comparison.failures else "equal as far as it ran"
+    print(f"{shard.name}: {equal}; compared: {', '.join(comparison.compared)}")
     return 2 if comparison.failures else int(bool(comparison.differences))
 
 
@@ -77,6 +83,14 @@ def compare(shard: Path, folder: Path, changes: Mapping[str, Any]) -> Comparison
         pair = load(shard, folder)
     except Exception as error:
         comparison.failures.append(f"cannot be executed: {_told(error)}")
+        return comparison
+    configs = [each for _, _, each in pair.classes() if issubclass(each, PreTrainedConfig)]
+    if changes:
+        with family_in_auto_classes(pair, 1):
+            comparison.failures += (
+                f"--config: {each}" for each in unknown_fields([each() for each in configs], changes)
+            )
+    if comparison.failures:
         return comparison
     compare_classes(pair, comparison)
     for name, executed, expanded in pair.classes():
@@ -91,7 +105,7 @@ def _compare_instances(
     try:
         if issubclass(executed, PreTrainedConfig):
             comparison.differences += (f"{name}: {text}" for text in _config_differences(executed, expanded, pair))
-        elif issubclass(executed, PreTrainedModel):
+        elif issubclass(executed, PreTrainedModel) and not is_abstract(expanded):
             comparison.differences += (
                 f"{name}: {text}" for text in _model_differences(executed, expanded, pair, changes)
             )
@@ -102,15 +116,25 @@ def _compare_instances(
         )
 
 
+def is_abstract(model: type[PreTrainedModel]) -> bool:
+    """Whether a class is a base of models, with no forward of its own."""
+    return model.forward is torch.nn.Module.forward
+
+
 def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said[:MAX_TOLD]}{'...' if len(said) > MAX_TOLD else ''}"
 
 
 def _config_differences(
     executed: type[PreTrainedConfig], expanded: type[PreTrainedConfig], pair: Pair
 ) -> Iterator[str]:
     """The fields of two configs with default values that differ."""
-    mine, theirs = (plain(each().to_dict(), pair.canonical) for each in (executed, expanded))
+    described = []
+    for side, config in enumerate((executed, expanded)):
+        with family_in_auto_classes(pair, side):
+            described.append(plain(config().to_dict(), pair.canonical))
+    mine, theirs = described
     assert isinstance(mine, dict) and isinstance(theirs, dict)
     for key in sorted(mine.keys() | theirs.keys(), key=str):
         if mine.get(key) != theirs.get(key):
@@ -121,7 +145,9 @@ def _model_differences(
     executed: type[PreTrainedModel], expanded: type[PreTrainedModel], pair: Pair, changes: Mapping[str, Any]
 ) -> Iterator[str]:
     """What differs between two models with the same weights: parameters, and the outputs for the same inputs."""
-    mine, theirs = _built(executed, pair, changes), _built(expanded, pair, changes)
+    with family_in_auto_classes(pair, side_of(expanded, pair)):
+        fields, inputs = _that_run(expanded, pair, changes)
+    mine, theirs = built(executed, pair, fields), built(expanded, pair, fields)
     states = [{pair.canonical(name): value for name, value in each.state_dict().items()} for each in (mine, theirs)]
     shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in states]
     if shapes[0] != shapes[1]:
@@ -132,59 +158,95 @@ def _model_differences(
     with torch.no_grad():
         for name, value in states[1].items():
             value.copy_(states[0][name])
-    first, second = _outputs(mine), _outputs(theirs)
+    first, second = _outputs(mine, inputs), _outputs(theirs, inputs)
     if list(first) != list(second):
         yield f"outputs {list(first)} when executed, {list(second)} in the expansion"
+    if not first and not second:
+        raise ValueError(f"forward({', '.join(inputs)}) gives no tensor to compare")
     for name in first.keys() & second.keys():
         if not torch.equal(torch.nan_to_num(first[name]), torch.nan_to_num(second[name])):
             yield f"output {name} differs by up to {(first[name] - second[name]).abs().max():.3g}"
 
 
-def _built(model: type[PreTrainedModel], pair: Pair, changes: Mapping[str, Any]) -> PreTrainedModel:
-    """A small model, from the config class of its own side."""
-    config_class = _config_class(model, pair)
+def _that_run(
+    model: type[PreTrainedModel], pair: Pair, changes: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The fields of a small config and the inputs with which a model runs: the first of those that are tried."""
+    errors = []
+    for fields in small_configs(_config_class(model, pair), changes):
+        try:
+            made = built(model, pair, fields)
+        except Exception as error:
+            errors.append(error)
+            continue
+        for inputs in small_inputs(made):
+            try:
+                _outputs(made, inputs)
+            except Exception as error:
+                errors.append(error)
+            else:
+                return fields, inputs
+    raise errors[0]
+
+
+def built(model: type[PreTrainedModel], pair: Pair, fields: Mapping[str, Any]) -> PreTrainedModel:
+    """A model of small sizes, from the config class of its own side."""
     torch.manual_seed(SEED)
-    return model(config_class(**small_fields(config_class, changes))).eval()
+    with family_in_auto_classes(pair, side_of(model, pair)):
+        return model(_config_class(model, pair)(**fields)).eval()
+
+
+def side_of(model: type, pair: Pair) -> int:
+    """0 for a class of the executed shard, 1 for one of its expansion."""
+    return 0 if model.__module__ == pair.executed.__name__ else 1
+
+
+@contextmanager
+def family_in_auto_classes(pair: Pair, side: int) -> Iterator[None]:
+    """Let `AutoModel` and its like, which heads build their base with, know the classes of one side."""
+    classes = {pair.canonical(name): both[side] for name, *both in pair.classes()}
+    entered: list[tuple[Any, Any]] = []
+    for config in [each for each in classes.values() if issubclass(each, PreTrainedConfig)]:
+        types = {vars(base).get("model_type") for base in config.__mro__} | {parent_type(config, pair)}
+        for mapping in [each for each in vars(modeling_auto).values() if isinstance(each, _LazyAutoMapping)]:
+            names = [mapping._model_mapping.get(each) for each in types if each]
+            found = [
+                classes[key] for name in names if isinstance(name, str) and (key := pair.canonical(name)) in classes
+            ]
+            if found and config not in mapping._extra_content:
+                mapping._extra_content[config] = found[0]
+                entered.append((mapping, config))
+        own = vars(config).get("model_type")
+        if own and own not in CONFIG_MAPPING:
+            CONFIG_MAPPING._extra_content[own] = config
+            entered.append((CONFIG_MAPPING, own))
+    try:
+        yield
+    finally:
+        for mapping, key in entered:
+            del mapping._extra_content[key]
+
+
+def parent_type(config: type[PreTrainedConfig], pair: Pair) -> str | None:
+    """The `model_type` of the config that a family's takes the place of."""
+    executed = {name: first for name, first, _ in pair.classes()}[config.__name__]
+    types = (vars(base).get("model_type") for base in executed.__mro__ if base.__module__.startswith("transformers."))
+    return next((each for each in types if each), None)
 
 
 def _config_class(model: type[PreTrainedModel], pair: Pair) -> type[PreTrainedConfig]:
     """The family's config in the place of the parent's, which an executed model still names."""
-    side = 0 if model.__module__ == pair.executed.__name__ else 1
+    side = side_of(model, pair)
     mine = {pair.canonical(name): both[side] for name, *both in pair.classes()}
     found: type[PreTrainedConfig] = mine.get(pair.canonical(model.config_class.__name__), model.config_class)
     return found
 
 
-def small_fields(config_class: type[PreTrainedConfig], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a config that make a model small: known sizes by their names, and what the user gives."""
-    return _merged(_small(config_class()), changes)
-
-
-def _small(config: PreTrainedConfig) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    layers = {value for name, value in vars(config).items() if "layers" in name and isinstance(value, int)}
-    for name, value in vars(config).items():
-        if isinstance(value, PreTrainedConfig):
-            fields[name] = _small(value)
-        elif isinstance(value, list) and len(value) in layers and "layer" in name:
-            fields[name] = value[:2]
-        elif type(value) is int and not name.startswith("_") and (small := small_value(name, value)) != value:
-            fields[name] = small
-    return fields
-
-
-def _merged(fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    for name, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(fields.get(name), dict)
-        fields[name] = _merged(fields[name], value) if nested else value
-    return fields
-
-
-def _outputs(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def _outputs(model: PreTrainedModel, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors that a model returns, by name."""
     torch.manual_seed(SEED)
     with torch.no_grad():
-        found = model(**small_inputs(model))
+        found = model(**inputs)
     return dict(_tensors("", found))
 
 
@@ -197,33 +259,3 @@ def _tensors(name: str, value: object) -> Iterator[tuple[str, torch.Tensor]]:
     elif isinstance(value, list | tuple):
         for index, each in enumerate(value):
             yield from _tensors(f"{name}.{index}".lstrip("."), each)
-
-
-def small_inputs(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Inputs for the parameters of a model's forward that are known by name."""
-    torch.manual_seed(SEED + 1)
-    wanted = inspect.signature(type(model).forward).parameters
-    text = model.config.get_text_config()
-    tokens = torch.randint(3, max(4, getattr(text, "vocab_size", 100)), (2, 7))
-    found = {"input_ids": tokens} if "input_ids" in wanted else {}
-    if "decoder_input_ids" in wanted:
-        found["decoder_input_ids"] = tokens[:, :5]
-    if "pixel_values" in wanted and (size := _image_size(model)):
-        found["pixel_values"] = torch.randn(2, *size)
-    if "input_values" in wanted:
-        found["input_values"] = torch.randn(2, 1600)
-    if "input_features" in wanted:
-        length = 2 * getattr(model.config, "max_source_positions", 32)
-        found["input_features"] = torch.randn(2, getattr(model.config, "num_mel_bins", 80), length)
-    return found
-
-
-def _image_size(model: PreTrainedModel) -> tuple[int, int, int] | None:
-    config = model.config
-    vision = next(
-        (each for each in (config, getattr(config, "vision_config", None)) if hasattr(each, "num_channels")), None
-    )
-    if vision is None:
-        return None
-    size = getattr(vision, "image_size", 32)
-    return (vision.num_channels, *(size if isinstance(size, list | tuple) else (size, size)))

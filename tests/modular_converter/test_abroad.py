@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from transformers_heterogeneous.scripts.command import run_shard
 from transformers_heterogeneous.scripts.command.cli import app
+from transformers_heterogeneous.scripts.command.new import new_shard
 from transformers_heterogeneous.scripts.command.oracle import Pair, load
 from transformers_heterogeneous.scripts.modular_converter.run import Run, expand
 
@@ -60,7 +61,11 @@ def unused_classes(pair: Pair, fields: dict) -> set[str]:
     """The modules of a shard that its models are not made of: what they compute would not have been compared."""
     models = [each for name, _, each in pair.classes() if issubclass(each, run_shard.PreTrainedModel)]
     others = {name for name, _, each in pair.classes() if issubclass(each, run_shard.torch.nn.Module)}
-    built = [run_shard._built(each, pair, fields) for each in models if each.__name__ in (pair.shard.exported or ())]
+    built = [
+        run_shard.built(each, pair, run_shard._that_run(each, pair, fields)[0])
+        for each in models
+        if each.__name__ in (pair.shard.exported or ())
+    ]
     return others - {type(module).__name__ for model in built for module in model.modules()}
 
 
@@ -132,6 +137,11 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
             "SharpOlmoForCausalLM could not be run from the small config (give its fields with --config)",
             id="a config that does not fit",
         ),
+        pytest.param(
+            ["--run", SHARDS / "modular_sharp_olmo.py", "--config", '{"num_hidden_layer": 1}'],
+            "--config: num_hidden_layer is no field of SharpOlmoConfig; did you mean num_hidden_layers?",
+            id="a field that no config has",
+        ),
     ],
 )
 def test_what_cannot_be_run_says_why(arguments: list, message: str) -> None:
@@ -145,3 +155,31 @@ def test_a_shard_that_is_refused(tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     code, _, err = check("--run", path)
     assert code == 2 and f"{path}:" in err
+
+
+@pytest.mark.parametrize("parent", ["dots1", "siglip2", "paligemma"])
+def test_an_unedited_copy_is_run_whole(parent: str, tmp_path: Path) -> None:
+    """Its abstract base too, heads that make their base by `AutoModel`, and the configs inside its own."""
+    shard, _ = new_shard(f"my_{parent}", parent, tmp_path, 2026)
+    code, out, err = check("--run", shard)
+    assert (code, err) == (0, "") and ": equal; compared: " in out
+    models = [each for each in out.partition("compared: ")[2].split(", ") if "Config" not in each]
+    assert [each for each in models if "with outputs" not in each] == [models[0]] and "PreTrainedModel" in models[0]
+
+
+def test_a_forward_that_names_no_parameters_is_run(tmp_path: Path) -> None:
+    shard = tmp_path / "modular_open_olmo.py"
+    text = (SHARDS / "modular_sharp_olmo.py").read_text()
+    assert text.count("(Olmo2ForCausalLM):\n    pass\n") == 1
+    forward = '    def forward(self, **super_kwargs):\n        r"""Example."""\n        return super().forward(**super_kwargs)\n'
+    text = text.replace("(Olmo2ForCausalLM):\n    pass\n", f"(Olmo2ForCausalLM):\n{forward}")
+    shard.write_text(text.replace("SharpOlmo", "OpenOlmo"))
+    code, out, _ = check("--run", shard)
+    assert code == 0 and "OpenOlmoForCausalLM with outputs" in out
+
+
+def test_a_comparison_of_nothing_is_not_equal(tmp_path: Path) -> None:
+    shard = tmp_path / "modular_no_olmo.py"
+    shard.write_text('def limit(x):\n    return x\n\n\n__all__ = ["limit"]\n')
+    code, out, err = check("--run", shard)
+    assert code == 2 and "nothing was compared" in err and "equal" not in out

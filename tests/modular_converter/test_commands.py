@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from transformers_heterogeneous.scripts.command import generate
 from transformers_heterogeneous.scripts.command.generate import check_command, generate_command
+from transformers_heterogeneous.scripts.modular_converter.releases.lock import NAME
 from transformers_heterogeneous.scripts.modular_converter.sources.source import read_source
 
 from .toybox import Toy
@@ -135,6 +137,24 @@ def test_a_file_that_another_formatter_or_system_wrote(
     output.write_bytes(output.read_bytes().replace(old.encode(), new.encode()))
     assert check_command([shard], None, as_json=False) == 1
     assert f"modeling_new.py:1:1: warning: {said}" in capsys.readouterr().err
+
+
+def test_the_lock_says_what_formatted_the_files(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shard.write_text(SHARD.replace("    pass", "    part = None"))
+    generate_command([shard], None)
+    lock = shard.parent / NAME
+    assert f'formatter = "ruff {version("ruff")}"' in lock.read_text()
+    lock.write_text(lock.read_text().replace(f"ruff {version('ruff')}", "ruff 0.0.1"))
+    output = shard.parent / "modeling_new.py"
+    formatted = output.read_text()
+    output.write_text(formatted.replace("class NewModel", "class  NewModel"))
+    assert check_command([shard], None, as_json=False) == 1
+    assert f"formatted by ruff 0.0.1, as {NAME} says, not as ruff {version('ruff')}" in capsys.readouterr().err
+    output.write_text(formatted)
+    assert check_command([shard], None, as_json=False) == 0  # other releases that format alike are no difference
+    output.unlink()
+    generate_command([shard], None)
+    assert f"ruff {version('ruff')}" in lock.read_text()
 
 
 def test_files_come_beside_a_link(shard: Path, tmp_path: Path) -> None:

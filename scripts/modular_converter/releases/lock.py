@@ -11,6 +11,7 @@ from ..sources.diagnostics import Diagnostic
 
 
 NAME = "overrides.lock"
+FORMATTER = "formatter"
 _HEAD = """\
 # What the shards beside this file replace of their parents, as the parents had it. Written by `hetero generate`, which
 # stops where a parent has changed such a piece since: `hetero rebase` carries the override along.
@@ -69,15 +70,27 @@ def read_lock(folder: Path, name: str = NAME) -> Lock:
         return {}
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found.pop(FORMATTER, None)
         return {shard: {name: Recorded(**each) for name, each in entries.items()} for shard, entries in found.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise BrokenLock(f"this cannot be read: {error}; take it back from version control, or delete it") from error
 
 
-def render_lock(lock: Lock) -> str:
+def formatter_of(folder: Path) -> str | None:
+    """What the files of a folder's shards were formatted with, as in `ruff 0.14.10`, where the lock says it."""
+    path = folder / NAME
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8")).get(FORMATTER) if path.is_file() else None
+    except (OSError, ValueError) as error:
+        raise BrokenLock(str(error)) from error
+    return found if isinstance(found, str) else None
+
+
+def render_lock(lock: Lock, formatter: str | None = None) -> str:
     """The text of a lock: sorted, so that a change is a small diff."""
     entries = [_entry(shard, name, lock[shard][name]) for shard in sorted(lock) for name in sorted(lock[shard])]
-    return "\n".join([_HEAD, *entries])
+    said = [f"{FORMATTER} = {json.dumps(formatter)}\n"] if formatter else []
+    return "\n".join([_HEAD, *said, *entries])
 
 
 def _entry(shard: str, name: str, recorded: Recorded) -> str:
