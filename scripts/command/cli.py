@@ -395,10 +395,27 @@ def infer(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the repository; empty, or not there yet.")],
+    package: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the package in it; by default the folder's.")
+    ] = None,
+) -> None:
+    """Start a repository for families of your own: shards, what they expand to, CI, a pre-commit hook."""
+    need_generator()
+    from .init import init_command
+
+    raise typer.Exit(init_command(folder, package))
+
+
+@app.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Model name in lower case: NAME of modular_NAME.py.")],
     parent: Annotated[str, typer.Option(metavar="MODEL", help="Model of transformers to inherit from, as in qwen3.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the shard.")] = Path(),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder of the shard; by default the project's, or this one."),
+    ] = None,
     heterogeneous: Annotated[
         bool, typer.Option("--heterogeneous", help="A family whose layers may differ, out of a decoder.")
     ] = False,

@@ -16,13 +16,14 @@ import libcst as cst
 
 from ..modular_converter.cache.storage import recalled_dependencies
 from ..modular_converter.shards.shard import exports
+from ..modular_converter.sources.diagnostics import ShardError
 from ..modular_converter.sources.paths import installed_folder
 from ..modular_converter.sources.siblings import siblings_of, with_needed
 from ..modular_converter.sources.source import read_source
 from ..modular_converter.syntax.tree import bare, block, code, small
+from .project import project_of
 
 
-HOUSE = Path(__file__).resolve().parents[2]
 LAUNCH = "import hetero; hetero.main()"
 Pieces = dict[str, str]
 
@@ -60,7 +61,11 @@ def drift_command(against: str | None, shards: list[Path] | None) -> int:
     Returns:
         0 when nothing changes, 1 when something does or a shard no longer applies, 2 when it could not be found out.
     """
-    shards = shards or [path for path in sorted((HOUSE / "modular").glob("modular_*.py")) if has_outputs(path)]
+    try:
+        shards = shards or [path for path in project_of(Path()).shards if has_outputs(path)]
+    except ShardError as error:
+        print(f"hetero drift: {error}", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as folder:
         try:
             release = release_root(against, Path(folder))

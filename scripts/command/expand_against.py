@@ -18,6 +18,7 @@ import libcst as cst
 
 from transformers_heterogeneous.integrations.installing import how_to_install
 
+from ..modular_converter.output.package import render_package
 from ..modular_converter.releases.lock import (
     NAME,
     BrokenLock,
@@ -36,9 +37,10 @@ from ..modular_converter.sources.diagnostics import Diagnostic, ShardError
 from ..modular_converter.sources.paths import installed_version
 from ..modular_converter.sources.siblings import in_order, is_shard, siblings_of
 from ..modular_converter.sources.source import SourceFile, read_source
-from .drift import HOUSE, NoRelease, launch, release_root
+from .drift import NoRelease, launch, release_root
 from .generate import locks_of, write_files
 from .problems import make_strict
+from .project import HOUSE
 from .rebase import Rebased, rebase
 from .versions import parents_version
 
@@ -236,7 +238,7 @@ def _expanded(assembly: Assembly, out: Path) -> Run:
     if conflicts := [problem for each in rebased for problem in _conflicts(each)]:
         raise ShardError(conflicts)
     read_source.cache_clear()
-    run = make_strict(expand(sorted(folder.glob("modular_*.py")), lambda path: out, package=True))
+    run = make_strict(expand(sorted(folder.glob("modular_*.py")), lambda path: out, render_package))
     run.problems += [problem for each in rebased for problem in each.gone]
     (folder / NAME).unlink(missing_ok=True)  # what is expanded now is what its overrides are for
     return run

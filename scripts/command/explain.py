@@ -15,9 +15,9 @@ from ..modular_converter.sources.paths import FILE_TYPES
 from ..modular_converter.sources.siblings import is_shard, siblings_of
 from ..modular_converter.sources.source import SourceFile
 from ..modular_converter.syntax.tree import bare, block, code, same_code
+from .project import project_of
 
 
-HOUSE = Path(__file__).resolve().parents[2]
 Methods = dict[str, cst.FunctionDef]
 Rename = Callable[[cst.CSTNode], cst.CSTNode]
 
@@ -50,8 +50,8 @@ class Piece:
 
 def explain_command(name: str, shards: list[Path] | None) -> int:
     """Print the explanation of `Class.method`; 0, or 2 where there is no such method, with the nearest name."""
-    paths = shards or [path for path in sorted((HOUSE / "modular").glob("modular_*.py")) if is_shard(path)]
     try:
+        paths = shards or [path for path in project_of(Path()).shards if is_shard(path)]
         text = explain(name, [path.resolve() for path in paths])
     except (LookupError, ShardError) as error:
         print(f"hetero explain: {error.args[0] if isinstance(error, LookupError) else error}", file=sys.stderr)

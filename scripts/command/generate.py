@@ -22,11 +22,11 @@ from ..modular_converter.releases.lock import (
     updated,
 )
 from ..modular_converter.run import Run, expand
-from ..modular_converter.sources.diagnostics import Diagnostic
+from ..modular_converter.sources.diagnostics import Diagnostic, ShardError
 from .problems import Format, Telling, make_strict, structured, tell
+from .project import project_of
 
 
-HOUSE = Path(__file__).resolve().parents[2]
 FIRST_LINES = 12
 
 
@@ -101,11 +101,18 @@ def _expand_leniently(shards: list[Path] | None, out: Path | None) -> Run:
         missing = [path for path in paths if not path.is_file()]
         if missing:
             return Run(problems=[Diagnostic(path, 1, 1, "there is no such shard") for path in missing])
-        run = expand(paths, lambda path: out or path.parent)
+        try:
+            own = project_of(paths[0].parent)
+        except ShardError as error:
+            return Run(problems=list(error.diagnostics))
+        run = expand(paths, lambda path: out or (own.generated if path.parent == own.modular else path.parent))
         run.problems += _without_files(run, paths)
         return run
-    folder = out or (HOUSE / "generated" if (HOUSE / "generated").exists() else HOUSE)
-    return expand(sorted((HOUSE / "modular").glob("modular_*.py")), lambda path: folder, package=True)
+    try:
+        here = project_of(Path())
+    except ShardError as error:
+        return Run(problems=list(error.diagnostics))
+    return expand(here.shards, lambda path: out or here.generated, here.package)
 
 
 def locks_of(

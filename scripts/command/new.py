@@ -11,9 +11,10 @@ from ..heterogenise.shard_text import shard_text
 from ..modular_converter.naming.model_names import read_model_names
 from ..modular_converter.naming.renaming import model_renaming
 from ..modular_converter.shards.shard import exports
-from ..modular_converter.sources.diagnostics import nearest
+from ..modular_converter.sources.diagnostics import ShardError, nearest
 from ..modular_converter.sources.paths import installed_folder
 from ..modular_converter.sources.source import read_source
+from .project import HOUSE, project_of
 
 
 FILE_TYPES = ("configuration", "modeling")
@@ -42,9 +43,10 @@ class OutOfScope(CannotStart):
     """A parent of a kind that no heterogeneous family is made of."""
 
 
-def new_command(model: str, parent: str, out: Path, year: int, heterogeneous: bool = False) -> int:
+def new_command(model: str, parent: str, out: Path | None, year: int, heterogeneous: bool = False) -> int:
     """
-    Write `modular_<model>.py` into `out`: a class of one's own for every public class of the parent.
+    Write `modular_<model>.py` into `out`, or where the project has its shards: a class of one's own for every public class of the
+    parent.
 
     Args:
         heterogeneous: its layers may differ from one another.
@@ -53,13 +55,16 @@ def new_command(model: str, parent: str, out: Path, year: int, heterogeneous: bo
         0 when it was written, 2 when it could not be, with the reason on stderr.
     """
     try:
-        path, notes = new_shard(model, parent, out, year, heterogeneous)
-    except CannotStart as error:
+        here = project_of(Path())
+        own = here.modular.parent == HOUSE  # of this package, whose families nobody adds to in passing
+        path, notes = new_shard(model, parent, out or (Path() if own else here.modular), year, heterogeneous)
+    except (CannotStart, ShardError) as error:
         print(f"hetero new: {error}", file=sys.stderr)
         return 2
     for note in notes:
         print(note)
-    print(f"{path} is written; change what differs from {parent}, then: hetero generate {path}")
+    named = "" if path.parent == here.modular else f" {path}"
+    print(f"{path} is written; change what differs from {parent}, then: hetero generate{named}")
     return 0
 
 

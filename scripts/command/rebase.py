@@ -41,8 +41,9 @@ from ..modular_converter.sources.siblings import siblings_of
 from ..modular_converter.sources.source import imports_in
 from ..modular_converter.syntax.import_statements import aliases, bound_name, module_of, written_module
 from ..modular_converter.syntax.tree import block, identifiers
-from .drift import HOUSE, NoRelease, has_outputs, launch, release_root
+from .drift import NoRelease, has_outputs, launch, release_root
 from .generate import write_files
+from .project import project_of
 
 
 _MARKED = re.compile(rf"(?m)^( *){MARK.format('([0-9]+)')}\n")
@@ -77,7 +78,11 @@ def rebase_command(shards: list[Path] | None, onto: str | None = None, dry_run: 
     Returns:
         0 when everything merged, 1 when a conflict was left in a shard, 2 when nothing could be done.
     """
-    paths = [Path(os.path.abspath(shard)) for shard in shards or sorted((HOUSE / "modular").glob("modular_*.py"))]
+    try:
+        paths = [Path(os.path.abspath(shard)) for shard in shards or project_of(Path()).shards]
+    except ShardError as error:
+        print(f"hetero rebase: {error}", file=sys.stderr)
+        return 2
     if onto is not None:
         return _with_release(onto, paths, dry_run)
     try:

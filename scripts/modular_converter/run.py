@@ -13,7 +13,7 @@ from .cache.storage import Record, Remembered, recall, remember
 from .layout.origin import Origin, Parents, origin_of, origin_of_line
 from .output import render
 from .output.formatting import FATAL_RULES, INSIDE, OUTSIDE, Finding, format_files
-from .output.package import Family, render_package
+from .output.package import Family
 from .releases import overrides
 from .releases.lock import Override
 from .shards import reading
@@ -76,10 +76,15 @@ class _Draft:
     parents: dict[Path, Parents] = field(default_factory=dict)
 
 
-def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool = False) -> Run:
+def expand(
+    shards: Sequence[Path],
+    place: Callable[[Path], Path],
+    package: Callable[[Sequence[Family], str], str] | None = None,
+) -> Run:
     """Expand shards; `place` says into which folder the files of a shard go. Nothing is written but what is remembered.
 
-    With `package`, each folder also gets the `__init__.py` that registers its families, and `py.typed`.
+    With `package`, each folder also gets the `__init__.py` that it makes of the families and the name of the shards' folder,
+    and `py.typed`.
     """
     run, draft = Run(), _Draft()
     ordered, needed, circles = in_order(shards)
@@ -87,7 +92,8 @@ def expand(shards: Sequence[Path], place: Callable[[Path], Path], package: bool 
     with _without_collector():
         _expand_all(ordered, needed, place, run, draft)
     for folder, families in draft.families.items() if package else ():
-        draft.texts[folder / "__init__.py"] = render_package(families, shards[0].parent.name)
+        assert package is not None
+        draft.texts[folder / "__init__.py"] = package(families, shards[0].parent.name)
         run.files[folder / "py.typed"] = ""
     formatted, findings = _formatted(draft.texts | draft.sources, run.origin)
     formatted = {path: text for path, text in formatted.items() if path in draft.texts}

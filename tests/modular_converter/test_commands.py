@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from transformers_heterogeneous.scripts.command import generate
+from transformers_heterogeneous.scripts.command import generate, project
 from transformers_heterogeneous.scripts.command.generate import check_command, generate_command
 from transformers_heterogeneous.scripts.modular_converter.releases.lock import NAME
 from transformers_heterogeneous.scripts.modular_converter.sources.source import read_source
@@ -190,7 +190,7 @@ def test_a_shard_that_fails_is_not_missed_in_the_package(
     other = toy.write(house / "modular" / "modular_other.py", SHARD.replace("NewModel", "OtherModel"))
     toy.write(house / "modular" / "modular_new.py", SHARD)
     (house / "generated").mkdir()
-    monkeypatch.setattr(generate, "HOUSE", house)
+    monkeypatch.setattr(project, "HOUSE", house)
     assert generate_command(None, None) == 0 and check_command(None, None, as_json=False) == 0
     toy.write(other, SHARD.replace("NewModel", "OtherModel").replace("ZzModel", "ZzModle"))
     read_source.cache_clear()  # as a new process

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from transformers_heterogeneous.scripts.command.generate import generate_command
+from transformers_heterogeneous.scripts.modular_converter.output.package import render_package
 from transformers_heterogeneous.scripts.modular_converter.run import expand
 
 from .toybox import Toy, body, clean
@@ -348,8 +349,8 @@ def test_a_helper_that_needs_the_shard_it_is_copied_into(family: Toy) -> None:
 
 
 def test_a_config_without_a_model_type_is_exported_and_not_registered(family: Toy) -> None:
-    run = expand(shards_of(family, "shared", "new"), lambda path: path.parent, package=True)
-    again = expand(shards_of(family, "shared", "new"), lambda path: path.parent, package=True)
+    run = expand(shards_of(family, "shared", "new"), lambda path: path.parent, package=render_package)
+    again = expand(shards_of(family, "shared", "new"), lambda path: path.parent, package=render_package)
     assert run.messages() == [] and run.files == again.files
     package = run.files[family.shards / "__init__.py"]
     assert "from .configuration_shared import SharedConfig, SharedError\n" in package

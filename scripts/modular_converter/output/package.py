@@ -82,6 +82,29 @@ register()
 '''
 
 
+_PROJECT = '''\
+# Generated from the shards in {folder}/ by `hetero generate`. Do not edit.
+"""Model families for transformers. Importing the package registers them with the Auto classes."""
+
+import transformers
+from transformers import AutoConfig, {autos}
+
+
+PARENTS_VERSION = "{parents_version}"
+
+if transformers.__version__.split(".")[:2] != PARENTS_VERSION.split(".")[:2]:
+    raise ImportError(
+        f"{{__name__}} was expanded from transformers {{PARENTS_VERSION}}, and installed is {{transformers.__version__}}: expand "
+        "its shards again, with `hetero generate`"
+    )
+
+{imports}
+
+{models}
+__all__ = [{exported}]
+'''
+
+
 @dataclass(frozen=True)
 class Family:
     """What one shard adds to the package: public names by module, the config of its models, configs with a model type."""
@@ -123,6 +146,30 @@ def render_package(families: Iterable[Family], folder: str) -> str:
         quantizer_mapping=_QUANTIZER_MAPPING if quantizers else "",
         quantizers="".join(f"    AUTO_QUANTIZER_MAPPING[{name}.quant_method] = {name}\n" for name in quantizers),
         exported=", ".join(f'"{name}"' for name in [*names, "register"]),
+    )
+
+
+def render_project(families: Iterable[Family], folder: str) -> str:
+    """The unformatted `__init__.py` of somebody else's families."""
+    families = list(families)
+    lines, autos = [], {"AutoModel"}
+    for each in families:
+        lines += [f"AutoConfig.register({name}.model_type, {name}, exist_ok=True)\n" for name in each.configs]
+        for name in each.names:
+            auto = auto_class(name)
+            own = auto != "AutoModel" or name == f"{each.config.removesuffix('Config')}Model"
+            if auto in auto_classes() and own:
+                autos.add(auto)
+                lines.append(f"{auto}.register({name}.config_class, {name}, exist_ok=True)\n")
+    return _PROJECT.format(
+        folder=folder,
+        parents_version=installed_version("transformers"),
+        autos=", ".join(sorted(autos)),
+        imports="\n".join(
+            f"from .{module} import {', '.join(names)}" for each in families for module, names in each.modules.items()
+        ),
+        models="".join(lines),
+        exported=", ".join(f'"{name}"' for name in sorted(name for each in families for name in each.names)),
     )
 
 
