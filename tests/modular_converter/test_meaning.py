@@ -51,6 +51,7 @@ BASE = """
             self.parts = parts
 """
 PARENT = """
+    import warnings
     from functools import singledispatchmethod
 
     from toy.base import Base, Linear, Module
@@ -128,6 +129,7 @@ def init(*lines: str) -> str:
 
 
 EQUAL = {
+    "a hook for subclasses that only warns": (("NewShim(ZzShim)", ""), "NewShim().forward()", 1),
     "a statement equal in text to one of the parent's": (init("self.count += 1"), "NewLayer(1).count", 3),
     "an early return inside an if": (
         method("def forward(self, x, y=1):", "    super().forward(x, y)", "    return 'mine'"),
@@ -327,6 +329,7 @@ ERRORS = {
         "7:7: the parent is decorated with `@mark`, which is not inherited in Python",
     ),
     "a hook for subclasses": (("NewHook(ZzHook)", ""), "7:7: the parent defines `__init_subclass__`"),
+    "a hook that does more than warn": (("NewDeed(ZzDeed)", ""), "7:7: the parent defines `__init_subclass__`"),
     "an attribute that the parent's class body reads": (
         ("NewAlias(ZzAlias)", "\n" + method("def forward(self):", "    return 2")),
         "8:5: the parent's class body uses `forward` itself",
@@ -346,6 +349,20 @@ MORE = """
     class ZzHook:
         def __init_subclass__(cls):
             cls.seen = True
+
+
+    class ZzDeed:
+        def __init_subclass__(cls):
+            warnings.warn("given up")
+            cls.seen = True
+
+
+    class ZzShim:
+        def __init_subclass__(cls):
+            warnings.warn("given up", FutureWarning)
+
+        def forward(self):
+            return 1
 
 
     class ZzAlias:

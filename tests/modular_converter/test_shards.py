@@ -332,3 +332,33 @@ def test_quantizers_of_a_family_are_registered_for_their_method() -> None:
     assert "NewFp3HfQuantizer," not in text.split("__all__")[0].split("def register")[1]
     plain = render_package([Family({**modules, "modeling_new": ("NewModel",)}, "NewConfig")], "shards")
     assert "QUANTIZER" not in plain and "quantizers" not in plain
+
+
+def test_keyword_arguments_that_a_parent_has_in_another_file_than_their_name_says(toy: Toy) -> None:
+    """They stay where the parent has them, while the shard has no file of that kind; else they come along to it."""
+    toy.parent(
+        "image_processing_pil_zz",
+        """
+        class ZzImageProcessorKwargs(dict):
+            size = 3
+
+
+        class ZzImageProcessorPil:
+            valid_kwargs = ZzImageProcessorKwargs
+        """,
+    )
+    text = """
+        from toy.image_processing_pil_zz import ZzImageProcessorPil
+
+
+        class NewImageProcessorPil(ZzImageProcessorPil):
+            pass
+
+
+        __all__ = ["NewImageProcessorPil"]
+        """
+    texts = toy.texts(toy.shard("new", text))
+    assert list(texts) == ["image_processing_pil_new.py"]
+    names: dict[str, type] = {}
+    exec(texts["image_processing_pil_new.py"], names)
+    assert names["NewImageProcessorPil"].valid_kwargs is names["NewImageProcessorKwargs"]

@@ -251,10 +251,19 @@ class Layout:
         own_type = self.shard.type_of(entry.name)
         if own_type == output.type:
             return entry.name in self.shard.entries and not self.shard.entries[entry.name].helper
+        if self._stays(output, entry, own_type):
+            return False
         imports = output.siblings.setdefault(own_type, [])
         if entry.name not in imports:
             imports.append(entry.name)
         return True
+
+    def _stays(self, output: Output, entry: Entry, own_type: str) -> bool:
+        """Whether a class stays in a file that it does not belong into by its name, as in the parent: where the shard has none of
+        the kind that it would belong into."""
+        if self.shard.home.inside or entry.file < 0 or self.shard.parents[entry.file].type != output.type:
+            return False
+        return own_type not in {self.shard.type_of(name) for name in self.shard.classes}
 
     def _emit(self, output: Output, entries: Iterable[Entry]) -> None:
         for entry in entries:

@@ -13,6 +13,7 @@ _FIELDS = m.Decorator(decorator=m.Name("dataclass") | m.Call(func=m.Name("datacl
 _BINDS_ALWAYS = (cst.FunctionDef, cst.ClassDef, cst.Assign)
 _HARMLESS = ("total",)  # of a TypedDict: which keys are required
 _HOOKS = ("__init_subclass__", "__slots__")
+_WARNING = m.Expr(m.Call(func=m.Attribute(value=m.Name("warnings") | m.Name("logger"), attr=m.Name())))
 
 
 def python_bases(child: cst.ClassDef, parent: cst.ClassDef, base: str, scope: Scope) -> list[str]:
@@ -54,11 +55,20 @@ def _check_before(name: str, arg: cst.Arg, child: cst.ClassDef, parent: cst.Clas
 def check_hooks(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> None:
     """What a parent does to its subclasses is not done to a class that takes its place."""
     mine = names_of_class_body(block(child.body).body).bound
-    for name in sorted(names_of_class_body(block(parent.body).body).bound & set(_HOOKS) - mine):
+    inherited = [each for each in block(parent.body).body if not _only_warns(each)]
+    for name in sorted(names_of_class_body(inherited).bound & set(_HOOKS) - mine):
         message = (
             f"the parent defines `{name}`, which is meant for its subclasses: this class takes its place, and is none"
         )
         scope.report(child.name, f"{message}; inherit from what is above it, and write out the rest")
+
+
+def _only_warns(node: cst.CSTNode) -> bool:
+    """Whether a hook says something and changes no class, as those of names that are given up: a copy may keep it."""
+    if not m.matches(node, m.FunctionDef(name=m.Name("__init_subclass__"))):
+        return False
+    assert isinstance(node, cst.FunctionDef)
+    return all(m.matches(small(each), _WARNING) for each in block(node.body).body)
 
 
 def python_keywords(child: cst.ClassDef, parent: cst.ClassDef, scope: Scope) -> list[cst.Arg]:
