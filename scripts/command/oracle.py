@@ -163,7 +163,9 @@ def compare_classes(pair: Pair, comparison: Comparison) -> None:
 
 
 def _class_differences(executed: type, expanded: type, pair: Pair) -> Iterator[str]:
-    mine, theirs = public(executed), public(expanded)
+    mine, theirs = (
+        {pair.canonical(name): value for name, value in public(each).items()} for each in (executed, expanded)
+    )
     deleted = {name for name, value in mine.items() if is_deletion(value)}
     for name in sorted((mine.keys() ^ theirs.keys()) - deleted):
         yield f".{name}: {'only when executed' if name in mine else 'only in the expansion'}"

@@ -193,7 +193,11 @@ def built(model: type[PreTrainedModel], pair: Pair, fields: Mapping[str, Any]) -
     """A model of small sizes, from the config class of its own side."""
     torch.manual_seed(SEED)
     with family_in_auto_classes(pair, side_of(model, pair)):
-        return model(_config_class(model, pair)(**fields)).eval()
+        made = model(_config_class(model, pair)(**fields)).eval()
+    for module in made.modules():  # transformers chooses it by the text of a class's module, which here is the shard
+        if isinstance(config := getattr(module, "config", None), PreTrainedConfig):
+            config._experts_implementation = "eager"
+    return made
 
 
 def side_of(model: type, pair: Pair) -> int:

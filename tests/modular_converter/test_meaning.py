@@ -312,10 +312,6 @@ ERRORS = {
         ("NewSteps(ZzSteps)", ""),
         "4:1: STEPS of modeling_zz.py is made of itself in several steps",
     ),
-    "a replaced value that the parent reads": (
-        ("NewSize(ZzSize)", "\n" + init("self.size = 8")),
-        "10:9: the parent's method reads `self.size` before this line",
-    ),
     "a condition around super()": (
         method("if LIMIT > 2:", "    def plain(self):", "        return super().plain()"),
         "10:5: `super()` in a method that is not defined on its own",

@@ -153,3 +153,45 @@ def test_json(documented: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == expected
     assert check_command([documented], None, as_json=True, strict=True) == 2
     assert json.loads(capsys.readouterr().out)["errors"] == [{**warning, "severity": "error"}]
+
+
+def test_an_attribute_that_the_parent_has_read_before_it_is_set(toy: Toy) -> None:
+    """Both lines stay, in Python's order, and what the parent read is told."""
+    toy.parent(
+        "modeling_zz",
+        """
+        class ZzPooler:
+            width = 3
+
+
+        class ZzModel:
+            def __init__(self):
+                self.pooler = ZzPooler()
+                self.size = self.pooler.width
+        """,
+    )
+    shard = toy.shard(
+        "new",
+        """
+        from toy.modeling_zz import ZzModel
+
+
+        class OtherPooler:
+            width = 5
+
+
+        class NewModel(ZzModel):
+            def __init__(self):
+                super().__init__()
+                self.pooler = OtherPooler()
+
+
+        __all__ = ["NewModel"]
+        """,
+    )
+    run = toy.run(shard)
+    assert not run.failed and "11:9: warning: the parent's method reads `self.pooler`" in run.messages()[0]
+    names: dict[str, type] = {}
+    exec(run.files[shard.parent / "modeling_new.py"], names)
+    made = names["NewModel"]()
+    assert (made.size, made.pooler.width) == (3, 5)

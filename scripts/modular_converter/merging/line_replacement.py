@@ -103,10 +103,10 @@ def _place_of(statement: cst.BaseStatement, earlier: Body, inlined: Body, first:
         return None
     if name in effects(later, first).attributes:
         message = (
-            f"the parent's method reads `{target}` before this line, which comes too late for it in Python: assign what the "
-            "parent takes it from before the super() call, or write out the method"
+            f"the parent's method reads `{target}` before this line, and keeps what it read: both lines stand in the expansion, as "
+            "in Python. Where the parent is to read this one, assign what it takes it from before the super() call"
         )
-        report(small(statement), message)
+        report(small(statement), message, True)
         return None
     return None if between.whole else place
 
