@@ -34,13 +34,13 @@ from ..modular_converter.releases.overlay import used_names
 from ..modular_converter.releases.overrides import overrides_of
 from ..modular_converter.releases.three_way import MARK, Sides, merge, renamed
 from ..modular_converter.shards.reading import read_shard
-from ..modular_converter.shards.shard import Parent, Shard
+from ..modular_converter.shards.shard import DEPRECATED, Parent, Shard
 from ..modular_converter.sources.diagnostics import Diagnostic, ShardError
 from ..modular_converter.sources.members import piece_name
 from ..modular_converter.sources.siblings import siblings_of
 from ..modular_converter.sources.source import imports_in
 from ..modular_converter.syntax.import_statements import aliases, bound_name, module_of, written_module
-from ..modular_converter.syntax.tree import block, identifiers
+from ..modular_converter.syntax.tree import block, identifiers, small
 from .drift import NoRelease, has_outputs, launch, release_root
 from .generate import write_files
 from .project import project_of
@@ -131,12 +131,15 @@ def rebase(shard: Shard, overrides: list[Override], recorded: Mapping[str, Recor
     result.unrecorded += (override.name for override in overrides if override.name not in recorded)
     stale = [each for each in overrides if each.name in recorded and is_stale(each, recorded[each.name])]
     moved = _moved_names(shard, stale, recorded) if stale else {}
+    own = _own_fields(module, overrides)
     for override in stale:
         known, parent = recorded[override.name], _parent_of(shard, override)
         base, theirs = (parent.renaming.node(_statement(text)) for text in (known.text, override.text))
-        gone_names = identifiers(base) - parent.names
+        renamed_here = dict({*DEPRECATED.findall(override.text)} - {*DEPRECATED.findall(known.text)})
+        gone_names = identifiers(base) - parent.names | own & renamed_here.keys()
         ours, method = find(module, override.name), "." in override.name
-        merged = merge(base, ours, theirs, len(sides), moved[parent.module], gone_names, method)
+        followed = moved[parent.module] | renamed_here
+        merged = merge(base, ours, theirs, len(sides), followed, gone_names, method, own)
         (result.conflicts if merged.conflicts else result.merged).append(override.name)
         module = _replaced(module, override.name, merged.node)
         sides += ((each, override, known) for each in merged.conflicts)
@@ -150,8 +153,11 @@ def rebase(shard: Shard, overrides: list[Override], recorded: Mapping[str, Recor
 def _moved_names(
     shard: Shard, stale: Iterable[Override], recorded: Mapping[str, Recorded]
 ) -> dict[str, dict[str, str]]:
-    """By parent, the names that its file no longer has, each with the one that stands in its place in all stale pieces."""
+    """By parent, the names that its file no longer has, each with the one that stands in its place in all stale pieces, or that
+    decorators of any parent's say it is."""
     found: dict[str, dict[str, set[str]]] = {}
+    said = {old: new for parent in shard.parents for old, new in parent.given_up.items()}
+    said = {old: new for old, new in said.items() if not any(old in parent.names for parent in shard.parents)}
     for override in stale:
         parent = _parent_of(shard, override)
         texts = (recorded[override.name].text, override.text)
@@ -161,9 +167,22 @@ def _moved_names(
             if old not in parent.names:
                 names.setdefault(old, set()).add(new)
     return {
-        module: {old: next(iter(new)) for old, new in names.items() if len(new) == 1}
+        module: said | {old: next(iter(new)) for old, new in names.items() if len(new) == 1}
         for module, names in found.items()
     }
+
+
+def _own_fields(module: cst.Module, overrides: Iterable[Override]) -> frozenset[str]:
+    """The fields that classes of the shard have of their own, by whatever name the parents call theirs."""
+    replaced = {override.name for override in overrides}
+    return frozenset(
+        statement.target.value
+        for node in module.body
+        if isinstance(node, cst.ClassDef)
+        for each in block(node.body).body
+        if isinstance(statement := small(each), cst.AnnAssign) and isinstance(statement.target, cst.Name)
+        if f"{node.name.value}.{statement.target.value}" not in replaced
+    )
 
 
 def _parent_of(shard: Shard, override: Override) -> Parent:

@@ -193,3 +193,91 @@ def test_what_cannot_be_rebased(shard: Path, capsys: pytest.CaptureFixture[str])
     assert "'nonsense' is no folder, no wheel and no version" in capsys.readouterr().err
     assert rebase_command([shard.with_name("modular_none.py")]) == 2
     assert shard.read_text() == SHARD
+
+
+DEPRECATES = '@deprecate_kwarg("{}", "6.0", new_name="cache")'
+
+
+def release_of(shard: Path, before: str, mine: str, after: str) -> None:
+    """A shard with one override, and the parent's next release."""
+    toy = Toy(shard.parent.parent)
+    toy.write(shard.parent.parent / "toy" / "helpers.py", "def deprecate_kwarg(*a, **k): return lambda f: f\n")
+    head = "from toy.helpers import deprecate_kwarg\n\n\n"
+    toy.parent("modeling_zz", head + before)
+    shard.write_text(mine)
+    (shard.parent / NAME).unlink(missing_ok=True)
+    forget()
+    assert generate_command([shard], None) == 0
+    toy.parent("modeling_zz", head + after)
+    forget()
+
+
+PIECES = """\
+class ZzPart:
+{decorator}    def forward(self, {name}=None):
+        return {name}
+
+
+class ZzModel:
+    def forward(self, x):
+        y = x
+        return y{more}
+"""
+OVERRIDE = """\
+from toy.modeling_zz import ZzModel, ZzPart
+{own}
+
+class NewPart(ZzPart):
+    pass
+
+
+class NewModel(ZzModel):
+    def forward(self, x):
+        self.part(params=x)
+        y = x
+        return y
+
+
+__all__ = ["NewModel", "NewPart"]
+"""
+
+
+def test_a_keyword_that_another_class_of_the_parents_gave_up_is_followed(shard: Path) -> None:
+    """The override passes it on, and its own piece of the parent never said it."""
+    after = PIECES.format(decorator=f"    {DEPRECATES.format('params')}\n", name="cache", more=" + 1")
+    release_of(shard, PIECES.format(decorator="", name="params", more=""), OVERRIDE.format(own=""), after)
+    assert rebase_command([shard]) == 0
+    assert "self.part(cache=x)\n        y = x\n        return y + 1\n" in shard.read_text()
+
+
+@pytest.mark.parametrize("own", ["", "\n\nclass NewOutput:\n    params: int = 0\n"])
+def test_a_parameter_that_a_decorator_takes_for_another(shard: Path, own: str) -> None:
+    """The override inherits the decorator: under its old name it would be given nothing. Where the shard has a field of this
+    name, too, people decide."""
+    before = "class ZzModel:\n    def forward(self, x, **kwargs):\n        return x\n"
+    after = before.replace("    def", f"    {DEPRECATES.format('params')}\n    def")
+    mine = (
+        f"from toy.modeling_zz import ZzModel\n{own}\n\nclass NewModel(ZzModel):\n    def forward(self, x, params=None, **kwargs):\n"
+        '        return x, params\n\n\n__all__ = ["NewModel"]\n'
+    )
+    release_of(shard, before, mine, after)
+    assert rebase_command([shard]) == int(bool(own))
+    if own:
+        assert "<<<<<<< NewModel.forward" in shard.read_text()
+    else:
+        assert "forward(self, x, cache=None, **kwargs):\n        return x, cache\n" in shard.read_text()
+
+
+def test_a_field_of_the_shards_own_keeps_the_name_that_the_parent_gave_up(shard: Path) -> None:
+    """It is no field of the parent's: following would read what is not there."""
+    before = "class ZzModel:\n    def forward(self, x):\n        y = 1\n        return x.states\n"
+    after = before.replace("states", "outputs").replace("y = 1", "y = 2")
+    mine = (
+        "from toy.modeling_zz import ZzModel\n\n\nclass NewOutput:\n    states: int = 0\n\n\nclass NewModel(ZzModel):\n"
+        "    output = NewOutput\n\n    def forward(self, x):\n        y = 1\n        x = self.output(x)\n        return x.states\n\n\n"
+        '__all__ = ["NewModel"]\n'
+    )
+    release_of(shard, before, mine, after)
+    assert rebase_command([shard]) == 1
+    text = shard.read_text()
+    assert "<<<<<<< NewModel" in text and "return x.states" in text

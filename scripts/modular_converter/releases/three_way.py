@@ -57,6 +57,7 @@ def merge(
     moved: Mapping[str, str] = MappingProxyType({}),
     gone: Set[str] = frozenset(),
     inherits: bool = True,
+    own: Set[str] = frozenset(),
 ) -> Merged:
     """
     The override with what the parent changed since it was written.
@@ -64,29 +65,34 @@ def merge(
     Args:
         first: the number of its first conflict.
         moved: names that other pieces of the parent gave up for others.
-        gone: names that the parent's file no longer has. Whatever goes on saying one is a conflict.
+        gone: names that the parent has no longer. Whatever goes on saying one is a conflict.
         inherits: whether it is a method, which takes decorators by inheritance where it has none.
+        own: names that the shard has for something of its own, and that nothing can be said of where the parent gave them up.
     """
     if deletes_method(ours) if isinstance(ours, cst.FunctionDef) else deletes_attribute(ours):
         return Merged(ours)
-    old, mine = follow_names(base, ours, theirs, moved)
+    old, mine = follow_names(base, ours, theirs, moved, own)
     merging = _Merging(first, inherits and not isinstance(base, cst.ClassDef))
     try:
         merged = Merged(merging.statement(old, mine, theirs), merging.conflicts)
     except Conflict:
         merged = None
-    if merged and (merged.conflicts or not gone & words_of(base) & words_of(merged.node) - words_of(theirs)):
+    if merged and (merged.conflicts or not gone & words_of(merged.node) - words_of(theirs)):
         return merged
     whole = _Merging(first, inherits)
     return Merged(whole.mark([old], [mine], [theirs]), whole.conflicts)
 
 
 def follow_names(
-    base: Node, ours: Node, theirs: cst.CSTNode, moved: Mapping[str, str] = MappingProxyType({})
+    base: Node,
+    ours: Node,
+    theirs: cst.CSTNode,
+    moved: Mapping[str, str] = MappingProxyType({}),
+    own: Set[str] = frozenset(),
 ) -> tuple[Node, Node]:
     """Base and override with the names that the parent has given up for others, also where they are the override's own, and
     where the override says one in a string: as a key, or in words."""
-    found = {**moved, **renamed(base, theirs)}
+    found = {old: new for old, new in {**moved, **renamed(base, theirs)}.items() if old not in own}
     names = {old: new for old, new in found.items() if new not in identifiers(ours) or _are_types(old, new)}
     names = {old: new for old, new in names.items() if old not in identifiers(theirs)}
     words = names.keys() - _strings(theirs)

@@ -1,6 +1,7 @@
 """A shard as the generator sees it: its own statements, its parents, and what it takes from helper shards."""
 
 import io
+import re
 import tokenize
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ from ..sources.pieces import Line
 from ..sources.siblings import Siblings
 from ..sources.source import SourceFile, Statement
 from ..syntax.tree import small
+
+
+# Upstream's way to rename a parameter: callers may go on saying the old name for a while
+DEPRECATED = re.compile(r"""@deprecate_kwarg\(\s*["'](\w+)["'][^)@]*?\bnew_name=["'](\w+)["']""")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,12 @@ class Parent:
         """The names in the code of the file, as the shard has them."""
         tokens = tokenize.generate_tokens(io.StringIO(self.source.text).readline)
         return frozenset(self.renaming.name(each.string) for each in tokens if each.type == tokenize.NAME)
+
+    @cached_property
+    def given_up(self) -> dict[str, str]:
+        """Names of parameters that the file's decorators take for others, and that its code has no more."""
+        found = DEPRECATED.findall(self.source.text)
+        return {old: new for old, new in found if old not in self.names}
 
     @cached_property
     def classes(self) -> frozenset[str]:
