@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import libcst as cst
 
@@ -20,13 +21,15 @@ from ..modular_converter.releases.lock import Recorded, is_stale
 from ..modular_converter.releases.overrides import overrides_of
 from ..modular_converter.shards.reading import read_shard
 from ..modular_converter.sources.diagnostics import ShardError
-from ..modular_converter.syntax.tree import Edits, bare, code, rewrite, same_code
+from ..modular_converter.syntax.docstrings import statements
+from ..modular_converter.syntax.tree import Edits, bare, block, code, rewrite, same_code
 
 
 KINDS = (
     "identical",
     "equal but for comments",
     "equal with inherited decorators",
+    "equal but for docstrings and annotations",
     "conflict",
     "different",
     "override gone",
@@ -102,7 +105,20 @@ def _kind(merged: cst.CSTNode, shipped: cst.CSTNode) -> str:
     plain: Edits = {cst.FunctionDef: lambda node: node.with_changes(decorators=())}
     if same_code(rewrite(merged, plain), rewrite(shipped, plain)):  # a method without decorators has its parent's
         return "equal with inherited decorators"
+    said: Edits = {
+        cst.FunctionDef: lambda node: without_docstring(node).with_changes(decorators=(), returns=None),
+        cst.ClassDef: without_docstring,
+        cst.Param: lambda node: node.with_changes(annotation=None),
+    }
+    if same_code(rewrite(merged, said), rewrite(shipped, said)):
+        return "equal but for docstrings and annotations"
     return "different"
+
+
+def without_docstring(node: Any) -> Any:
+    """A class or a function without its docstring."""
+    body = block(node.body)
+    return node.with_changes(body=body.with_changes(body=statements(body.body)))
 
 
 def main(before: str, after: str, show: bool = False) -> None:
@@ -116,7 +132,7 @@ def main(before: str, after: str, show: bool = False) -> None:
     for kind in (*KINDS, *(counts.keys() - set(KINDS))):
         print(f"  {kind}: {counts[kind]}")
     for each in found if show else ():
-        if each.kind not in KINDS[:3]:
+        if each.kind not in KINDS[:4]:
             print(f"\n{each.kind}: {each.shard} {each.name}\n--- merged\n{each.merged}\n--- shipped\n{each.shipped}")
 
 

@@ -117,7 +117,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         """The path that a link has on the site; `None` where it leads to a file that the site does not have."""
         if here in AT_ROOT:
             path = path.removeprefix("docs/")
-        elif path.removeprefix("../").partition("#")[0] in AT_ROOT:
+        elif path.removeprefix("../").partition("#")[0] in AT_ROOT:  # one folder, on the site
             path = path.removeprefix("../")
         return None if path.startswith("../") else path
 

@@ -21,7 +21,7 @@ def docstrings(body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
     return [each for each in body if is_docstring(each)]
 
 
-def statements(body: list[cst.BaseStatement]) -> list[cst.BaseStatement]:
+def statements(body: Sequence[cst.BaseStatement]) -> list[cst.BaseStatement]:
     """The statements of a block that are no docstrings."""
     return [each for each in body if not is_docstring(each)]
 

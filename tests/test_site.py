@@ -1,0 +1,65 @@
+"""The documentation site builds without a network and without a warning, and its terminal sessions are what is printed."""
+
+import os
+import re
+import shlex
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from transformers_heterogeneous.scripts.command.cli import app
+
+
+ROOT = Path(__file__).resolve().parent.parent
+SESSIONS = [
+    pytest.param(session, id=f"{path.name}-{number}")
+    for path in sorted((ROOT / "docs").glob("*.md"))
+    for number, session in enumerate(re.findall(r"^```console\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE))
+]
+
+
+@pytest.mark.release
+@pytest.mark.slow
+def test_the_site_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    def refuse(*_: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    build(config)
+    pages = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("index.html")}
+    families = {path.stem.removeprefix("configuration_") for path in (ROOT / "generated").glob("configuration_*_*.py")}
+    assert {f"families/{family}/index.html" for family in families} <= pages
+    start = (tmp_path / "index.html").read_text()
+    assert "pip install" in start and 'href="config/"' in start and 'href="docs/' not in start
+    command = (tmp_path / "cli/index.html").read_text()
+    assert (
+        all(f"hetero {name}" in command for name in ("generate", "convert", "init"))
+        and "--drop-empty-layers" in command
+    )
+    reference = (tmp_path / "reference/index.html").read_text()
+    assert "keep_layers" in reference and "indices of layers" in reference
+
+
+def test_there_are_sessions() -> None:
+    assert SESSIONS
+
+
+@pytest.mark.parametrize("session", SESSIONS)
+def test_sessions_print_what_is_shown(session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line by line, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE):
+        program, *words = shlex.split(command)
+        if program == "cd":
+            os.chdir(words[0])
+            continue
+        assert program == "hetero"
+        result = CliRunner().invoke(app, words)
+        assert result.stdout + result.stderr == shown, command
