@@ -1,6 +1,7 @@
 """What the documentation site has beside docs/: pages at the repository's root, a page for each family, the reference of the
 command. Called by mkdocs, as a hook."""
 
+import html
 import inspect
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from transformers_heterogeneous.scripts.command.cli import app
 ROOT = Path(__file__).resolve().parents[2]
 AT_ROOT = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[^)\s]+)\)")
+TYPES = re.compile(r"\(<code>`.*?</code>\)")
 DEFINITION = re.compile(r"^\[(\w+)\]: (\S+)$", re.MULTILINE)
 FAMILY = """\
 # {model_type}
@@ -75,7 +77,7 @@ def command_page() -> str:
 
 def options(command: Any) -> Iterator[str]:
     """The rows of a command's table."""
-    yield "| | |"
+    yield "| argument or option | |"
     yield "|---|---|"
     for each in command.params:
         if getattr(each, "hidden", False):
@@ -85,7 +87,7 @@ def options(command: Any) -> Iterator[str]:
         names = metavar if argument else ", ".join([*each.opts, *each.secondary_opts])
         said = names if argument else f"{names} {metavar}".strip()
         text = " ".join((each.help or "").split()).replace("|", "\\|")
-        yield f"| `{said.replace('|', chr(92) + '|')}` | {text} |"
+        yield f"| <code>{html.escape(said).replace('|', '&#124;')}</code> | {text} |"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -127,5 +129,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     for name, path in DEFINITION.findall(markdown):
         if on_site(path) is None:
-            markdown = markdown.replace(f"[{name}]: {path}\n", "").replace(f"[{name}]", f"`{Path(path).name}`")
+            markdown = markdown.replace(f"[{name}]: {path}\n", "")
+            markdown = re.sub(rf"(?:\[[^\]\[]*\])?\[{name}\]", f"`{Path(path).name}`", markdown)
     return LINK.sub(inline, markdown)
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Types of arguments as transformers writes them in docstrings, without their Markdown."""
+    return TYPES.sub(lambda match: match[0].replace("`", "").replace("*optional*", "optional"), content)
