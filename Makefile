@@ -46,7 +46,7 @@ wheels: $(READY)  ## A wheel for each release of transformers in the window
 test-releases: $(READY)  ## Each wheel tested beside its release: make test-releases RELEASES="5.19 5.24"
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.wheels test $(RELEASES)
 
-notebook: $(READY)  ## Run the example and write docs/prune_and_heal.ipynb with what it prints (two minutes)
+notebook: $(READY)  ## Run two examples and write their notebooks in docs/ with what they print (two minutes)
 	TQDM_DISABLE=1 $(BIN)/python -m transformers_heterogeneous.scripts.maintenance.notebook
 
 tools: .tools/.ready  ## lm-eval, transformers serve, TRL and PEFT on models of every family (ten minutes)

@@ -1,8 +1,9 @@
-"""The notebook of docs/: the cells of the example's script, with what they printed when they were run."""
+"""The notebooks of docs/: the cells of examples, with what they printed when they were run."""
 
 import contextlib
 import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples" / "prune_and_heal" / "prune_and_heal.py"
 NOTEBOOK = ROOT / "docs" / "prune_and_heal.ipynb"
+SCRIPTS = {SCRIPT: NOTEBOOK, ROOT / "examples" / "load_pruned.py": ROOT / "docs" / "load_pruned.ipynb"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -35,7 +37,7 @@ def notebook(script: str, run: bool = True) -> dict[str, Any]:
             printed = io.StringIO()
             if run:
                 with contextlib.redirect_stdout(printed):
-                    exec(compile(text, str(SCRIPT), "exec"), names)
+                    exec(compile(text, "cell", "exec"), names)
             stream = {"name": "stdout", "output_type": "stream", "text": printed.getvalue().splitlines(keepends=True)}
             cell |= {"execution_count": None, "outputs": [stream] if printed.getvalue() else []}
         found.append(cell)
@@ -43,8 +45,10 @@ def notebook(script: str, run: bool = True) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write it."""
-    NOTEBOOK.write_text(json.dumps(notebook(SCRIPT.read_text()), indent=1, ensure_ascii=False) + "\n")
+    """Write those whose names are given, or all."""
+    for script, path in SCRIPTS.items():
+        if not sys.argv[1:] or script.stem in sys.argv[1:]:
+            path.write_text(json.dumps(notebook(script.read_text()), indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
