@@ -149,7 +149,7 @@ def canonical_names(shard: Shard) -> Callable[[str], str]:
     for parent in shard.parents:
         for spelling in (parent.renaming.old, parent.renaming.new):
             if spelling:
-                spellings |= {spelling.lower, spelling.cased, spelling.upper}
+                spellings |= {spelling.lower, spelling.cased, spelling.upper, spelling.lower.replace("_", "")}
     spellings.add(shard.cased)
     pattern = re.compile("|".join(map(re.escape, sorted(spellings, key=len, reverse=True))) or r"(?!)")
     return lambda text: pattern.sub("*", text)

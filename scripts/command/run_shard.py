@@ -40,7 +40,7 @@ def run_command(shards: list[Path], config: str | None) -> int:
     if changes is None:
         return 2
     execute_package()
-    codes = [_run_one(Path(os.path.abspath(shard)), changes) for shard in shards]
+    codes = [run_one(Path(os.path.abspath(shard)), changes) for shard in shards]
     return max(codes, default=0)
 
 
@@ -54,7 +54,8 @@ def read_changes(config: str | None) -> dict[str, Any] | None:
         return None
 
 
-def _run_one(shard: Path, changes: Mapping[str, Any]) -> int:
+def run_one(shard: Path, changes: Mapping[str, Any]) -> int:
+    """Compare one shard with its expansion, and print what came of it; the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         run = expand([shard], lambda path: Path(folder))
         if run.failed:

@@ -48,7 +48,12 @@ def _small(config: PreTrainedConfig, decoders: bool = False) -> dict[str, Any]:
             fields[name] = small
         elif name == "pad_token_id" and value is None:  # which heads over batches ask for
             fields[name] = 0
-    return fields | sizes
+    fields |= sizes
+    rope = declared.get("rope_parameters")
+    if isinstance(rope, dict) and len(rope.get("mrope_section", ())) == 3:
+        pairs = fields.get("head_dim", declared.get("head_dim") or 8) // 2
+        fields["rope_parameters"] = {**rope, "mrope_section": [pairs - 2 * (pairs // 4), pairs // 4, pairs // 4]}
+    return fields
 
 
 def _merged(fields: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
