@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .pruning_plan import PruningPlan
     from .scoring import Scoring, score
     from .scoring_options import ScoringOptions
+    from .seeing.parting import Parting, parting_of
+    from .seeing.tracing import Trace, trace
     from .summary import LayerSummary, ModelSummary, summarise
     from .summary import summarise as inspect
     from .thinning import prune
@@ -34,16 +36,20 @@ HOMES = {
     "Inference": "inferring",
     "LayerSummary": "summary",
     "ModelSummary": "summary",
+    "Parting": "seeing.parting",
     "PruningPlan": "pruning_plan",
     "Report": "conversion",
     "Scoring": "scoring",
     "ScoringOptions": "scoring_options",
+    "Trace": "seeing.tracing",
     "convert": "conversion",
     "infer": "inferring",
     "inspect": "summary",
+    "parting_of": "seeing.parting",
     "prune": "thinning",
     "score": "scoring",
     "summarise": "summary",
+    "trace": "seeing.tracing",
     "verify": "verification",
 }
 __all__ = [
@@ -53,16 +59,20 @@ __all__ = [
     "Inference",
     "LayerSummary",
     "ModelSummary",
+    "Parting",
     "PruningPlan",
     "Report",
     "Scoring",
     "ScoringOptions",
+    "Trace",
     "convert",
     "infer",
     "inspect",
+    "parting_of",
     "prune",
     "score",
     "summarise",
+    "trace",
     "verify",
 ]
 

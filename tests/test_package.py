@@ -122,6 +122,8 @@ def test_the_command_reads_no_checkpoint_beside_another_minor(tmp_path):
         ["infer", "a"],
         ["prune", "a", "b"],
         ["score", "a", "--data", "b", "--out", "c.safetensors"],
+        ["trace", "a", "--ids", "1"],
+        ["masks", "a"],
     ):
         command = [sys.executable, "-m", "hetero", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -164,15 +166,15 @@ def test_what_is_done_with_checkpoints_is_imported_when_it_is_asked_for():
     code = """
 import json, sys
 import transformers_heterogeneous as th
-before = [name for name in sys.modules if name.endswith((".conversion", ".verification", ".inferring", ".scoring", ".thinning"))]
-from transformers_heterogeneous import convert, infer, inspect, prune, score, verify
+before = [name for name in sys.modules if name.endswith((".conversion", ".verification", ".inferring", ".scoring", ".thinning", ".tracing"))]
+from transformers_heterogeneous import convert, infer, inspect, prune, score, trace, verify
 from transformers_heterogeneous import converters
-assert (convert, infer, inspect, prune, score, verify) == (
-    converters.convert, converters.infer, converters.summarise, converters.prune, converters.score, converters.verify
+assert (convert, infer, inspect, prune, score, trace, verify) == (
+    converters.convert, converters.infer, converters.summarise, converters.prune, converters.score, converters.trace, converters.verify
 )
-print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in (convert, infer, inspect, prune, score, verify)]]))
+print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in (convert, infer, inspect, prune, score, trace, verify)]]))
 """
-    assert json.loads(run(code)) == [[], False, ["convert", "infer", "summarise", "prune", "score", "verify"]]
+    assert json.loads(run(code)) == [[], False, ["convert", "infer", "summarise", "prune", "score", "trace", "verify"]]
 
 
 def test_the_command_and_the_generator_start_without_torch():

@@ -367,6 +367,54 @@ def score(
 
 
 @app.command()
+def trace(
+    path: Annotated[Path, typer.Argument(help="Checkpoint folder, ORG/NAME on the hub, or a saved trace.")],
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What it runs on; needs its tokenizer.")] = None,
+    ids: Annotated[str | None, typer.Option(metavar="IDS", help="Token ids instead, as in 1,15,7.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER", help="Checkpoint or saved trace to compare with; exit 1 where they part."),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(metavar="LAYERS", help="Of each layer, its number in OTHER, as in 0-3,6-9; else found out."),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Relative difference that does not count; 0: every byte does.")
+    ] = 0.0,
+    every_layer: Annotated[bool, typer.Option("--all", help="Show all layers, not one of each kind.")] = False,
+    by_family: Annotated[
+        bool,
+        typer.Option(
+            "--by-family", help="Run a stock checkpoint by its family too, with one layer in memory at a time."
+        ),
+    ] = False,
+    dtype: Annotated[
+        Literal["bfloat16", "float16", "float32"] | None,
+        typer.Option(help="What is computed in; by default the checkpoint's own."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where, as in cuda:1; by default the accelerator that there is.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the difference by layer: .png, .svg or .pdf.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print as JSON; a trace that is saved so can be compared with.")
+    ] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+) -> None:
+    """Show what each module of a model gives, and the first one that gives something else in another model."""
+    need_fitting_transformers()
+    from .trace import Asked, trace_command
+
+    asked = Asked(
+        prompt, ids, against, layers, tolerance, every_layer, by_family, dtype, device, plot, as_json, revision
+    )
+    raise typer.Exit(trace_command(path, asked))
+
+
+@app.command()
 @takes_fields_of(ConversionOptions)
 def infer(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder whose tensors were cut, or ORG/NAME on the hub.")],
