@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .scoring import Scoring, score
     from .scoring_options import ScoringOptions
     from .seeing.parting import Parting, parting_of
+    from .seeing.passed_masks import Masks, masks
     from .seeing.tracing import Trace, trace
     from .summary import LayerSummary, ModelSummary, summarise
     from .summary import summarise as inspect
@@ -35,6 +36,7 @@ HOMES = {
     "ConversionOptions": "conversion_options",
     "Inference": "inferring",
     "LayerSummary": "summary",
+    "Masks": "seeing.passed_masks",
     "ModelSummary": "summary",
     "Parting": "seeing.parting",
     "PruningPlan": "pruning_plan",
@@ -45,6 +47,7 @@ HOMES = {
     "convert": "conversion",
     "infer": "inferring",
     "inspect": "summary",
+    "masks": "seeing.passed_masks",
     "parting_of": "seeing.parting",
     "prune": "thinning",
     "score": "scoring",
@@ -58,6 +61,7 @@ __all__ = [
     "ConversionOptions",
     "Inference",
     "LayerSummary",
+    "Masks",
     "ModelSummary",
     "Parting",
     "PruningPlan",
@@ -68,6 +72,7 @@ __all__ = [
     "convert",
     "infer",
     "inspect",
+    "masks",
     "parting_of",
     "prune",
     "score",

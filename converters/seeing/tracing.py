@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 
-from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
+from transformers import AutoModelForCausalLM
 
 from ..calibration import encode
 from ..checkpoint import Checkpoint
 from ..engine.errors import CheckpointError, reading
-from ..engine.json_objects import MAX_JSON_BYTES
+from ..engine.json_objects import MAX_JSON_BYTES, read_object
 from ..engine.open_files import held
 from ..families.layers import place_in, renumbered
-from ..formats.recognition import config_file, family_config, read_config
 from ..hub import local_folder
 from ..layers_from_disk import LayersFromDisk, Passing, refuse_unknown_numbers
-from ..loading import AUTO_CLASS, loading_of
+from ..loading import AUTO_CLASS
 from ..provenance import read_origin
 from ..quantisation import quantisation_method
 from ..verification import read_side
+from .own_class import is_stock
 from .recorder import LAYER, Activation, Recorder
 
 
@@ -153,8 +153,8 @@ def trace(
         return finished(type(model).__name__, type(model).__name__, False, given, {}, recorder)
     folder = local_folder(model, revision)
     given = as_mapping(inputs, folder)
-    if (own_class := stock_class(folder)) is not None and not by_family:
-        loaded = loaded_whole(own_class, folder, dtype, device)
+    if not by_family and runs_as_it_is(folder):
+        loaded = loaded_whole(folder, dtype, device)
         check_tokens(given, loaded.config.get_text_config().vocab_size, folder)
         in_memory(loaded, recorder, given)
         return finished(str(model), type(loaded).__name__, False, given, {}, recorder)
@@ -240,41 +240,19 @@ def no_cache(model: Any) -> dict[str, bool]:
     return {"use_cache": False} if hasattr(getattr(model, "config", None), "use_cache") else {}
 
 
-def stock_class(folder: Path) -> str | None:
-    """The class of transformers that reads a checkpoint as it is; `None` where it is one of a family or of another format."""
+def runs_as_it_is(folder: Path) -> bool:
+    """Whether transformers' own class reads a checkpoint, and its weights are numbers."""
     with reading(folder):
-        try:
-            published, config_dict = read_config(folder)
-        except CheckpointError:
-            model_type = model_type_in(folder)
-            if model_type in CONFIG_MAPPING_NAMES:  # a model that no family here is made of
-                return AUTO_CLASS
-            raise
-        if config_dict.get("model_type") != published.name or published.name not in CONFIG_MAPPING_NAMES:
-            return None
-        config = family_config(published, config_dict, str(config_file(folder)))
-        loads_with = loading_of(published, config_dict, config, folder).loads_with
-        is_plain = loads_with == AUTO_CLASS and quantisation_method(folder, config_dict) is None
-        return AUTO_CLASS if is_plain and not config.is_heterogeneous else None
+        return is_stock(folder) and quantisation_method(folder, read_object(folder / "config.json")) is None
 
 
-def model_type_in(folder: Path) -> Any:
-    """What a config.json calls its model."""
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def loaded_whole(auto_class: str, folder: Path, dtype: str | None, device: str | None) -> Any:
+def loaded_whole(folder: Path, dtype: str | None, device: str | None) -> Any:
     """A model of transformers, loaded by its own class."""
-    import transformers
-
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     try:
-        loaded = getattr(transformers, auto_class).from_pretrained(folder, dtype=dtype or "auto")
+        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
     except Exception as error:  # whatever a checkpoint may hold
-        raise CheckpointError(f"{folder}: {auto_class} cannot load it: {error}") from error
+        raise CheckpointError(f"{folder}: {AUTO_CLASS} cannot load it: {error}") from error
     return loaded.to(device or accelerator or "cpu")
 
 

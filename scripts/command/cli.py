@@ -415,6 +415,37 @@ def trace(
 
 
 @app.command()
+def masks(
+    path: Annotated[Path, typer.Argument(help="Checkpoint folder, config.json, or ORG/NAME on the hub.")],
+    tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many tokens; by default what the largest window needs.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The tokens of a text; needs its tokenizer.")
+    ] = None,
+    packed: Annotated[
+        str | None, typer.Option(metavar="LENGTHS", help="Several sequences in one row, as in 3,5.")
+    ] = None,
+    padded: Annotated[
+        str | None, typer.Option(metavar="LENGTHS", help="Several sequences, padded on the left, as in 3,8.")
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(metavar="FIRST-LAST", help="Tokens of an image, as in 2-5; more than once.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print as JSON what each token attends to, as spans.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the masks: .png, .svg or .pdf.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+) -> None:
+    """Show every mask that a model passes to attention, and which layers take it. No weights are read."""
+    need_fitting_transformers()
+    from .masks import Tokens, masks_command
+
+    raise typer.Exit(masks_command(path, Tokens(tokens, prompt, packed, padded, image or ()), as_json, plot, revision))
+
+
+@app.command()
 @takes_fields_of(ConversionOptions)
 def infer(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder whose tensors were cut, or ORG/NAME on the hub.")],
