@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters examples integrations modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm survey rebase-history
+.PHONY: help demo test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm survey rebase-history curve
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -73,6 +73,9 @@ survey: $(READY)  ## `hetero new` for every model of transformers; with --hetero
 rebase-history: $(READY)  ## `hetero rebase` over transformers' own shards, 5.22.2 to 5.23.0 to 5.24.0 (twenty minutes)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.rebase_history 5.22.2 5.23.0
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.rebase_history 5.23.0 5.24.0
+
+curve: $(READY)  ## Lines that had to be maintained, over the history: docs/maintenance.svg, and the table for docs/seeing.md
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.curve
 
 bench: $(READY)  ## Measure against the parents, as ratios in one run
 	$(BIN)/python -m transformers_heterogeneous.scripts.bench

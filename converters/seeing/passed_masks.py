@@ -12,9 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.initialization import no_init_weights
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.masking_utils import sdpa_mask
 
 from ..engine.errors import CheckpointError, reading
 from ..formats.recognition import config_file, read_config, told_config
@@ -194,13 +194,13 @@ def attention_noted(noted: list[tuple[Any, Any, Any, Any]]) -> Iterator[None]:
         kwargs |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
         return sdpa_mask(*args, **kwargs)
 
-    ALL_ATTENTION_FUNCTIONS.register(NOTED, attention)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(NOTED, whole)
+    AttentionInterface.register(NOTED, attention)
+    AttentionMaskInterface.register(NOTED, whole)
     try:
         yield
     finally:
-        del ALL_ATTENTION_FUNCTIONS._global_mapping[NOTED]
-        del ALL_MASK_ATTENTION_FUNCTIONS._global_mapping[NOTED]
+        del AttentionInterface._global_mapping[NOTED]
+        del AttentionMaskInterface._global_mapping[NOTED]
 
 
 def forwarded(config: Any, model_class: Any, given: Mapping[str, Any]) -> tuple[Any, list[tuple[Any, Any, Any, Any]]]:

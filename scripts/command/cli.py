@@ -527,6 +527,24 @@ def explain(
     raise typer.Exit(explain_command(name, shards))
 
 
+@app.command()
+def graph(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FOLDER]", help="Folder of shards, modular_<name>.py; none: this package's."),
+    ] = None,
+    of_transformers: Annotated[
+        bool, typer.Option("--transformers", help="Of the installed transformers' own models instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it.")] = None,
+) -> None:
+    """Show which family is made of which: parents and theirs, lines of shards and expansions, overrides."""
+    from .graph import graph_command
+
+    raise typer.Exit(graph_command(folder, of_transformers, as_json, svg))
+
+
 @app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
 def run(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND [ARGUMENT]...", help="Any program, as in lm_eval.")],
