@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from transformers_heterogeneous.converters.conversion_options import ConversionOptions
+from transformers_heterogeneous.converters.conversion_options import FORM, RUN, ConversionOptions
 from transformers_heterogeneous.converters.scoring_options import ScoringOptions
 from transformers_heterogeneous.integrations.installing import how_to_install
 
@@ -196,7 +196,22 @@ def rebase(
     raise typer.Exit(rebase_command(shards, onto, dry_run))
 
 
-@app.command()
+EXAMPLES = """\
+Examples:
+
+hetero convert Llama-3_3-Nemotron-Super-49B-v1 super-49b
+
+hetero convert plain-llama thinner --skip attention:19,20,22-23 --skip mlp:30
+
+hetero convert super-49b again --to nemotron-nas
+
+hetero convert super-49b for-gguf --for llama.cpp
+
+hetero convert gpt-oss-puzzle-88B dense --dequantise --dtype bfloat16 --dry-run
+"""
+
+
+@app.command(epilog=EXAMPLES)
 @takes_fields_of(ConversionOptions)
 def convert(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder in a known format, or ORG/NAME on the hub.")],
@@ -205,10 +220,14 @@ def convert(
     code_for: Annotated[
         str | None,
         typer.Option(
-            metavar="RELEASE", help="The code as --with-code puts it there, for another transformers, as in 5.19."
+            metavar="RELEASE",
+            help="The code as --with-code puts it there, for another transformers, as in 5.19.",
+            rich_help_panel=FORM,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan and the report as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole plan and the report as JSON.", rich_help_panel=RUN)
+    ] = False,
     **options: Any,
 ) -> None:
     """Convert a checkpoint to the family that loads it without remote code, or back."""
@@ -247,15 +266,21 @@ def verify(
 @app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="Checkpoint folder, config.json, or ORG/NAME on the hub.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[OTHER]", help="Another, to be compared side by side.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, one entry a layer.")] = False,
+    context: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many tokens the FLOPs of one are counted among.")
+    ] = 4096,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the layers: .png, .svg or .pdf.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
 ) -> None:
-    """Show what each layer is made of, how many parameters it has, and what the KV cache takes."""
+    """Show what each layer is made of, how many parameters it has, what the KV cache and a token take; of two models, what differs."""
     need_fitting_transformers()
     from .inspection import inspect_command
 
-    raise typer.Exit(inspect_command(path, as_json, plot, revision))
+    raise typer.Exit(inspect_command(path, as_json, plot, revision, other, context))
 
 
 @app.command()
