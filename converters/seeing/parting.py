@@ -1,6 +1,6 @@
 """Where two traces part: the first module that gives something else though it took the same."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,7 +98,6 @@ def parting_of(first: Trace, second: Trace, layers: Sequence[int] | None = None,
     )
     classes = {each.module: each.class_name for each in first.activations}
     same = [one for one, other in pairs if one.gave.digest == other.gave.digest]
-    names = {name_in_second(each.module, numbers): each.module for each in first.activations}
     return Parting(
         first=first.source,
         second=second.source,
@@ -116,10 +115,17 @@ def parting_of(first: Trace, second: Trace, layers: Sequence[int] | None = None,
         num_compared=len(pairs),
         num_equal=len(same),
         alone=(
-            tuple(names[name] for name in names if name not in theirs and "[" not in name),
-            tuple(name for name in theirs if name not in names and "[" not in name),
+            outermost((each.module for each in first.activations), {one.module for one, _ in pairs}),
+            outermost((each.module for each in second.activations), {other.module for _, other in pairs}),
         ),
     )
+
+
+def outermost(modules: Iterable[str], compared: Set[str]) -> tuple[str, ...]:
+    """The modules that the other has not, without those in them, and without what others lie in, which may not run on its own."""
+    enclosing = {name for module in compared for name in ancestors(module)}
+    alone = [each for each in modules if each not in compared and each not in enclosing and "[" not in each]
+    return tuple(each for each in dict.fromkeys(alone) if not set(ancestors(each)) & set(alone))
 
 
 def name_in_second(module: str, numbers: Mapping[int, int]) -> str:
