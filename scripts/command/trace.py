@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,8 @@ def draw_parting(parting: Parting) -> Any:
     axes.bar(numbers, values, color=COLOURS[WHOLE], width=0.8)
     if positive := [value for value in values if value > 0]:
         axes.set_yscale("log")
-        axes.set_ylim(min(positive) / 3, max(positive) * 3)
+        axes.set_ylim(10 ** floor(log10(min(positive)) - 0.5), 10 ** ceil(log10(max(positive))))
+        axes.minorticks_off()
     axes.set_ylabel("relative difference behind it", color=INK)
     axes.tick_params(axis="both", length=0, labelcolor=FAINT)
     axes.spines[["top", "right"]].set_visible(False)

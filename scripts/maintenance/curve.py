@@ -39,10 +39,12 @@ def git(folder: Path, *words: str, check: bool = True) -> str:
 
 
 def history(folder: Path, most: int) -> list[tuple[str, str]]:
-    """(date, commit) of commits on the way to this one, the first ones' descendants alone, evenly taken; the last is among them."""
+    """(date, commit) on the way to this commit, first parents alone, evenly taken, and the last one of each day."""
     found = [line.split() for line in git(folder, "log", "--first-parent", "--format=%cs %H").splitlines()][::-1]
     step = max(1, -(-len(found) // most))
-    return [(date, commit) for date, commit in found[::-1][::step][::-1]]
+    last_of_day = {date: at for at, (date, _) in enumerate(found)}
+    taken = {*range(len(found) - 1, -1, -step), *last_of_day.values()}
+    return [(date, commit) for at, (date, commit) in enumerate(found) if at in taken]
 
 
 def point_of(folder: Path, date: str, commit: str) -> Point:

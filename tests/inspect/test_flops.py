@@ -9,6 +9,7 @@ from transformers_heterogeneous.converters import summarise
 from transformers_heterogeneous.converters.flops import flops_of
 
 from ..generated import llama_shaped, small, small_gpt_oss, small_granite_moe_hybrid, small_nemotron_h
+from ..generated.release import CACHE
 
 
 FAMILIES = {
@@ -28,7 +29,7 @@ def counted(model, tokens) -> list[int]:
     mambas = [part for part in model.modules() if hasattr(part, "conv1d")]
     for at in range(tokens.shape[1]):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(tokens[:, at : at + 1], cache=cache)
+            model(tokens[:, at : at + 1], **{CACHE: cache})
         products = counter.get_total_flops()
         by_module = counter.get_flop_counts()
         for name, part in model.named_modules():
