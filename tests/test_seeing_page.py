@@ -11,7 +11,7 @@ from transformers_heterogeneous.scripts.command.cli import app
 
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "seeing.md").read_text()
-MODELS = re.findall(r"<!-- models -->\n```python\n(.*?)```", PAGE, flags=re.DOTALL)[0]
+MODELS = re.findall(r"<!-- models -->\n```py\n(.*?)```", PAGE, flags=re.DOTALL)[0]
 BLOCKS = re.findall(r"```\n\$ hetero ([^\n]*)\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
