@@ -7,16 +7,11 @@ B, layer by layer. Of experts those that a token goes to. The embedding is looke
 convolution of mamba layers are no products of matrices, and not counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
 
 from .families.tensors import Tensor
-
-
-if TYPE_CHECKING:
-    from .summary import ModelSummary
 
 
 CONTEXT = 4096  # tokens, where no number is asked for
@@ -38,13 +33,19 @@ class FlopsPerToken:
     prefill: int
 
 
-def flops_of(summary: "ModelSummary", context: int = CONTEXT) -> FlopsPerToken:
-    """The operations of a model for a token among so many."""
-    last, together = 2 * summary.num_multiplied, 2 * summary.num_multiplied * context
-    for layer in summary.layers:
-        window = min(layer.sliding_window or context, context)
-        last += layer.flops_per_key * window
-        together += layer.flops_per_key * (window * (window + 1) // 2 + (context - window) * window)
+def flops_of(num_multiplied: int, layers: Iterable[tuple[int, int | None]], context: int = CONTEXT) -> FlopsPerToken:
+    """
+    The operations of a model for a token among so many.
+
+    Args:
+        num_multiplied: Numbers of all matrices that a token is multiplied with.
+        layers: For each key that a token attends to, how many; and to how many it attends at most, `None` for all.
+    """
+    last, together = 2 * num_multiplied, 2 * num_multiplied * context
+    for flops_per_key, most in layers:
+        window = min(most or context, context)
+        last += flops_per_key * window
+        together += flops_per_key * (window * (window + 1) // 2 + (context - window) * window)
     return FlopsPerToken(context, last, together // context)
 
 

@@ -11,7 +11,7 @@ import torch
 from .engine.errors import reading
 from .families.family import ByLayer, Family
 from .families.tensors import Tensor, Tensors, num_parameters
-from .flops import num_multiplied
+from .flops import CONTEXT, FlopsPerToken, flops_of, num_multiplied
 from .formats.published_format import PublishedFormat
 from .formats.recognition import config_file, read_config, told_config
 from .hub import local_config
@@ -100,6 +100,11 @@ class ModelSummary:
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain data."""
         return asdict(self)
+
+    def flops_per_token(self, context: int = CONTEXT) -> FlopsPerToken:
+        """Floating-point operations for a token among so many."""
+        layers = ((layer.flops_per_key, layer.sliding_window) for layer in self.layers)
+        return flops_of(self.num_multiplied, layers, context)
 
 
 def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:

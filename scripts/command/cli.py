@@ -271,8 +271,9 @@ def inspect(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, one entry a layer.")] = False,
     context: Annotated[
-        int, typer.Option(metavar="N", min=1, help="How many tokens the FLOPs of one are counted among.")
-    ] = 4096,
+        int | None,
+        typer.Option(metavar="N", min=1, help="How many tokens the FLOPs of one are counted among; by default 4,096."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the layers: .png, .svg or .pdf.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
 ) -> None:

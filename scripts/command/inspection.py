@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from transformers_heterogeneous.converters import CheckpointError, LayerSummary, ModelSummary, summarise
-from transformers_heterogeneous.converters.flops import CONTEXT, flops_of
+from transformers_heterogeneous.converters.flops import CONTEXT
 from transformers_heterogeneous.converters.summary import FULL, folded
 
 from .convert import numbers_in_words
@@ -48,10 +48,11 @@ def inspect_command(
     plot: Path | None,
     revision: str | None = None,
     other: Path | None = None,
-    context: int = CONTEXT,
+    context: int | None = None,
 ) -> int:
     """Print a summary of a checkpoint or config, or of two side by side; 0 when done, 2 with the reason on stderr when it could
     not be. Without matplotlib the summary comes all the same."""
+    context = context or CONTEXT
     if other is not None:
         return compare_command(path, other, as_json, plot, revision, context)
     try:
@@ -82,7 +83,7 @@ def without_matplotlib(summary: ModelSummary, plot: Path) -> str | None:
 
 def told(summary: ModelSummary, context: int) -> dict[str, Any]:
     """A summary as plain data, and the operations of a token among so many."""
-    return {**summary.to_dict(), "flops_per_token": asdict(flops_of(summary, context))}
+    return {**summary.to_dict(), "flops_per_token": asdict(summary.flops_per_token(context))}
 
 
 def compare_command(
@@ -179,7 +180,7 @@ def totals(summary: ModelSummary, context: int = CONTEXT) -> Iterator[tuple[str,
         yield "  past all windows", f"{summary.kv_cache_bytes_per_token_past_windows:,} bytes"
     if summary.state_bytes:
         yield "state per sequence", f"{summary.state_bytes:,} bytes"
-    flops = flops_of(summary, context)
+    flops = summary.flops_per_token(context)
     yield "FLOPs per token", f"{flops.decode:,} to decode the last of {context:,}"
     yield "  in a prefill", f"{flops.prefill:,} for each of these, in the mean"
     yield "loads with", "; ".join(filter(None, (summary.loads_with or "nothing as it is", summary.loading_note)))

@@ -6,7 +6,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from transformers import DynamicCache
 from transformers_heterogeneous.converters import summarise
-from transformers_heterogeneous.converters.flops import flops_of
 
 from ..generated import llama_shaped, small, small_gpt_oss, small_granite_moe_hybrid, small_nemotron_h
 from ..generated.release import CACHE
@@ -52,7 +51,7 @@ def test_as_torch_counts_them(name, kind, tmp_path):
     found = counted(model, torch.randint(2, 90, (1, LENGTH)))
     summary = summarise(tmp_path)
     for tokens in range(1, LENGTH + 1):
-        flops = flops_of(summary, tokens)
+        flops = summary.flops_per_token(tokens)
         assert flops.decode == found[tokens - 1], tokens
         assert flops.prefill == sum(found[:tokens]) // tokens
     assert len(set(found)) > 3  # more keys, more operations
