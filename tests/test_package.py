@@ -211,6 +211,7 @@ def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(t
         "converters/engine/headers.py",
         "converters/families/heterogeneous_nemotron_h.py",
         "converters/formats/nemotron_nas.py",
+        "converters/seeing/tracing.py",
         "integrations/vllm/llama.py",
     )
     assert {f"transformers_heterogeneous/{name}" for name in expected} <= set(names)
