@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters examples integrations modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm survey survey-run rebase-history
+.PHONY: help demo docs test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm survey survey-run rebase-history curve
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -79,6 +79,9 @@ rebase-history: $(READY)  ## `hetero rebase` over transformers' own shards, 5.22
 
 docs: $(READY)  ## The documentation site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+curve: $(READY)  ## Lines that had to be maintained, over the history: docs/maintenance.svg, and the table for docs/seeing.md
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.curve
 
 bench: $(READY)  ## Measure against the parents, as ratios in one run
 	$(BIN)/python -m transformers_heterogeneous.scripts.bench

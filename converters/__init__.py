@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .pruning_plan import PruningPlan
     from .scoring import Scoring, score
     from .scoring_options import ScoringOptions
+    from .seeing.parting import Parting, parting_of
+    from .seeing.passed_masks import Masks, masks
+    from .seeing.tracing import Trace, trace
     from .summary import LayerSummary, ModelSummary, summarise
     from .summary import summarise as inspect
     from .thinning import prune
@@ -33,17 +36,23 @@ HOMES = {
     "ConversionOptions": "conversion_options",
     "Inference": "inferring",
     "LayerSummary": "summary",
+    "Masks": "seeing.passed_masks",
     "ModelSummary": "summary",
+    "Parting": "seeing.parting",
     "PruningPlan": "pruning_plan",
     "Report": "conversion",
     "Scoring": "scoring",
     "ScoringOptions": "scoring_options",
+    "Trace": "seeing.tracing",
     "convert": "conversion",
     "infer": "inferring",
     "inspect": "summary",
+    "masks": "seeing.passed_masks",
+    "parting_of": "seeing.parting",
     "prune": "thinning",
     "score": "scoring",
     "summarise": "summary",
+    "trace": "seeing.tracing",
     "verify": "verification",
 }
 __all__ = [
@@ -52,17 +61,23 @@ __all__ = [
     "ConversionOptions",
     "Inference",
     "LayerSummary",
+    "Masks",
     "ModelSummary",
+    "Parting",
     "PruningPlan",
     "Report",
     "Scoring",
     "ScoringOptions",
+    "Trace",
     "convert",
     "infer",
     "inspect",
+    "masks",
+    "parting_of",
     "prune",
     "score",
     "summarise",
+    "trace",
     "verify",
 ]
 

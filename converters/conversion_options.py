@@ -11,7 +11,13 @@ from .pruning_plan import PruningPlan
 from .runtimes import Runtime, runtime_named
 
 
-def told(help: str, flag: str = "", metavar: str | None = None, least: int | None = None) -> dict[str, Any]:
+# Under what `--help` lists options
+FORM, LAYERS, RUN = "What is written", "What becomes of layers", "How it is done"
+
+
+def told(
+    help: str, flag: str = "", metavar: str | None = None, least: int | None = None, panel: str | None = None
+) -> dict[str, Any]:
     """
     What the command says of an option.
 
@@ -19,8 +25,9 @@ def told(help: str, flag: str = "", metavar: str | None = None, least: int | Non
         flag: Its name there, where that is not the field's.
         metavar: What stands there for its value.
         least: The smallest number that it takes there.
+        panel: Under what `--help` lists it.
     """
-    return {"help": help, "flag": flag, "metavar": metavar, "least": least}
+    return {"help": help, "flag": flag, "metavar": metavar, "least": least, "panel": panel}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,47 +74,64 @@ class ConversionOptions:
             "deci, llama, mistral, qwen2, qwen3, qwen3_moe, gpt_oss_puzzle, gpt_oss, granitemoehybrid, nemotron_h_puzzle, nemotron_h, "
             "anymodel, per_layer_config.",
             metavar="FORMAT",
+            panel=FORM,
         ),
     )
     reader: str | None = field(
         default=None,
         metadata=told(
-            "llama.cpp, mlx or vllm: as it needs it; refuses what it gets wrong.", flag="--for", metavar="READER"
+            "llama.cpp, mlx or vllm: as it needs it; refuses what it gets wrong.",
+            flag="--for",
+            metavar="READER",
+            panel=FORM,
         ),
     )
     link: Link = field(
         default="auto",
-        metadata=told("How bytes that stay get there. auto: share blocks where the filesystem can, else copy."),
+        metadata=told(
+            "How bytes that stay get there. auto: share blocks where the filesystem can, else copy.", panel=RUN
+        ),
     )
-    experts: Experts = field(default="keep", metadata=told("One tensor for a layer's experts, or one for each."))
+    experts: Experts = field(
+        default="keep", metadata=told("One tensor for a layer's experts, or one for each.", panel=FORM)
+    )
     dtype: Literal["bfloat16", "float16", "float32", "float64"] | None = field(
-        default=None, metadata=told("Cast the parameters that are not quantised.")
+        default=None, metadata=told("Cast the parameters that are not quantised.", panel=FORM)
     )
     dequantise: bool = field(
-        default=False, metadata=told("Make floating point of MXFP4, and of ModelOpt's FP8 and NVFP4.")
+        default=False, metadata=told("Make floating point of MXFP4, and of ModelOpt's FP8 and NVFP4.", panel=FORM)
     )
     max_shard_size: str | int | None = field(
-        default=None, metadata=told("Deal tensors out to files of at most this size, as in 5GB.", metavar="SIZE")
+        default=None,
+        metadata=told("Deal tensors out to files of at most this size, as in 5GB.", metavar="SIZE", panel=FORM),
     )
     skip: str | Sequence[str] = field(
         default=(),
-        metadata=told("Leave sub-blocks out, as in attention:19,20,22-23; more than once.", metavar="NAME:LAYERS"),
+        metadata=told(
+            "Leave sub-blocks out, as in attention:19,20,22-23; more than once.", metavar="NAME:LAYERS", panel=LAYERS
+        ),
     )
     drop_empty_layers: bool = field(
-        default=False, metadata=told("Take out layers that hold nothing and renumber; undone on the way back.")
+        default=False,
+        metadata=told("Take out layers that hold nothing and renumber; undone on the way back.", panel=LAYERS),
     )
     fuse: str | Sequence[str] = field(
         default=(),
-        metadata=told("Fuse blocks, on disk too, as in norm_mlp:all or add_norm:0,3-5.", metavar="NAME:LAYERS"),
+        metadata=told(
+            "Fuse blocks, on disk too, as in norm_mlp:all or add_norm:0,3-5.", metavar="NAME:LAYERS", panel=LAYERS
+        ),
     )
     with_code: bool | Path = field(
-        default=False, metadata=told("Put the family's code beside it, to load with trust_remote_code elsewhere.")
+        default=False,
+        metadata=told("Put the family's code beside it, to load with trust_remote_code elsewhere.", panel=FORM),
     )
-    jobs: int | None = field(default=None, metadata=told("Files written at a time; by default up to four.", least=1))
-    revision: str | None = field(default=None, metadata=told("Branch, tag or commit on the hub."))
+    jobs: int | None = field(
+        default=None, metadata=told("Files written at a time; by default up to four.", least=1, panel=RUN)
+    )
+    revision: str | None = field(default=None, metadata=told("Branch, tag or commit on the hub.", panel=RUN))
     prune: PruningPlan | None = None
     dry_run: bool = field(
-        default=False, metadata=told("Check everything, say the plan and what it costs, write nothing.")
+        default=False, metadata=told("Check everything, say the plan and what it costs, write nothing.", panel=RUN)
     )
 
     max_bytes: int | None = field(init=False, repr=False, default=None)

@@ -12,7 +12,7 @@ What is measured in a layer while sequences pass through it, for pruning to choo
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -20,16 +20,13 @@ from torch.nn.functional import cosine_similarity, linear
 from torch.overrides import TorchFunctionMode
 
 from .families.relations import Relations
+from .layers_from_disk import Passing
 from .pruning_plan import KV_HEADS
 from .score_file import skip_name
 
 
 PRODUCTS = (linear, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)
 Note = Callable[[torch.Tensor], None]
-
-
-class Passed(Exception):
-    """A layer is through; what comes behind it need not be computed."""
 
 
 class Multiplied(TorchFunctionMode):  # type: ignore[misc]
@@ -46,15 +43,13 @@ class Multiplied(TorchFunctionMode):  # type: ignore[misc]
         return func(*args, **(kwargs or {}))
 
 
-class Measured:
+class Measured(Passing):
     """
     A layer of a model, alone in it. It holds no model, which goes when its layer is done.
 
     Attributes:
         sums: Name of a score -> what is added up, one number for each unit.
         num_tokens: How many have passed.
-        entered: What is to enter the layer in the place of what the model gives it; what did in the end.
-        left: What left the layer.
     """
 
     def __init__(
@@ -66,11 +61,10 @@ class Measured:
             config: Of the whole model.
             expert_fields: `num_experts` and `intermediate_size` -> the fields of the config for those of routed experts.
         """
+        super().__init__(model)
         self.layer, self.config = layer, config
         self.sums: dict[str, torch.Tensor] = {}
         self.num_tokens = 0
-        self.entered: torch.Tensor | None = None
-        self.left: torch.Tensor | None = None
         self.between: torch.Tensor | None = None
         self.blocks = relations.blocks_of(config, layer)
         self.watched: dict[int, list[Note]] = {}
@@ -80,8 +74,6 @@ class Measured:
         for part in module.modules():
             if isinstance(getattr(part, "down_proj", None), torch.nn.Parameter):
                 self.watch_experts(part, expert_fields)
-        module.register_forward_pre_hook(self.enter)
-        module.register_forward_hook(self.leave)
         if len(self.blocks) > 1 and "norm_mlp" in config.fusable:  # else what is before the MLP is not known
             getattr(module, model.fused_norm).register_forward_pre_hook(self.pass_between)
 
@@ -127,37 +119,20 @@ class Measured:
         added = numbers.cpu().double()
         self.sums[name] = added + self.sums.get(name, 0.0)
 
-    def enter(self, module: Any, args: Any) -> Any:
-        if self.entered is None:
-            self.entered = args[0]
-        return (self.entered, *args[1:])
-
     def pass_between(self, module: Any, args: Any) -> None:
         self.between = args[0]
 
-    def leave(self, module: Any, args: Any, output: Any) -> None:
-        self.left = output[0] if isinstance(output, tuple) else output
-        raise Passed
+    def watching(self) -> AbstractContextManager[Any]:
+        return Multiplied(self.watched)
 
-    def run(self, model: Any, tokens: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
-        """
-        Let sequences of one length pass, and note what is measured.
-
-        Args:
-            hidden: What enters the layer; `None` for the first one, which is fed by the embedding.
-
-        Returns:
-            What leaves it.
-        """
-        self.entered, self.left, self.between = hidden, None, None
-        inputs = {"input_ids": tokens} if hidden is None else {"inputs_embeds": hidden}
-        with torch.no_grad(), Multiplied(self.watched), suppress(Passed):
-            model.base_model(**inputs, use_cache=False)
-        assert self.entered is not None and self.left is not None
+    def run(self, model: Any, tokens: torch.Tensor, hidden: torch.Tensor | None, **more: Any) -> torch.Tensor:
+        """The same, and note what is measured."""
+        self.between = None
+        left = super().run(model, tokens, hidden, **more)
         self.num_tokens += tokens.numel()
         for name, before, after in self.stretches():
             self.add(name, changed(before, after))
-        return self.left
+        return left
 
     def stretches(self) -> Iterator[tuple[str, Any, Any]]:
         """The layer and its sub-blocks, by the names of their scores, and what is before and behind each."""

@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,29 +13,21 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from transformers.utils import logging
-
-from .arithmetic import compute
 from .calibration import read_sequences
-from .checkpoint import Checkpoint, dtype_of
+from .checkpoint import Checkpoint
 from .engine.errors import CheckpointError
 from .engine.open_files import held
 from .engine.progress import progress_bar
-from .engine.quantised import COMPUTABLE
-from .engine.rendering import render
 from .engine.staging import locked, made, staging_of
-from .engine.tensor_layout import dequantise_all
-from .engine.tensor_plan import DTYPES, TORCH_DTYPES, TensorPlan
 from .engine.transfer import Advance
-from .families.layers import place_in, renumbered
-from .families.meta_models import small_config
 from .families.relations import Relations, relations_of
 from .hub import local_folder
+from .layers_from_disk import LayersFromDisk, refuse_unknown_numbers
 from .measuring import Measured
 from .score_file import read_scores
 from .scoring_options import ScoringOptions
 from .summary import field_in
-from .verification import HEAD, is_quantised, read_side
+from .verification import read_side
 
 
 MEASURED = "measured_on"  # what the metadata of a file say
@@ -101,8 +92,7 @@ def score(
         raise CheckpointError(f"{out}: exists; nothing is overwritten: choose another name or remove it first")
     folder = local_folder(src, options.revision)
     source = read_side(folder)
-    if source.method not in (None, *COMPUTABLE):
-        raise CheckpointError(f"{folder}: quantised by {source.method!r}, whose numbers are not known here")
+    refuse_unknown_numbers(source)
     sequences = read_sequences(
         Path(data), folder, source.config.vocab_size, options.max_samples, options.sequence_length
     )
@@ -129,9 +119,9 @@ def by_layer(scores: Mapping[str, list[float]]) -> dict[int, dict[str, list[floa
     return found
 
 
-class LayerByLayer:
+class LayerByLayer(LayersFromDisk):
     """
-    A checkpoint of which one layer is loaded at a time.
+    A checkpoint whose layers are scored one after another.
 
     Attributes:
         scores: Those of the layers that are finished, by their names in the file.
@@ -146,15 +136,8 @@ class LayerByLayer:
         options: ScoringOptions,
         staging: Path,
     ) -> None:
-        self.source, self.files, self.options, self.staging = source, files, options, staging
-        self.dtype = options.dtype or str(source.model_fields()["dtype"] or dtype_of(source.config))
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        self.device = torch.device(options.device or accelerator or "cpu")
-        tensors = source.tensors
-        if is_quantised(source):
-            assert source.method is not None
-            tensors = dequantise_all(tensors, source.method, DTYPES[self.dtype])
-        self.tensors = {name: tensor for name, tensor in tensors.items() if name not in source.unused}
+        super().__init__(source, files, options.dtype, options.device)
+        self.options, self.staging = options, staging
         self.tokens = {
             length: torch.tensor([ids for ids in sequences if len(ids) == length])
             for length in sorted({len(ids) for ids in sequences})
@@ -230,66 +213,3 @@ class LayerByLayer:
                 advance(len(tokens[batch]))
             self.hidden[length] = torch.cat(left)
         self.scores |= dict(measured.scores())
-
-    def model_of(self, layer: int) -> Any:
-        """A model without a head that has one layer, loaded as the whole one would be; the first one has the embedding too."""
-        family = self.source.published.family
-        config = one_layer(self.source.config, layer)
-        if layer:
-            config.vocab_size, config.pad_token_id = 1, None
-        shapes = family.tensor_shapes(config)
-        loaded = {
-            renumbered(name, {layer: 0}): self.read(tensor)
-            for name, tensor in self.tensors.items()
-            if (place := place_in(name)) is not None and place[0] == layer
-        }
-        for name, shape in shapes.items():
-            if (place := place_in(name)) is None and name != HEAD:
-                is_whole = self.tensors[name].shape == shape
-                loaded[name] = self.read(self.tensors[name]) if is_whole else torch.zeros(shape)
-            elif place is not None and place[0]:
-                loaded[name] = torch.zeros(shape)
-        with silent():
-            model, found = family.base_class.from_pretrained(
-                None,
-                config=config,
-                state_dict=loaded,
-                dtype=getattr(torch, self.dtype),
-                experts_implementation="eager",  # one expert at a time, so that what it is multiplied with is seen
-                output_loading_info=True,
-            )
-        if missing := sorted(found["missing_keys"]):
-            raise CheckpointError(f"{self.source.folder}: layer {layer} lacks tensors:", missing)
-        return model.eval().to(self.device)
-
-    def read(self, tensor: TensorPlan) -> torch.Tensor:
-        """A tensor of the checkpoint, computed where it has to be."""
-        content, done = torch.empty(tensor.num_bytes, dtype=torch.uint8), 0
-        for chunk in render(tensor, self.files, compute):
-            content[done : done + len(chunk)] = torch.frombuffer(chunk, dtype=torch.uint8)
-            done += len(chunk)
-        return content.view(getattr(torch, TORCH_DTYPES[tensor.dtype])).view(tensor.shape)
-
-
-def one_layer(config: Any, layer: int) -> Any:
-    """The config of a model whose first layer is this one. Where it mixes no tokens, as one layer of
-    a model has to, there is a mixer behind it, which nothing comes to."""
-    mixing = [at for at, mixer in enumerate(config.mixer_types) if mixer in ("attention", "mamba")]
-    small = small_config(config, [layer] if layer in mixing else [layer, mixing[0]])
-    small._attn_implementation = None
-    if len(small.mixer_types) > 1 and small.mlp_types[1] != "none":
-        name = next(name for name in small.skippable if "mlp_types" in small.entries_without(name, 1))
-        small.per_layer_config = {1: {"skip": [name]}}
-    return small
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Without transformers' bar for each layer that is loaded."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

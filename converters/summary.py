@@ -11,6 +11,7 @@ import torch
 from .engine.errors import reading
 from .families.family import ByLayer, Family
 from .families.tensors import Tensor, Tensors, num_parameters
+from .flops import CONTEXT, FlopsPerToken, flops_of, num_multiplied
 from .formats.published_format import PublishedFormat
 from .formats.recognition import config_file, read_config, told_config
 from .hub import local_config
@@ -34,7 +35,8 @@ class LayerSummary:
     """
     One layer. Heads, window (positions), widths and numbers of experts are `None` where the layer has no such thing.
     `intermediate_size` is the width of the dense MLP, or of one expert. Of the parameters, those of experts that a token
-    does not pass through are not active. `fused_block` is what the layer computes in one module, if anything.
+    does not pass through are not active. `fused_block` is what the layer computes in one module, if anything. A token is
+    multiplied with matrices of `num_multiplied` numbers, and takes `flops_per_key` for each key that it attends to.
     """
 
     mixer: str
@@ -53,6 +55,8 @@ class LayerSummary:
     kv_cache_bytes_per_token: int
     state_bytes: int
     fused_block: str | None
+    num_multiplied: int
+    flops_per_key: int
 
     @property
     def window(self) -> str | int | None:
@@ -66,7 +70,8 @@ class ModelSummary:
     A model. Cache sizes are in bytes for one token of one sequence, in `cache_dtype`: the config's `dtype`, or bfloat16
     where it has none. Past the windows only layers with full attention still grow. `state_bytes` is what mamba layers keep
     for a sequence, however long. `num_active_parameters` leaves out the experts that a token does not pass through, and
-    counts everything else, embedding and head included. `loads_with` is the class whose `from_pretrained` reads the
+    counts everything else, embedding and head included; `num_multiplied` are the numbers of matrices that a token is multiplied
+    with, the head's among them. `loads_with` is the class whose `from_pretrained` reads the
     checkpoint as it is, `None` where it has to be converted first, and `loading_note` what else is to be known of that.
     `unread` are the fields of its config that may describe layers and that nobody reads: all this is of the model without
     them.
@@ -86,6 +91,7 @@ class ModelSummary:
     cache_dtype: str
     num_parameters: int
     num_active_parameters: int
+    num_multiplied: int
     kv_cache_bytes_per_token: int
     kv_cache_bytes_per_token_past_windows: int
     state_bytes: int
@@ -94,6 +100,11 @@ class ModelSummary:
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain data."""
         return asdict(self)
+
+    def flops_per_token(self, context: int = CONTEXT) -> FlopsPerToken:
+        """Floating-point operations for a token among so many."""
+        layers = ((layer.flops_per_key, layer.sliding_window) for layer in self.layers)
+        return flops_of(self.num_multiplied, layers, context)
 
 
 def summarise(path: str | Path, revision: str | None = None) -> ModelSummary:
@@ -148,6 +159,7 @@ def summary_of(
         cache_dtype=str(dtype_name(cache_dtype)),
         num_parameters=tensors.num_parameters,
         num_active_parameters=tensors.num_parameters - num_inactive,
+        num_multiplied=sum(layer.num_multiplied for layer in layers) + config.vocab_size * config.hidden_size,
         kv_cache_bytes_per_token=sum(layer.kv_cache_bytes_per_token for layer in layers),
         kv_cache_bytes_per_token_past_windows=sum(layer.kv_cache_bytes_per_token for layer in unbounded),
         state_bytes=sum(layer.state_bytes for layer in layers),
@@ -181,21 +193,25 @@ def layer_summaries(family: Family, config: Any, tensors: Tensors, itemsize: int
     """
     layers = ByLayer(config)
     fused_blocks = config.fused_blocks or ["none"] * config.num_hidden_layers
-    counts: dict[int, tuple[int, int]] = {}
+    counts: dict[int, tuple[int, int, int]] = {}
     for layer_idx, layer in enumerate(tensors.layers):
-        if id(layer) not in counts:
-            counts[id(layer)] = num_parameters(layer), num_parameters(layer, routed=True)
-        num_all, num_routed = counts[id(layer)]
         sizes = sizes_of(family, layers, layer_idx)
+        experts = sizes["num_experts"], sizes["num_experts_per_tok"]
+        if id(layer) not in counts:
+            both = num_parameters(layer), num_parameters(layer, routed=True)
+            counts[id(layer)] = *both, num_multiplied(layer, *experts)
+        num_all, num_routed, num_in_matrices = counts[id(layer)]
         conv_state, recurrent_state = mamba_state(layer, sizes["ssm_state_size"])
         yield LayerSummary(
             mixer=config.mixer_types[layer_idx],
             mlp=config.mlp_types[layer_idx],
             num_parameters=num_all,
-            num_active_parameters=num_all - num_idle(num_routed, sizes["num_experts"], sizes["num_experts_per_tok"]),
+            num_active_parameters=num_all - num_idle(num_routed, *experts),
             kv_cache_bytes_per_token=2 * (sizes["num_key_value_heads"] or 0) * head_dim(config) * itemsize,
             state_bytes=conv_state * itemsize + recurrent_state * RECURRENT_STATE_BYTES,
             fused_block=None if fused_blocks[layer_idx] == "none" else fused_blocks[layer_idx],
+            num_multiplied=num_in_matrices,
+            flops_per_key=4 * (sizes["num_attention_heads"] or 0) * head_dim(config),
             **sizes,
         )
 

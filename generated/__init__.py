@@ -116,12 +116,13 @@ if TYPE_CHECKING:
     from .converters import inspect as inspect
     from .converters import prune as prune
     from .converters import score as score
+    from .converters import trace as trace
     from .converters import verify as verify
 
 
 def __getattr__(name: str) -> Any:
     """What is done with checkpoints, imported when it is asked for."""
-    if name in ("convert", "infer", "inspect", "prune", "score", "verify"):
+    if name in ("convert", "infer", "inspect", "prune", "score", "trace", "verify"):
         from . import converters
 
         return getattr(converters, name)

@@ -7,6 +7,10 @@ from .at_import import at_import
 from .auto_classes import follow_parents
 from .peft import allow_import, enter_targets, refuse_prefixes
 from .trl import balance_by_layer
+from .verbosity import follow_verbosity
+
+
+follow_verbosity()
 
 
 def follow_imports(configs: Sequence[type]) -> None:

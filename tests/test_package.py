@@ -122,6 +122,8 @@ def test_the_command_reads_no_checkpoint_beside_another_minor(tmp_path):
         ["infer", "a"],
         ["prune", "a", "b"],
         ["score", "a", "--data", "b", "--out", "c.safetensors"],
+        ["trace", "a", "--ids", "1"],
+        ["masks", "a"],
     ):
         command = [sys.executable, "-m", "hetero", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -164,15 +166,15 @@ def test_what_is_done_with_checkpoints_is_imported_when_it_is_asked_for():
     code = """
 import json, sys
 import transformers_heterogeneous as th
-before = [name for name in sys.modules if name.endswith((".conversion", ".verification", ".inferring", ".scoring", ".thinning"))]
-from transformers_heterogeneous import convert, infer, inspect, prune, score, verify
+before = [name for name in sys.modules if name.endswith((".conversion", ".verification", ".inferring", ".scoring", ".thinning", ".tracing"))]
+from transformers_heterogeneous import convert, infer, inspect, prune, score, trace, verify
 from transformers_heterogeneous import converters
-assert (convert, infer, inspect, prune, score, verify) == (
-    converters.convert, converters.infer, converters.summarise, converters.prune, converters.score, converters.verify
+assert (convert, infer, inspect, prune, score, trace, verify) == (
+    converters.convert, converters.infer, converters.summarise, converters.prune, converters.score, converters.trace, converters.verify
 )
-print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in (convert, infer, inspect, prune, score, verify)]]))
+print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in (convert, infer, inspect, prune, score, trace, verify)]]))
 """
-    assert json.loads(run(code)) == [[], False, ["convert", "infer", "summarise", "prune", "score", "verify"]]
+    assert json.loads(run(code)) == [[], False, ["convert", "infer", "summarise", "prune", "score", "trace", "verify"]]
 
 
 def test_the_command_and_the_generator_start_without_torch():
@@ -209,15 +211,17 @@ def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(t
         "converters/engine/headers.py",
         "converters/families/heterogeneous_nemotron_h.py",
         "converters/formats/nemotron_nas.py",
+        "converters/seeing/tracing.py",
         "integrations/vllm/llama.py",
     )
     assert {f"transformers_heterogeneous/{name}" for name in expected} <= set(names)
-    for room in ("command", "heterogenise", "modular_converter"):
+    for room in ("command", "family_graph", "heterogenise", "modular_converter"):
         inside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts" / room).rglob("*.py")}
         assert {f"transformers_heterogeneous/{name}" for name in inside} <= set(names), room
     assert {name.split("/")[2] for name in names if name.startswith("transformers_heterogeneous/scripts/")} == {
         "__init__.py",
         "command",
+        "family_graph",
         "heterogenise",
         "modular_converter",
     }

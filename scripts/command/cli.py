@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from transformers_heterogeneous.converters.conversion_options import ConversionOptions
+from transformers_heterogeneous.converters.conversion_options import FORM, RUN, ConversionOptions
 from transformers_heterogeneous.converters.scoring_options import ScoringOptions
 from transformers_heterogeneous.integrations.installing import how_to_install
 
@@ -196,7 +196,22 @@ def rebase(
     raise typer.Exit(rebase_command(shards, onto, dry_run))
 
 
-@app.command()
+EXAMPLES = """\
+Examples:
+
+hetero convert Llama-3_3-Nemotron-Super-49B-v1 super-49b
+
+hetero convert plain-llama thinner --skip attention:19,20,22-23 --skip mlp:30
+
+hetero convert super-49b again --to nemotron-nas
+
+hetero convert super-49b for-gguf --for llama.cpp
+
+hetero convert gpt-oss-puzzle-88B dense --dequantise --dtype bfloat16 --dry-run
+"""
+
+
+@app.command(epilog=EXAMPLES)
 @takes_fields_of(ConversionOptions)
 def convert(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder in a known format, or ORG/NAME on the hub.")],
@@ -205,10 +220,14 @@ def convert(
     code_for: Annotated[
         str | None,
         typer.Option(
-            metavar="RELEASE", help="The code as --with-code puts it there, for another transformers, as in 5.19."
+            metavar="RELEASE",
+            help="The code as --with-code puts it there, for another transformers, as in 5.19.",
+            rich_help_panel=FORM,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan and the report as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole plan and the report as JSON.", rich_help_panel=RUN)
+    ] = False,
     **options: Any,
 ) -> None:
     """Convert a checkpoint to the family that loads it without remote code, or back."""
@@ -247,15 +266,22 @@ def verify(
 @app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="Checkpoint folder, config.json, or ORG/NAME on the hub.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[OTHER]", help="Another, to be compared side by side.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, one entry a layer.")] = False,
+    context: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="How many tokens the FLOPs of one are counted among; by default 4,096."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the layers: .png, .svg or .pdf.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
 ) -> None:
-    """Show what each layer is made of, how many parameters it has, and what the KV cache takes."""
+    """Show what each layer is made of, how many parameters it has, what the KV cache and a token take; of two models, what differs."""
     need_fitting_transformers()
     from .inspection import inspect_command
 
-    raise typer.Exit(inspect_command(path, as_json, plot, revision))
+    raise typer.Exit(inspect_command(path, as_json, plot, revision, other, context))
 
 
 @app.command()
@@ -367,6 +393,85 @@ def score(
 
 
 @app.command()
+def trace(
+    path: Annotated[Path, typer.Argument(help="Checkpoint folder, ORG/NAME on the hub, or a saved trace.")],
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What it runs on; needs its tokenizer.")] = None,
+    ids: Annotated[str | None, typer.Option(metavar="IDS", help="Token ids instead, as in 1,15,7.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="OTHER", help="Checkpoint or saved trace to compare with; exit 1 where they part."),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(metavar="LAYERS", help="Of each layer, its number in OTHER, as in 0-3,6-9; else found out."),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Relative difference that does not count; 0: every byte does.")
+    ] = 0.0,
+    every_layer: Annotated[bool, typer.Option("--all", help="Show all layers, not one of each kind.")] = False,
+    by_family: Annotated[
+        bool,
+        typer.Option(
+            "--by-family", help="Run a stock checkpoint by its family too, with one layer in memory at a time."
+        ),
+    ] = False,
+    dtype: Annotated[
+        Literal["bfloat16", "float16", "float32"] | None,
+        typer.Option(help="What is computed in; by default the checkpoint's own."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where, as in cuda:1; by default the accelerator that there is.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the difference by layer: .png, .svg or .pdf.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print as JSON; a trace that is saved so can be compared with.")
+    ] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+) -> None:
+    """Show what each module of a model gives, and the first one that gives something else in another model."""
+    need_fitting_transformers()
+    from .trace import Asked, trace_command
+
+    asked = Asked(
+        prompt, ids, against, layers, tolerance, every_layer, by_family, dtype, device, plot, as_json, revision
+    )
+    raise typer.Exit(trace_command(path, asked))
+
+
+@app.command()
+def masks(
+    path: Annotated[Path, typer.Argument(help="Checkpoint folder, config.json, or ORG/NAME on the hub.")],
+    tokens: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="How many tokens; by default what the largest window needs.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The tokens of a text; needs its tokenizer.")
+    ] = None,
+    packed: Annotated[
+        str | None, typer.Option(metavar="LENGTHS", help="Several sequences in one row, as in 3,5.")
+    ] = None,
+    padded: Annotated[
+        str | None, typer.Option(metavar="LENGTHS", help="Several sequences, padded on the left, as in 3,8.")
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(metavar="FIRST-LAST", help="Tokens of an image, as in 2-5; more than once.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print as JSON what each token attends to, as spans.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the masks: .png, .svg or .pdf.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+) -> None:
+    """Show every mask that a model passes to attention, and which layers take it. No weights are read."""
+    need_fitting_transformers()
+    from .masks import Tokens, masks_command
+
+    raise typer.Exit(masks_command(path, Tokens(tokens, prompt, packed, padded, image or ()), as_json, plot, revision))
+
+
+@app.command()
 @takes_fields_of(ConversionOptions)
 def infer(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder whose tensors were cut, or ORG/NAME on the hub.")],
@@ -463,6 +568,24 @@ def explain(
     from .explain import explain_command
 
     raise typer.Exit(explain_command(name, shards))
+
+
+@app.command()
+def graph(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FOLDER]", help="Folder of shards, modular_<name>.py; none: this package's."),
+    ] = None,
+    of_transformers: Annotated[
+        bool, typer.Option("--transformers", help="Of the installed transformers' own models instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it.")] = None,
+) -> None:
+    """Show which family is made of which: parents and theirs, lines of shards and expansions, overrides."""
+    from .graph import graph_command
+
+    raise typer.Exit(graph_command(folder, of_transformers, as_json, svg))
 
 
 @app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})

@@ -15,7 +15,7 @@ def takes_fields_of(options: type[Any], *but: str) -> Callable[[Callable[..., No
     A decorator that gives a command whose last parameter is `**fields` an option for each field of a dataclass.
 
     A field's `metadata` has the `help` of its option, and where these differ from what is usual its `flag`, `metavar` and
-    the `least` number that it takes. Fields without it are no options.
+    the `least` number that it takes and the `panel` that it is listed in. Fields without it are no options.
 
     Args:
         but: Fields that this command does not take.
@@ -40,7 +40,13 @@ def takes_fields_of(options: type[Any], *but: str) -> Callable[[Callable[..., No
 def parameter(field: Field[Any], kind: Any) -> inspect.Parameter:
     """The parameter of a field, as typer reads it."""
     told, name = field.metadata, f"--{field.name.replace('_', '-')}"
-    option = typer.Option(told["flag"] or name, metavar=told["metavar"], help=told["help"], min=told["least"])
+    option = typer.Option(
+        told["flag"] or name,
+        metavar=told["metavar"],
+        help=told["help"],
+        min=told["least"],
+        rich_help_panel=told["panel"],
+    )
     annotation = Annotated[asked_kind(kind), option]  # type: ignore[valid-type] # put together as it runs
     default = None if field.default == () else field.default
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

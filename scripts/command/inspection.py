@@ -3,16 +3,20 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from transformers_heterogeneous.converters import CheckpointError, LayerSummary, ModelSummary, summarise
+from transformers_heterogeneous.converters.flops import CONTEXT
 from transformers_heterogeneous.converters.summary import FULL, folded
 
+from .convert import numbers_in_words
 from .plot import NoMatplotlib, kinds_in_words, plot_layers
 
 
@@ -38,9 +42,19 @@ WIDEST = 1000  # characters; a terminal that is narrower than the table wraps it
 OPTIONAL_COLUMNS = ("state", "experts", "top-k", "shared", "latent", "fused")
 
 
-def inspect_command(path: Path, as_json: bool, plot: Path | None, revision: str | None = None) -> int:
-    """Print a summary of a checkpoint or config; 0 when done, 2 with the reason on stderr when it could not be. Without
-    matplotlib the summary comes all the same."""
+def inspect_command(
+    path: Path,
+    as_json: bool,
+    plot: Path | None,
+    revision: str | None = None,
+    other: Path | None = None,
+    context: int | None = None,
+) -> int:
+    """Print a summary of a checkpoint or config, or of two side by side; 0 when done, 2 with the reason on stderr when it could
+    not be. Without matplotlib the summary comes all the same."""
+    context = context or CONTEXT
+    if other is not None:
+        return compare_command(path, other, as_json, plot, revision, context)
     try:
         summary = summarise(path, revision)
         undrawn = None if plot is None else without_matplotlib(summary, plot)
@@ -48,9 +62,9 @@ def inspect_command(path: Path, as_json: bool, plot: Path | None, revision: str 
         print(error, file=sys.stderr)
         return 2
     if as_json:
-        print(json.dumps(summary.to_dict(), indent=2))
+        print(json.dumps(told(summary, context), indent=2))
     else:
-        print_summary(summary)
+        print_summary(summary, context)
     if undrawn:
         sys.stdout.flush()
         print(undrawn, file=sys.stderr)
@@ -67,7 +81,61 @@ def without_matplotlib(summary: ModelSummary, plot: Path) -> str | None:
     return None
 
 
-def print_summary(summary: ModelSummary) -> None:
+def told(summary: ModelSummary, context: int) -> dict[str, Any]:
+    """A summary as plain data, and the operations of a token among so many."""
+    return {**summary.to_dict(), "flops_per_token": asdict(summary.flops_per_token(context))}
+
+
+def compare_command(
+    first: Path, second: Path, as_json: bool, plot: Path | None, revision: str | None, context: int
+) -> int:
+    """Print two summaries side by side: what holds for the whole model, and the layers that differ."""
+    try:
+        if plot is not None:
+            raise CheckpointError("--plot draws one model: name one")
+        summaries = [summarise(path, revision) for path in (first, second)]
+    except CheckpointError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if as_json:
+        print(json.dumps([told(summary, context) for summary in summaries], indent=2))
+        return 0
+    console = Console(highlight=False, emoji=False)
+    for letter, summary in zip("AB", summaries, strict=True):
+        console.print(f"{letter}: {summary.source} ({summary.format})", markup=False, soft_wrap=True)
+    sides = [dict(totals(summary, context)) for summary in summaries]
+    both = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for title in ("", "A", "B"):
+        both.add_column(title, no_wrap=True)
+    for name in {**sides[0], **sides[1]}:
+        both.add_row(name, *(side.get(name, "-") for side in sides))
+    differing = differing_layers(*summaries)
+    for table in (both, differing):
+        unbounded = console.options.update(max_width=WIDEST)
+        console.width = max(console.width, console.measure(table, options=unbounded).maximum)
+        console.print("", table)
+    if not differing.row_count:
+        console.print("the layers are alike")
+    return 0
+
+
+def differing_layers(first: ModelSummary, second: ModelSummary) -> Table:
+    """One row for each thing that differs, and the layers in which it does; one that only one has differs in all that it has."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for title in ("differs", "A", "B", "layers"):
+        table.add_column(title, no_wrap=True, justify="right" if title in "AB" else "left")
+    cells = {title.replace("\n", " "): cell for title, (_, cell) in COLUMNS.items()}
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for layer_idx, pair in enumerate(zip_longest(first.layers, second.layers)):
+        sides = [{name: "-" if layer is None else cell(layer) for name, cell in cells.items()} for layer in pair]
+        for name in (name for name in cells if sides[0][name] != sides[1][name]):
+            found.setdefault((name, sides[0][name], sides[1][name]), []).append(layer_idx)
+    for (name, *values), layers in found.items():
+        table.add_row(name, *values, numbers_in_words(tuple(layers)))
+    return table
+
+
+def print_summary(summary: ModelSummary, context: int = CONTEXT) -> None:
     """The table of layers and the totals."""
     console = Console(highlight=False, emoji=False)
     console.print(f"{summary.source} ({summary.format})\n", markup=False, soft_wrap=True)
@@ -75,7 +143,7 @@ def print_summary(summary: ModelSummary) -> None:
     unbounded = console.options.update(max_width=WIDEST)
     console.width = max(console.width, console.measure(table, options=unbounded).maximum)
     console.print(table, "")
-    for name, value in totals(summary):
+    for name, value in totals(summary, context):
         console.print(f"{name:<24}{value}", markup=False, soft_wrap=True)
 
 
@@ -100,7 +168,7 @@ def number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def totals(summary: ModelSummary) -> Iterator[tuple[str, str]]:
+def totals(summary: ModelSummary, context: int = CONTEXT) -> Iterator[tuple[str, str]]:
     """Names and values of what holds for the whole model."""
     yield "layers", f"{summary.num_hidden_layers}: {', '.join(kinds_in_words(summary))}"
     yield "parameters", f"{summary.num_parameters:,}"
@@ -112,4 +180,7 @@ def totals(summary: ModelSummary) -> Iterator[tuple[str, str]]:
         yield "  past all windows", f"{summary.kv_cache_bytes_per_token_past_windows:,} bytes"
     if summary.state_bytes:
         yield "state per sequence", f"{summary.state_bytes:,} bytes"
+    flops = summary.flops_per_token(context)
+    yield "FLOPs per token", f"{flops.decode:,} to decode the last of {context:,}"
+    yield "  in a prefill", f"{flops.prefill:,} for each of these, in the mean"
     yield "loads with", "; ".join(filter(None, (summary.loads_with or "nothing as it is", summary.loading_note)))

@@ -48,11 +48,20 @@ def plot_layers(summary: ModelSummary, path: Path) -> None:
         CheckpointError: at any other extension, and where the file cannot be written.
         NoMatplotlib: without it.
     """
+    check_picture(path)
+    save_picture(draw(summary), path)
+
+
+def check_picture(path: Path) -> None:
+    """Raise what `plot_layers` raises where no picture can be drawn, before anything is computed for it."""
     if path.suffix.lower() not in EXTENSIONS:
         raise CheckpointError(f"{path}: cannot draw {path.suffix or 'a file without extension'!r}, only {EXTENSIONS}")
     if find_spec("matplotlib") is None:
         raise NoMatplotlib(f"--plot needs matplotlib: {how_to_install('plot')}")
-    figure = draw(summary)
+
+
+def save_picture(figure: Any, path: Path) -> None:
+    """Write a figure; a `CheckpointError` where that is not possible."""
     try:
         figure.savefig(path, dpi=160, facecolor="white")
     except OSError as error:

@@ -43,3 +43,5 @@ def print_comparison(comparison: Comparison) -> None:
         console.print(f"  {difference.name}: {difference.problem}")
         console.print(f"    A: {difference.first or 'nothing'}")
         console.print(f"    B: {difference.second or 'nothing'}")
+    if (more := len(comparison.differences) - MAX_SHOWN) > 0:
+        console.print(f"  and {more:,} more; --json names all")

@@ -188,6 +188,14 @@ class TestCommand:
         said = self.run(tmp_path / "ours", tmp_path / "other").stdout
         assert "A: in model-0000" in said and said.count("model.bias") == 1
 
+    def test_how_many_are_not_shown(self, source, tmp_path):
+        tensors = {name: tensor + 1 for name, tensor in random_tensors().items()}
+        write_toy(tmp_path / "other", tensors)
+        result = self.run(source, tmp_path / "other")
+        number = len(verify(source, tmp_path / "other").differences)
+        assert number > 10 and result.stdout.endswith(f"  and {number - 10:,} more; --json names all\n")
+        assert result.stdout.count("    A: ") == 10
+
     def test_json(self, source, tmp_path):
         tensors = random_tensors()
         tensors["backbone.bias"][3] = 7

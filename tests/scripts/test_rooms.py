@@ -17,7 +17,8 @@ IMPORTS = imports_of(MODULES)
 MAY_USE = {
     "modular_converter": set(),
     "heterogenise": {"modular_converter"},
-    "command": {"heterogenise", "modular_converter"},
+    "family_graph": {"modular_converter"},
+    "command": {"family_graph", "heterogenise", "modular_converter"},
     "bench": {"modular_converter"},
     "demo": set(),
     "maintenance": {"modular_converter", "command"},
