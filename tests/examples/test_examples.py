@@ -13,6 +13,12 @@ from transformers_heterogeneous.scripts.maintenance.notebook import SCRIPTS, not
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PRINTED = {
+    "compare_models": [
+        "the same tensors: True",
+        "65 of 65 tensors are equal, they part at None",
+        "38 of 67 tensors are equal, they part at model.layers.2.self_attn.k_norm",
+        "behind model.layers.1: 0.0000",
+    ],
     "load_pruned": [
         "transformers: RuntimeError: the shapes are not the config's",
         "intermediate_size: [128, 64, 32, 128]",
