@@ -39,6 +39,7 @@ from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 from .configuration_heterogeneous_qwen2 import HeterogeneousQwen2Config
 from .configuration_heterogeneous_qwen3 import HeterogeneousQwen3Config
 from .configuration_heterogeneous_qwen3_moe import HeterogeneousQwen3MoeConfig
+from .configuration_heterogeneous_qwen3_next import HeterogeneousQwen3NextConfig
 from .converters.formats.deci import DeciConfig
 from .converters.formats.gpt_oss_puzzle import GptOssPuzzleConfig
 from .converters.formats.nemotron_h_puzzle import NemotronHPuzzleConfig
@@ -108,6 +109,14 @@ from .modeling_heterogeneous_qwen3_moe import (
     HeterogeneousQwen3MoeModel,
     HeterogeneousQwen3MoePreTrainedModel,
 )
+from .modeling_heterogeneous_qwen3_next import (
+    HeterogeneousQwen3NextForCausalLM,
+    HeterogeneousQwen3NextForQuestionAnswering,
+    HeterogeneousQwen3NextForSequenceClassification,
+    HeterogeneousQwen3NextForTokenClassification,
+    HeterogeneousQwen3NextModel,
+    HeterogeneousQwen3NextPreTrainedModel,
+)
 
 
 if TYPE_CHECKING:
@@ -141,6 +150,7 @@ def register() -> None:
         HeterogeneousQwen2Config,
         HeterogeneousQwen3Config,
         HeterogeneousQwen3MoeConfig,
+        HeterogeneousQwen3NextConfig,
         DeciConfig,
         GptOssPuzzleConfig,
         NemotronHPuzzleConfig,
@@ -217,6 +227,17 @@ def register() -> None:
         HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForTokenClassification, exist_ok=True
     )
     AutoModel.register(HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeModel, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextForCausalLM, exist_ok=True)
+    AutoModelForQuestionAnswering.register(
+        HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextForQuestionAnswering, exist_ok=True
+    )
+    AutoModelForSequenceClassification.register(
+        HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextModel, exist_ok=True)
     classes = {name: globals()[name] for name in __all__ if name != "register"}
     for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
         vars(module).update(classes)
@@ -277,6 +298,13 @@ __all__ = [
     "HeterogeneousQwen3MoeForTokenClassification",
     "HeterogeneousQwen3MoeModel",
     "HeterogeneousQwen3MoePreTrainedModel",
+    "HeterogeneousQwen3NextConfig",
+    "HeterogeneousQwen3NextForCausalLM",
+    "HeterogeneousQwen3NextForQuestionAnswering",
+    "HeterogeneousQwen3NextForSequenceClassification",
+    "HeterogeneousQwen3NextForTokenClassification",
+    "HeterogeneousQwen3NextModel",
+    "HeterogeneousQwen3NextPreTrainedModel",
     "HeterogeneousQwen3PreTrainedModel",
     "NemotronHPuzzleConfig",
     "NemotronNasConfig",

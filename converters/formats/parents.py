@@ -39,7 +39,7 @@ def window_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     """Windows of which the parent knows none, one for all layers, or one beside layers without, which it tells apart by their
     `layer_types`."""
     names = {each.name for each in fields(parent_of(type(config)))}
-    windows = config.sliding_window
+    windows = config.windows
     if windows is None:
         return
     if "sliding_window" not in names:

@@ -134,6 +134,65 @@ QWEN3_MOE_PRUNED_LAYERS = [
 ]
 
 
+# --- Qwen3-Next, experts one by one, delta nets with one tensor for four things -------------------------------------
+
+QWEN3_NEXT: dict[str, Any] = {
+    **{name: value for name, value in QWEN3_MOE.items() if name not in WINDOWS},
+    **{"architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next", "full_attention_interval": 2},
+    **{"num_hidden_layers": 4, "mlp_only_layers": [], "num_experts": 6, "partial_rotary_factor": 0.25},
+    **{"linear_conv_kernel_dim": 4, "linear_key_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4},
+    **{"linear_value_head_dim": 16, "shared_expert_intermediate_size": 24, "use_sliding_window": False},
+}
+QWEN3_NEXT_EXPERTS = [6, 3, 4, 2]
+QWEN3_NEXT_OVERRIDES = {"0": {"num_experts": 3, "skip": ["mamba"]}, "1": {"num_key_value_heads": 1}} | {
+    "2": {"linear_num_value_heads": 2, "shared_expert_intermediate_size": 8},
+    "3": {"skip": ["mlp"]},
+}
+
+
+def delta_net(value_heads: int = 4) -> Shapes:
+    """Two key heads of 8, value heads of 16: keys, values and gates are convolved or not, and beta and the decay."""
+    keys, values = 2 * 8, value_heads * 16
+    shapes: Shapes = {
+        "A_log": (value_heads,),
+        "conv1d.weight": (2 * keys + values, 1, 4),
+        "dt_bias": (value_heads,),
+        "in_proj_ba.weight": (2 * value_heads, H),
+        "in_proj_qkvz.weight": (2 * keys + 2 * values, H),
+        "norm.weight": (16,),
+        "out_proj.weight": (H, values),
+    }
+    return {"input_layernorm.weight": (H,), **inside("linear_attn", shapes)}
+
+
+def gated_attention(kv_heads: int = KV_HEADS) -> Shapes:
+    """Qwen3's, with a gate of each head beside its query."""
+    return {**dense_attention("qwen3", kv_heads), "self_attn.q_proj.weight": (256, H)}
+
+
+def shared_and_routed(num: int = 6, shared: int = 24) -> Shapes:
+    expert = {name.replace("mlp.", "mlp.shared_expert."): shape for name, shape in dense_mlp(shared).items()}
+    return {**routed_experts(num), **expert, "mlp.shared_expert_gate.weight": (1, H)}
+
+
+QWEN3_NEXT_LAYERS = [(delta_net if layer % 2 == 0 else gated_attention)() | shared_and_routed() for layer in range(4)]
+QWEN3_NEXT_PRUNED_LAYERS = [
+    (delta_net if layer % 2 == 0 else gated_attention)() | shared_and_routed(num)
+    for layer, num in enumerate(QWEN3_NEXT_EXPERTS)
+]
+QWEN3_NEXT_OTHER_LAYERS = [
+    shared_and_routed(3),
+    gated_attention(1) | shared_and_routed(),
+    delta_net(2) | shared_and_routed(shared=8),
+    gated_attention(),
+]
+QWEN3_NEXT_MTP: Shapes = {
+    "mtp.fc.weight": (H, 2 * H),
+    **inside("mtp.layers.0", gated_attention() | shared_and_routed()),
+    **{f"mtp.{name}.weight": (H,) for name in ("norm", "pre_fc_norm_embedding", "pre_fc_norm_hidden")},
+}
+
+
 # --- gpt-oss --------------------------------------------------------------------------------------------------------
 
 WIDTH = 32

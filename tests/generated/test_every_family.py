@@ -16,10 +16,12 @@ from . import (
     small_gpt_oss,
     small_granite_moe_hybrid,
     small_nemotron_h,
+    small_qwen3_next,
     stock,
     stock_gpt_oss,
     stock_granite_moe_hybrid,
     stock_nemotron_h,
+    stock_qwen3_next,
 )
 from .llama_shaped import OF_EXPERTS, small_models, stock_model
 from .release import CACHE, needs
@@ -72,6 +74,7 @@ FAMILIES = {
         SimpleNamespace(StockModel=stock_model("Qwen3Moe")),
         experts="batched_mm",
     ),
+    "qwen3_next": Family(small_qwen3_next, stock_qwen3_next, ("eager", "sdpa"), experts="batched_mm", assisted=False),
     "mistral": Family(small_models("Mistral"), SimpleNamespace(StockModel=stock_model("Mistral"))),
 }
 CACHES = {

@@ -90,6 +90,13 @@ def test_mamba_layers_refuse_what_they_cannot_keep_apart_in_every_mode(family, t
 def test_mamba_layers_that_are_told_of_sequences_ask_for_their_kernels(family, tokens):
     model = family.build(family.small.KINDS["mixed"])
     with pytest.raises(ValueError, match="can't keep packed sequences apart without"):
+        model(**flattened(tokens, return_seq_idx=True, return_flash_attn_kwargs=True), use_cache=False)
+
+
+def test_delta_nets_are_told_of_sequences_twice(tokens):
+    """Their convolution and their state read two fields: with one of them the state would be carried on."""
+    model = FAMILIES["qwen3_next"].build(FAMILIES["qwen3_next"].small.KINDS["mixed"])
+    with pytest.raises(ValueError, match="seq_idx without cu_seq_lens_q"):
         model(**flattened(tokens, return_seq_idx=True), use_cache=False)
 
 

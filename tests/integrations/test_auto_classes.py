@@ -20,10 +20,11 @@ OTHERS = {f"LLM-Drop {name}": {**config, **LISTS["numbers"]} for name, config in
 OTHERS |= {
     name: checkpoint.config
     for name, checkpoint in CHECKPOINTS.items()
-    if name.startswith("AnyModel") or "per_layer_config" in name
+    if name.startswith("AnyModel") or "per_layer_config" in name or "pruned experts" in name
 }
 STOCK = {
-    name: CHECKPOINTS[name].config for name in ("Qwen2", "Qwen3", "Qwen3-MoE", "Mistral", "gpt-oss", "Nemotron 3 Nano")
+    name: CHECKPOINTS[name].config
+    for name in ("Qwen2", "Qwen3", "Qwen3-MoE", "Qwen3-Next", "Mistral", "gpt-oss", "Nemotron 3 Nano")
 }
 STOCK |= {"Llama": {name: value for name, value in CONFIGS["Llama"].items() if name != "auto_map"}}
 

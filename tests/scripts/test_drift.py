@@ -34,6 +34,7 @@ def release(tmp_path):
         "qwen2",
         "qwen3",
         "qwen3_moe",
+        "qwen3_next",
     )
     for model in models:
         shutil.copytree(
