@@ -34,6 +34,7 @@ from .configuration_heterogeneous import HeterogeneousConfigError, Heterogeneous
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
+from .configuration_heterogeneous_llama4_text import HeterogeneousLlama4TextConfig
 from .configuration_heterogeneous_mistral import HeterogeneousMistralConfig
 from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 from .configuration_heterogeneous_qwen2 import HeterogeneousQwen2Config
@@ -71,6 +72,11 @@ from .modeling_heterogeneous_llama import (
     HeterogeneousLlamaForTokenClassification,
     HeterogeneousLlamaModel,
     HeterogeneousLlamaPreTrainedModel,
+)
+from .modeling_heterogeneous_llama4_text import (
+    HeterogeneousLlama4ForCausalLM,
+    HeterogeneousLlama4PreTrainedModel,
+    HeterogeneousLlama4TextModel,
 )
 from .modeling_heterogeneous_mistral import (
     HeterogeneousMistralForCausalLM,
@@ -144,6 +150,7 @@ def register() -> None:
     configs = (
         HeterogeneousGptOssConfig,
         HeterogeneousGraniteMoeHybridConfig,
+        HeterogeneousLlama4TextConfig,
         HeterogeneousLlamaConfig,
         HeterogeneousMistralConfig,
         HeterogeneousNemotronHConfig,
@@ -181,6 +188,8 @@ def register() -> None:
         HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridForCausalLM, exist_ok=True
     )
     AutoModel.register(HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridModel, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousLlama4TextConfig, HeterogeneousLlama4ForCausalLM, exist_ok=True)
+    AutoModel.register(HeterogeneousLlama4TextConfig, HeterogeneousLlama4TextModel, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousQwen2Config, HeterogeneousQwen2ForCausalLM, exist_ok=True)
     AutoModelForQuestionAnswering.register(
         HeterogeneousQwen2Config, HeterogeneousQwen2ForQuestionAnswering, exist_ok=True
@@ -258,6 +267,10 @@ __all__ = [
     "HeterogeneousGraniteMoeHybridForCausalLM",
     "HeterogeneousGraniteMoeHybridModel",
     "HeterogeneousGraniteMoeHybridPreTrainedModel",
+    "HeterogeneousLlama4ForCausalLM",
+    "HeterogeneousLlama4PreTrainedModel",
+    "HeterogeneousLlama4TextConfig",
+    "HeterogeneousLlama4TextModel",
     "HeterogeneousLlamaConfig",
     "HeterogeneousLlamaForCausalLM",
     "HeterogeneousLlamaForQuestionAnswering",

@@ -15,11 +15,13 @@ from . import (
     small,
     small_gpt_oss,
     small_granite_moe_hybrid,
+    small_llama4_text,
     small_nemotron_h,
     small_qwen3_next,
     stock,
     stock_gpt_oss,
     stock_granite_moe_hybrid,
+    stock_llama4_text,
     stock_nemotron_h,
     stock_qwen3_next,
 )
@@ -75,6 +77,7 @@ FAMILIES = {
         experts="batched_mm",
     ),
     "qwen3_next": Family(small_qwen3_next, stock_qwen3_next, ("eager", "sdpa"), experts="batched_mm", assisted=False),
+    "llama4_text": Family(small_llama4_text, stock_llama4_text),
     "mistral": Family(small_models("Mistral"), SimpleNamespace(StockModel=stock_model("Mistral"))),
 }
 CACHES = {
