@@ -131,7 +131,7 @@ class HeterogeneousLlama4TextConfig(HeterogeneousPreTrainedConfig):
     compatible_model_types = ("llama4_text",)
 
     def __post_init__(self, **kwargs):
-        self.refuse(self._depth_errors() or self._interval_errors() or self.head_dim_errors())
+        self.refuse(self._depth_errors() or self._interval_errors())
         if self.mlp_types is not None:
             self.moe_layers = [layer_idx for layer_idx, mlp in enumerate(self.mlp_types) if mlp == "moe"]
         elif self.moe_layers is None:

@@ -25,16 +25,16 @@ from torch import nn
 import transformers.initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.core_model_loading import WeightTransform
+from transformers.core_model_loading import WeightRenaming
 from transformers.generation import GenerationMixin
-from transformers.masking_utils import create_causal_mask, create_chunked_causal_mask
+from transformers.masking_utils import create_causal_mask, create_chunked_causal_mask, find_packed_sequence_indices
 from transformers.modeling_flash_attention_utils import FlashAttentionKwargs
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple
+from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple, is_tracing
 from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
@@ -434,9 +434,10 @@ class HeterogeneousLlama4PreTrainedModel(HeterogeneousPreTrainedModel):
             init.normal_(module.gate_up_proj, mean=0.0, std=self.config.initializer_range)
             init.normal_(module.down_proj, mean=0.0, std=self.config.initializer_range)
 
-    def renamings(self, config: HeterogeneousLlama4TextConfig) -> list[WeightTransform]:
-        prefix = LoadOnlyRenaming(r"^language_model\.", "")  # of checkpoints that have a vision model beside it
-        return [prefix, *super().renamings(config)]
+    def unfused(self, names: list[str]) -> list[WeightRenaming]:
+        beside_vision = any(name.startswith("language_model.") for name in names)
+        prefix = [LoadOnlyRenaming(r"^language_model\.", "")] if beside_vision else []
+        return [*prefix, *super().unfused(names)]
 
 
 @auto_docstring
@@ -482,6 +483,13 @@ class HeterogeneousLlama4TextModel(HeterogeneousLlama4PreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | MoeModelOutputWithPast:
         cache = self.prepare_cache(cache, use_cache)
+        if attention_mask is None and position_ids is not None and not is_tracing(position_ids):
+            if (sequences := find_packed_sequence_indices(position_ids)) is not None:
+                raise ValueError(
+                    f"position_ids begin again: {int(sequences.max()) + 1} sequences in a row, and Llama 4 counts chunks, and "
+                    "the scale of layers without positions, from the beginning of the row. Pass one sequence a row, padded, "
+                    "with its attention_mask"
+                )
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
         attention_mask = self.create_masks_for_generate(

@@ -18,7 +18,8 @@ from torch import nn
 
 import transformers.initialization as init
 from transformers.cache_utils import Cache
-from transformers.core_model_loading import WeightTransform
+from transformers.core_model_loading import WeightRenaming
+from transformers.masking_utils import find_packed_sequence_indices
 from transformers.modeling_flash_attention_utils import FlashAttentionKwargs
 from transformers.modeling_outputs import MoeModelOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
@@ -38,7 +39,7 @@ from transformers.models.llama4.modeling_llama4 import (
     Llama4TextRotaryEmbedding,
 )
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
+from transformers.utils import TransformersKwargs, is_tracing
 
 from .modular_heterogeneous import HeterogeneousPreTrainedConfig, HeterogeneousPreTrainedModel, LoadOnlyRenaming
 
@@ -102,7 +103,7 @@ class HeterogeneousLlama4TextConfig(Llama4TextConfig, HeterogeneousPreTrainedCon
     num_experts_per_tok: int | list[int | None] = 1
 
     def __post_init__(self, **kwargs):
-        self.refuse(self._depth_errors() or self._interval_errors() or self.head_dim_errors())
+        self.refuse(self._depth_errors() or self._interval_errors())
         if self.mlp_types is not None:
             self.moe_layers = [layer_idx for layer_idx, mlp in enumerate(self.mlp_types) if mlp == "moe"]
         elif self.moe_layers is None:
@@ -233,9 +234,10 @@ class HeterogeneousLlama4PreTrainedModel(Llama4PreTrainedModel, HeterogeneousPre
             init.normal_(module.gate_up_proj, mean=0.0, std=self.config.initializer_range)
             init.normal_(module.down_proj, mean=0.0, std=self.config.initializer_range)
 
-    def renamings(self, config: HeterogeneousLlama4TextConfig) -> list[WeightTransform]:
-        prefix = LoadOnlyRenaming(r"^language_model\.", "")  # of checkpoints that have a vision model beside it
-        return [prefix, *HeterogeneousPreTrainedModel.renamings(self, config)]
+    def unfused(self, names: list[str]) -> list[WeightRenaming]:
+        beside_vision = any(name.startswith("language_model.") for name in names)
+        prefix = [LoadOnlyRenaming(r"^language_model\.", "")] if beside_vision else []
+        return [*prefix, *HeterogeneousPreTrainedModel.unfused(self, names)]
 
 
 class HeterogeneousLlama4TextModel(Llama4TextModel):
@@ -250,6 +252,13 @@ class HeterogeneousLlama4TextModel(Llama4TextModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | MoeModelOutputWithPast:
         cache = self.prepare_cache(cache, use_cache)
+        if attention_mask is None and position_ids is not None and not is_tracing(position_ids):
+            if (sequences := find_packed_sequence_indices(position_ids)) is not None:
+                raise ValueError(
+                    f"position_ids begin again: {int(sequences.max()) + 1} sequences in a row, and Llama 4 counts chunks, and "
+                    "the scale of layers without positions, from the beginning of the row. Pass one sequence a row, padded, "
+                    "with its attention_mask"
+                )
         if inputs_embeds is None and input_ids is not None:
             input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
         attention_mask = self.create_masks_for_generate(

@@ -125,6 +125,16 @@ CHECKPOINTS = {
         published.random_tensors(published.llama_like(published.QWEN3_NEXT_PRUNED_LAYERS)),
         "heterogeneous_qwen3_next",
     ),
+    "Llama-4": Checkpoint(
+        published.LLAMA4_TEXT,
+        published.random_tensors(published.llama_like(published.LLAMA4_LAYERS)),
+        "heterogeneous_llama4_text",
+    ),
+    "Llama-4, per_layer_config": Checkpoint(
+        {**published.LLAMA4_TEXT, "per_layer_config": published.LLAMA4_OVERRIDES},
+        published.random_tensors(published.llama_like(published.LLAMA4_OTHER_LAYERS)),
+        "heterogeneous_llama4_text",
+    ),
     "gpt-oss": Checkpoint(
         published.GPT_OSS, published.random_tensors(published.llama_like(published.GPT_OSS_LAYERS)), GPT_OSS
     ),

@@ -193,6 +193,53 @@ QWEN3_NEXT_MTP: Shapes = {
 }
 
 
+# --- the text model of Llama 4 --------------------------------------------------------------------------------------
+
+LLAMA4_TEXT: dict[str, Any] = {
+    **{name: value for name, value in DENSE.items() if name not in ("intermediate_size", "rms_norm_eps")},
+    **{
+        "architectures": ["Llama4ForCausalLM"],
+        "model_type": "llama4_text",
+        "num_hidden_layers": 4,
+        "head_dim": HEAD_DIM,
+    },
+    **{"attention_bias": False, "attention_chunk_size": 4, "attn_scale": 0.1, "attn_temperature_tuning": True},
+    **{"floor_scale": 4, "interleave_moe_layer_step": 2, "intermediate_size": 16, "intermediate_size_mlp": 48},
+    **{"for_llm_compressor": False, "moe_layers": [1, 3], "no_rope_layers": [1, 1, 1, 0], "num_experts_per_tok": 1},
+    **{"num_local_experts": 4, "output_router_logits": False, "rms_norm_eps": 1e-5, "router_aux_loss_coef": 0.001},
+    **{"router_jitter_noise": 0.0, "use_qk_norm": True},
+    "layer_types": ["chunked_attention"] * 3 + ["full_attention"],
+    "rope_scaling": {"factor": 16.0, "high_freq_factor": 1.0, "low_freq_factor": 1.0, "rope_type": "llama3"}
+    | {"original_max_position_embeddings": 64},
+}
+LLAMA4_OVERRIDES = {"0": {"intermediate_size_mlp": 32, "skip": ["attention"]}, "1": {"num_local_experts": 2}} | {
+    "3": {"num_key_value_heads": 1, "intermediate_size": 8},
+}
+
+
+def llama4_layer(mlp: Shapes, kv_heads: int | None = KV_HEADS) -> Shapes:
+    mixer = {"input_layernorm.weight": (H,), **inside("self_attn", attention(kv_heads))} if kv_heads else {}
+    return {**mixer, "post_attention_layernorm.weight": (H,), **inside("feed_forward", mlp)}
+
+
+def llama4_mlp(width: int = 48) -> Shapes:
+    return {"gate_proj.weight": (width, H), "up_proj.weight": (width, H), "down_proj.weight": (H, width)}
+
+
+def llama4_experts(num: int = 4, width: int = 16) -> Shapes:
+    experts: Shapes = {"experts.gate_up_proj": (num, H, 2 * width), "experts.down_proj": (num, width, H)}
+    return {**experts, "router.weight": (num, H), **inside("shared_expert", llama4_mlp(width))}
+
+
+LLAMA4_LAYERS = [llama4_layer(llama4_experts() if layer % 2 else llama4_mlp()) for layer in range(4)]
+LLAMA4_OTHER_LAYERS = [
+    llama4_layer(llama4_mlp(32), None),
+    llama4_layer(llama4_experts(2)),
+    llama4_layer(llama4_mlp()),
+    llama4_layer(llama4_experts(width=8), 1),
+]
+
+
 # --- gpt-oss --------------------------------------------------------------------------------------------------------
 
 WIDTH = 32

@@ -28,6 +28,7 @@ def release(tmp_path):
         "gpt_oss",
         "granitemoehybrid",
         "llama",
+        "llama4",
         "mistral",
         "mixtral",
         "nemotron_h",
