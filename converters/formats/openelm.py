@@ -85,7 +85,8 @@ def problems(config: HeterogeneousQwen3Config) -> Iterator[str]:
     yield from other_types(config, "mixer_types", ("attention",))
     yield from other_types(config, "mlp_types", ("dense",))
     yield from any_window(config)
-    wanted = {"hidden_act": "silu", "rms_norm_eps": RMS_NORM_EPS, "attention_bias": False}
+    wanted = {"hidden_act": "silu", "rms_norm_eps": RMS_NORM_EPS, "attention_bias": False, "attention_dropout": 0.0}
+    wanted |= {"max_window_layers": HeterogeneousQwen3Config.max_window_layers}  # it would come back so
     for name, value in wanted.items():
         if getattr(config, name) != value:
             yield f"{name} = {getattr(config, name)!r}: this format has {value!r} alone"

@@ -28,7 +28,6 @@ FORMATS_OF = {
     "llama": {"nemotron-nas", "deci", "anymodel", "per_layer_config", "llama"},
     "llama, per_layer_config": {"nemotron-nas", "anymodel", "per_layer_config"},
     **{name: {name.lower(), "anymodel", "per_layer_config"} for name in ("Qwen2", "Qwen3", "Mistral")},
-    "Qwen3": {"qwen3", "openelm", "anymodel", "per_layer_config"},
     "Qwen3, windows": {"qwen3", "anymodel", "per_layer_config"},
     **{f"AnyModel {name}": {"anymodel", "per_layer_config"} for name in ("Qwen2", "Qwen3", "Mistral")},
     **{f"{name}, per_layer_config": {"anymodel", "per_layer_config"} for name in ("Qwen2", "Qwen3", "Mistral")},
