@@ -13,7 +13,7 @@ from transformers_heterogeneous.configuration_heterogeneous import Heterogeneous
 from .engine.errors import CheckpointError
 from .engine.plan import NamedTensor, read_tensors, unused_tensors
 from .engine.quantised import has_quantised_weights, is_scale
-from .engine.tensor_plan import TORCH_DTYPES, TensorPlan, join
+from .engine.tensor_plan import TORCH_DTYPES, TensorPlan, join, take_apart
 from .engine.weights import Weights, read_weights
 from .families.layers import Place, left_out, places, renumbered
 from .formats.expression import without
@@ -122,6 +122,7 @@ def read_checkpoint(
     weights = read_weights(folder)
     names = {**published.names, **published.family.fused_names(config)}
     tensors, dropped = read_tensors(weights, names, published.dropped)
+    tensors = in_family_layout(tensors, published, config)
     tensors, skipped = left_out(tensors, skipped_places(published, config_dict, config))
     if groups := published.family.joined(config):
         tensors = join(tensors, groups, published.family.tensor_shapes(config))
@@ -131,6 +132,15 @@ def read_checkpoint(
         method = "modelopt"
     check_tensors(str(folder), tensors, unused, published.family, config, method)
     return Checkpoint(folder, published, config_dict, config, method, weights, tensors, (*dropped, *skipped), unused)
+
+
+def in_family_layout(
+    tensors: dict[str, TensorPlan], published: PublishedFormat, config: HeterogeneousPreTrainedConfig
+) -> dict[str, TensorPlan]:
+    """The tensors of a format that has several of the family's in one, taken apart."""
+    if published.parts is None:
+        return tensors
+    return take_apart(tensors, published.parts(config), published.family.tensor_shapes(config))
 
 
 def check_layout(folder: Path, tensors: Mapping[str, TensorPlan], layouts: Mapping[str, str]) -> None:

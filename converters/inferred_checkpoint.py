@@ -3,12 +3,12 @@ A checkpoint with a config that is worked out from the shapes of its tensors, wh
 somebody cut them. What is found is built, and compared with every header.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import Checkpoint, check_head, check_layout, with_dtype
+from .checkpoint import Checkpoint, check_head, check_layout, in_family_layout, with_dtype
 from .engine.errors import CheckpointError, refuse
 from .engine.headers import Shape
 from .engine.plan import NamedTensor, read_tensors, unused_tensors
@@ -16,7 +16,7 @@ from .engine.quantised import BLOCKS, COMPUTABLE, SCALES, is_scale, unpacked_sha
 from .engine.tensor_plan import TensorPlan, join
 from .engine.weights import read_weights
 from .families.layers import place_in, renumbered
-from .families.relations import with_layers
+from .families.relations import lists_beside, with_layers
 from .findings import Found, Layers, Reading, reading_config
 from .formats.published_format import PublishedFormat
 from .formats.recognition import config_file, family_config, read_config
@@ -52,6 +52,7 @@ def inferred_checkpoint(
     weights = read_weights(folder)
     names = {**published.names, **published.family.fused_names(config)}
     tensors, dropped = read_tensors(weights, names, published.dropped)
+    tensors = in_family_layout(tensors, published, config)
     layouts = published.family.other_layouts
     check_layout(folder, tensors, {} if published.family.joined(config) else layouts)
     unused = unused_tensors(tensors, published.family.unused)
@@ -65,6 +66,9 @@ def inferred_checkpoint(
         f"{folder}: the shapes leave open",
         (f"{name}: {readings}" for name, readings in reading.asked.items()),
         remedy=f"Say it: {' '.join(f'--set {name}=...' for name in reading.asked)}",
+    )
+    refuse(
+        f"{folder}: config.json says of other layers", unknown_lists(found), remedy="Write there what holds for these."
     )
     final = config_of(found, reading)
     numbers = {old: new for new, old in enumerate(sorted(layers))}
@@ -111,7 +115,7 @@ def stated_config(
         return config
     rows = [layer_of(config, layer) for layer in range(config.num_hidden_layers)]
     with reading_config():
-        return with_layers(published.family, config, rows, **shared)
+        return with_layers(published.family, config, rows, range(len(rows)), **shared)
 
 
 def layer_of(config: Any, layer: int) -> dict[str, Any]:
@@ -139,12 +143,28 @@ def shapes_of(tensors: Mapping[str, TensorPlan]) -> tuple[Layers, dict[str, Shap
     return layers, outside
 
 
+def unknown_lists(found: Found) -> Iterator[str]:
+    """Lists by layer that no shape tells, where the layers may have new numbers."""
+    whole, last = found.config.num_hidden_layers, max(found.layers)
+    for name in lists_beside(found.config) if last + 1 != whole else ():
+        if len(set(entries := getattr(found.config, name))) > 1:
+            yield f"{name} = {entries}, and there are {len(found.layers)} layers, the last number {last}"
+
+
+def layers_in_config(found: Found) -> list[int]:
+    """The layers of config.json that those which were found are like, in its lists that no shape tells."""
+    renumbered = max(found.layers) + 1 != found.config.num_hidden_layers
+    return [0 if renumbered else layer for layer in sorted(found.layers)]
+
+
 def config_of(found: Found, reading: Reading) -> Any:
     """The config of what was found."""
     fields = {name: value for name, value in found.given.items() if name not in found.config.per_layer_sizes}
     fields.pop("layer_types", None)
     with reading_config():
-        final = with_layers(found.family, found.config, reading.layers, **fields, **reading.shared)
+        final = with_layers(
+            found.family, found.config, reading.layers, layers_in_config(found), **fields, **reading.shared
+        )
     final.architectures = [found.family.architecture]
     if quantisation := getattr(found.config, "quantization_config", None):
         final.quantization_config = quantisation

@@ -52,6 +52,8 @@ def loading_of(
     is_transformers = model_type in CONFIG_MAPPING_NAMES
     if algorithm := modelopt_algorithm(config_dict, path):
         return Loading(None, quantised_note(algorithm, own_class, model_type if is_transformers else None))
+    if published.parts is not None:
+        return Loading(None, f"no class has its tensors as {published.name} lays them out: `hetero convert SRC DST`")
     if model_type is None:
         return Loading(own_class, f"without a model_type in config.json {AUTO_CLASS} asks for remote code, or refuses")
     if is_transformers and published.name == model_type and not is_read_alike(config_dict, config):

@@ -74,6 +74,8 @@ class Measured(Passing):
         for part in module.modules():
             if isinstance(getattr(part, "down_proj", None), torch.nn.Parameter):
                 self.watch_experts(part, expert_fields)
+            if hasattr(part, "experts") and isinstance(getattr(part, "router", None), torch.nn.Linear):
+                self.watch_scores(part.router, expert_fields["num_experts"])
         if len(self.blocks) > 1 and "norm_mlp" in config.fusable:  # else what is before the MLP is not known
             getattr(module, model.fused_norm).register_forward_pre_hook(self.pass_between)
 
@@ -109,11 +111,22 @@ class Measured(Passing):
         name, number = fields["num_experts"], experts.down_proj.shape[0]
 
         def count(module: Any, args: Any) -> None:
+            if len(args) < 3:
+                return  # all of them see all tokens, times the router's scores
             chosen, weights = args[1].flatten(), args[2].flatten().float()
             self.add(name, torch.bincount(chosen, minlength=number))
             self.add(f"{name}.weights", torch.zeros(number, device=weights.device).index_add(0, chosen, weights))
 
         experts.register_forward_pre_hook(count)
+
+    def watch_scores(self, router: Any, name: str) -> None:
+        """Note which tokens go to which experts where the router, a matrix, gives scores: 0 for those not chosen."""
+
+        def count(module: Any, args: Any, output: tuple[torch.Tensor, ...]) -> None:
+            self.add(name, output[0].count_nonzero(0))
+            self.add(f"{name}.weights", output[0].float().sum(0))
+
+        router.register_forward_hook(count)
 
     def add(self, name: str, numbers: torch.Tensor) -> None:
         added = numbers.cpu().double()

@@ -88,6 +88,8 @@ def module_out(job: ConversionJob, pattern: str) -> str:
 def lost_fields(source: Checkpoint) -> tuple[str, ...]:
     """The fields of a published config that are neither in the family's nor translated into others of its fields, and
     those that its own models do not read."""
+    if source.published.read_config is not None:
+        return ()  # it reads all, or refuses it
     read = source.published.family.config_class.without_unread_fields(source.config_dict)
     translated = (*TRANSLATED, *source.published.readers)
     return tuple(

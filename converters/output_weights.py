@@ -8,13 +8,15 @@ from .conversion_options import ConversionOptions
 from .engine.errors import CheckpointError
 from .engine.plan import NamedTensor, WeightsPlan, in_files, in_shards, plan_weights, sources_of, with_names
 from .engine.tensor_layout import Regrouped, cast_all, dequantise_all, scales_of_activations
-from .engine.tensor_plan import DTYPES, TensorPlan
+from .engine.tensor_plan import DTYPES, TensorPlan, put_together
 
 
 def plan_output(job: ConversionJob, regrouped: Regrouped, options: ConversionOptions) -> WeightsPlan:
     """The files of the output that hold tensors."""
     source = job.source
     numbers = with_numbers(regrouped.tensors, source, options)
+    if job.output.parts is not None:
+        numbers = put_together(numbers, job.output.parts(source.config))
     tensors = list(with_names(numbers.values(), job.names))
     file_of = job.output.file_of
     if file_of is not None and options.max_bytes:

@@ -136,6 +136,8 @@ def found_names(source: Checkpoint) -> dict[str, str] | None:
     The beginnings of tensor names that are renamed in this checkpoint, and those of others that are not; `None` where
     these are too many.
     """
+    if source.published.parts is not None:
+        return {}  # they follow from the config
     if any(len(tensor.pieces) > 1 for tensor in source.tensors.values()):  # joined as it was read
         return None
     published = {name: tensor.pieces[0].tensor for name, tensor in source.tensors.items()}

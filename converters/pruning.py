@@ -126,9 +126,8 @@ def numbers_without_empty(config: HeterogeneousPreTrainedConfig) -> dict[int, in
 def shortened(config: HeterogeneousPreTrainedConfig, kept: Collection[int], family: Family) -> Any:
     """The config of the model that has these layers alone."""
     members = {name: value for name, value in config.to_dict().items() if name not in PROVENANCE}
-    for name in ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *config.per_layer_sizes):
-        if isinstance(members.get(name), list):
-            members[name] = [value for layer, value in enumerate(members[name]) if layer in kept]
+    lists: list[str] = config._layer_lists()
+    members |= {name: [value for layer, value in enumerate(members[name]) if layer in kept] for name in lists}
     shorter = family.config_class.from_dict({**members, "num_hidden_layers": len(kept)})
     shorter.architectures = config.architectures
     return shorter

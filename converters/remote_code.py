@@ -54,13 +54,14 @@ def with_code(
     sources = sources_of(files.values(), folder)
     release = release_of(sources[files["modeling"]])
     texts = {f"{module}.py": guarded(source, release) for module, source in sources.items()}
-    prefix = family.architecture.removesuffix("ForCausalLM")
+    stems = [family.architecture.removesuffix("ForCausalLM"), family.config_class.__name__.removesuffix("Config")]
     classes = public_names(texts[f"{files['modeling']}.py"])
     auto_map = {"AutoConfig": f"{files['configuration']}.{family.config_class.__name__}"}
     auto_map |= {
-        auto_class: f"{files['modeling']}.{prefix}{ending}"
+        auto_class: f"{files['modeling']}.{stem}{ending}"
         for ending, auto_class in AUTO_CLASSES.items()
-        if f"{prefix}{ending}" in classes
+        for stem in stems
+        if f"{stem}{ending}" in classes
     }
     return {**config, "auto_map": auto_map}, texts
 

@@ -34,11 +34,13 @@ from .configuration_heterogeneous import HeterogeneousConfigError, Heterogeneous
 from .configuration_heterogeneous_gpt_oss import HeterogeneousGptOssConfig
 from .configuration_heterogeneous_granite_moe_hybrid import HeterogeneousGraniteMoeHybridConfig
 from .configuration_heterogeneous_llama import HeterogeneousLlamaConfig
+from .configuration_heterogeneous_llama4_text import HeterogeneousLlama4TextConfig
 from .configuration_heterogeneous_mistral import HeterogeneousMistralConfig
 from .configuration_heterogeneous_nemotron_h import HeterogeneousNemotronHConfig
 from .configuration_heterogeneous_qwen2 import HeterogeneousQwen2Config
 from .configuration_heterogeneous_qwen3 import HeterogeneousQwen3Config
 from .configuration_heterogeneous_qwen3_moe import HeterogeneousQwen3MoeConfig
+from .configuration_heterogeneous_qwen3_next import HeterogeneousQwen3NextConfig
 from .converters.formats.deci import DeciConfig
 from .converters.formats.gpt_oss_puzzle import GptOssPuzzleConfig
 from .converters.formats.nemotron_h_puzzle import NemotronHPuzzleConfig
@@ -70,6 +72,11 @@ from .modeling_heterogeneous_llama import (
     HeterogeneousLlamaForTokenClassification,
     HeterogeneousLlamaModel,
     HeterogeneousLlamaPreTrainedModel,
+)
+from .modeling_heterogeneous_llama4_text import (
+    HeterogeneousLlama4ForCausalLM,
+    HeterogeneousLlama4PreTrainedModel,
+    HeterogeneousLlama4TextModel,
 )
 from .modeling_heterogeneous_mistral import (
     HeterogeneousMistralForCausalLM,
@@ -108,6 +115,14 @@ from .modeling_heterogeneous_qwen3_moe import (
     HeterogeneousQwen3MoeModel,
     HeterogeneousQwen3MoePreTrainedModel,
 )
+from .modeling_heterogeneous_qwen3_next import (
+    HeterogeneousQwen3NextForCausalLM,
+    HeterogeneousQwen3NextForQuestionAnswering,
+    HeterogeneousQwen3NextForSequenceClassification,
+    HeterogeneousQwen3NextForTokenClassification,
+    HeterogeneousQwen3NextModel,
+    HeterogeneousQwen3NextPreTrainedModel,
+)
 
 
 if TYPE_CHECKING:
@@ -136,12 +151,14 @@ def register() -> None:
     configs = (
         HeterogeneousGptOssConfig,
         HeterogeneousGraniteMoeHybridConfig,
+        HeterogeneousLlama4TextConfig,
         HeterogeneousLlamaConfig,
         HeterogeneousMistralConfig,
         HeterogeneousNemotronHConfig,
         HeterogeneousQwen2Config,
         HeterogeneousQwen3Config,
         HeterogeneousQwen3MoeConfig,
+        HeterogeneousQwen3NextConfig,
         DeciConfig,
         GptOssPuzzleConfig,
         NemotronHPuzzleConfig,
@@ -172,6 +189,8 @@ def register() -> None:
         HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridForCausalLM, exist_ok=True
     )
     AutoModel.register(HeterogeneousGraniteMoeHybridConfig, HeterogeneousGraniteMoeHybridModel, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousLlama4TextConfig, HeterogeneousLlama4ForCausalLM, exist_ok=True)
+    AutoModel.register(HeterogeneousLlama4TextConfig, HeterogeneousLlama4TextModel, exist_ok=True)
     AutoModelForCausalLM.register(HeterogeneousQwen2Config, HeterogeneousQwen2ForCausalLM, exist_ok=True)
     AutoModelForQuestionAnswering.register(
         HeterogeneousQwen2Config, HeterogeneousQwen2ForQuestionAnswering, exist_ok=True
@@ -218,6 +237,17 @@ def register() -> None:
         HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeForTokenClassification, exist_ok=True
     )
     AutoModel.register(HeterogeneousQwen3MoeConfig, HeterogeneousQwen3MoeModel, exist_ok=True)
+    AutoModelForCausalLM.register(HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextForCausalLM, exist_ok=True)
+    AutoModelForQuestionAnswering.register(
+        HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextForQuestionAnswering, exist_ok=True
+    )
+    AutoModelForSequenceClassification.register(
+        HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextForTokenClassification, exist_ok=True
+    )
+    AutoModel.register(HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextModel, exist_ok=True)
     classes = {name: globals()[name] for name in __all__ if name != "register"}
     for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
         vars(module).update(classes)
@@ -238,6 +268,10 @@ __all__ = [
     "HeterogeneousGraniteMoeHybridForCausalLM",
     "HeterogeneousGraniteMoeHybridModel",
     "HeterogeneousGraniteMoeHybridPreTrainedModel",
+    "HeterogeneousLlama4ForCausalLM",
+    "HeterogeneousLlama4PreTrainedModel",
+    "HeterogeneousLlama4TextConfig",
+    "HeterogeneousLlama4TextModel",
     "HeterogeneousLlamaConfig",
     "HeterogeneousLlamaForCausalLM",
     "HeterogeneousLlamaForQuestionAnswering",
@@ -278,6 +312,13 @@ __all__ = [
     "HeterogeneousQwen3MoeForTokenClassification",
     "HeterogeneousQwen3MoeModel",
     "HeterogeneousQwen3MoePreTrainedModel",
+    "HeterogeneousQwen3NextConfig",
+    "HeterogeneousQwen3NextForCausalLM",
+    "HeterogeneousQwen3NextForQuestionAnswering",
+    "HeterogeneousQwen3NextForSequenceClassification",
+    "HeterogeneousQwen3NextForTokenClassification",
+    "HeterogeneousQwen3NextModel",
+    "HeterogeneousQwen3NextPreTrainedModel",
     "HeterogeneousQwen3PreTrainedModel",
     "NemotronHPuzzleConfig",
     "NemotronNasConfig",

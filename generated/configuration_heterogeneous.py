@@ -171,6 +171,7 @@ MIXER_NUMBERS = {
     "mamba": (
         *("chunk_size", "conv_kernel", "mamba_num_heads", "mamba_head_dim", "n_groups"),
         *("mamba_chunk_size", "mamba_d_conv", "mamba_n_heads", "mamba_n_groups", "mamba_d_state"),
+        *("linear_conv_kernel_dim", "linear_key_head_dim", "linear_num_key_heads", "linear_value_head_dim"),
         "mamba_expand",
     ),
 }

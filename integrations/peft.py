@@ -57,6 +57,13 @@ TARGETS: dict[str, dict[str, list[str] | str]] = {
         "values": ["v_proj"],
         "norms": r"(.*\.)?(layers\.\d+\.norm|norm_f)",
     },
+    "heterogeneous_qwen3_next": {
+        "linear": [*ATTENTION, "in_proj_qkvz", "in_proj_ba", "out_proj", *MLP, "shared_expert_gate"],
+        "rescaled": ["k_proj", "v_proj", "in_proj_qkvz", "down_proj"],
+        "feedforward": ["down_proj"],
+        "values": ["v_proj"],
+        "norms": r"(.*\.)?(input_layernorm|post_attention_layernorm)|(model\.)?norm",
+    },
 }
 PREFIXES = ("PREFIX_TUNING", "CARTRIDGE")
 CACHE_SIZES = ("num_attention_heads", "num_key_value_heads", "head_dim")

@@ -35,6 +35,6 @@ def test_the_selection_has_every_family_and_every_format():
     assert {f"test_there_and_back_is_byte_identical[{name}]" for name in SOURCES} <= set(found)
     own = {each.name for each in recognition.FORMATS if each.name.startswith("heterogeneous_")}
     published = {recognition.recognise(config, name).name for name, (config, _) in SOURCES.items()}
-    read_only = {"llm_drop", "pruned_experts"}
+    read_only = {"llm_drop"}
     assert published == {each.name for each in recognition.FORMATS} - own - read_only and len(own) == len(families)
     assert any(test.startswith("test_it_is_the_parent_without_these_blocks") for test in found)

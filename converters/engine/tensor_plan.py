@@ -187,6 +187,66 @@ def join(
     return {tensor.name: tensor for tensor in placed}
 
 
+def take_apart(
+    tensors: Mapping[str, TensorPlan], parts: Mapping[str, tuple[str, ...]], shapes: Mapping[str, Shape]
+) -> dict[str, TensorPlan]:
+    """
+    The tensors, those with parts as these.
+
+    Args:
+        parts: Name -> names of the parts, which are its rows one below the other.
+        shapes: Of the parts.
+
+    Raises:
+        CheckpointError: where a tensor has not the rows of its parts.
+    """
+    found: dict[str, TensorPlan] = {}
+    for name, tensor in tensors.items():
+        names = parts.get(name, (name,))
+        if len(names) == 1:
+            found[names[0]] = replace(tensor, name=names[0])
+            continue
+        wanted = [shapes.get(part, (0,)) for part in names]
+        rows = sum(shape[0] for shape in wanted)
+        if tensor.shape[:1] != (rows,):
+            raise CheckpointError(
+                f"{name!r} ({tensor.file}): shape {list(tensor.shape)}, and its parts have {rows} rows: "
+                f"{', '.join(f'{part} {list(shape)}' for part, shape in zip(names, wanted, strict=True))}"
+            )
+        first = 0
+        for part, shape in zip(names, wanted, strict=True):
+            found[part] = replace(slice_tensor(tensor, 0, first, first + shape[0]), name=part)
+            first += shape[0]
+    return found
+
+
+def put_together(tensors: Mapping[str, TensorPlan], parts: Mapping[str, tuple[str, ...]]) -> dict[str, TensorPlan]:
+    """
+    The inverse of `take_apart`: a tensor in the place of the first of its parts.
+
+    Raises:
+        CheckpointError: where parts are missing, or cannot be put below one another.
+    """
+    wholes = {names[0]: (whole, names) for whole, names in parts.items()}
+    gone = {name for names in parts.values() for name in names[1:]}
+    found: dict[str, TensorPlan] = {}
+    for name, tensor in tensors.items():
+        whole, names = wholes.get(name, (name, (name,)))
+        if name in gone:
+            continue
+        each = [tensors[part] for part in names if part in tensors]
+        alike = {(part.dtype, part.shape[1:], part.operation in ("prune", "mean", "dequantise")) for part in each}
+        if len(each) > 1 and (len(alike) > 1 or alike.pop()[2]):
+            raise CheckpointError(f"{whole!r} cannot be put together of {list(names)}: they are computed, or no alike")
+        if len(each) < len(names):
+            raise CheckpointError(f"{whole!r} cannot be put together: not all of {list(names)} are there")
+        shape = (sum(part.shape[0] for part in each), *tensor.shape[1:])
+        operation: Operation = tensor.operation if len(each) == 1 or tensor.operation == "cast" else "stack"
+        pieces = tuple(piece for part in each for piece in part.pieces)
+        found[whole] = replace(tensor, name=whole, shape=shape, operation=operation, pieces=pieces)
+    return found
+
+
 def split(tensor: TensorPlan, names: Sequence[str]) -> list[TensorPlan]:
     """The inverse of `stack`: the entries of the first dimension as tensors of their own."""
     (piece,) = tensor.pieces

@@ -15,6 +15,11 @@ def nothing(config: Any) -> dict[str, Any]:
     return {}
 
 
+def causal_class(config_class: Any) -> str:
+    """The class for causal language modeling of a config, also where it is that of a text model that has others beside it."""
+    return f"{config_class.__name__.removesuffix('Config').removesuffix('Text')}ForCausalLM"
+
+
 class ByLayer:
     """
     A config for what reads one layer after another. The sizes of all layers are listed once, not again for each of them:
@@ -60,7 +65,7 @@ class Family:
     @property
     def architecture(self) -> str:
         """The class that `config.json` names, for causal language modeling."""
-        return f"{self.config_class.__name__.removesuffix('Config')}ForCausalLM"
+        return causal_class(self.config_class)
 
     @property
     def model_class(self) -> Any:
@@ -70,7 +75,7 @@ class Family:
     @property
     def base_class(self) -> Any:
         """The same without a head."""
-        return getattr(self.modeling, self.architecture.replace("ForCausalLM", "Model"))
+        return getattr(self.modeling, self.config_class.__name__.replace("Config", "Model"))
 
     @property
     def modeling(self) -> Any:

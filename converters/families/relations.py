@@ -101,15 +101,39 @@ class Relations:
         ]
 
 
-def with_layers(family: Family, config: Any, layers: Sequence[Mapping[str, Any]], **fields: Any) -> Any:
+def lists_beside(config: Any) -> list[str]:
+    """What a config says of each layer beside what it is made of and its sizes: words of one mixer that mean something else,
+    and the parent's own lists."""
+    mixers = list(config._words().values())
+    derived = "sliding_window" in config.per_layer_sizes or len(mixers) == len(set(mixers))
+    known = {
+        "mixer_types",
+        "mlp_types",
+        "fused_blocks",
+        *config.per_layer_sizes,
+        *(["layer_types"] if derived else []),
+    }
+    return [name for name in config._layer_lists() if name not in known]
+
+
+def with_layers(
+    family: Family,
+    config: Any,
+    layers: Sequence[Mapping[str, Any]],
+    like: Sequence[int] | None = None,
+    **fields: Any,
+) -> Any:
     """
     A config like another one, of other layers.
 
     Args:
         layers: What each is made of: its entries of `mixer_types`, `mlp_types` and of the lists of sizes.
+        like: The layers of the other one that have their lists beside these; the family's defaults without.
         fields: Others that it has.
     """
-    members = {name: value for name, value in config.to_dict().items() if name not in (*LEFT_OUT, *DERIVED)}
+    gone = (*LEFT_OUT, *DERIVED, *config._layer_lists())
+    members = {name: value for name, value in config.to_dict().items() if name not in gone}
+    members |= {name: [getattr(config, name)[old] for old in like] for name in lists_beside(config)} if like else {}
     names = ("mixer_types", "mlp_types", *config.per_layer_sizes)
     members |= {name: [layer.get(name) for layer in layers] for name in names}
     made = family.config_class.from_dict({**members, **fields, "num_hidden_layers": len(layers)})

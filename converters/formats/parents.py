@@ -13,7 +13,7 @@ from transformers_heterogeneous.configuration_heterogeneous import Heterogeneous
 
 from .. import formats
 from ..families import found_families
-from ..families.family import Family
+from ..families.family import Family, causal_class
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes, without
 from .published_format import PublishedFormat
 
@@ -26,10 +26,9 @@ def parent_of(config_class: Any) -> Any:
 def parent_fields(config: Any) -> dict[str, Any]:
     """The fields that are the parent's too."""
     parent = parent_of(type(config))
-    architecture = f"{parent.__name__.removesuffix('Config')}ForCausalLM"
     theirs = {each.name for each in fields(parent)}
     ours = {each.name for each in fields(type(config))} - theirs
-    found = without(shared_fields(config, parent.model_type, architecture), *ours)
+    found = without(shared_fields(config, parent.model_type, causal_class(parent)), *ours)
     dense = [layer_idx for layer_idx, mlp in enumerate(config.mlp_types) if mlp == "dense"]
     said = {"layer_types": list(config.layer_types), "mlp_only_layers": dense, "decoder_sparse_step": 1}
     return {**found, **{name: value for name, value in said.items() if name in theirs}}
@@ -39,7 +38,7 @@ def window_problems(config: HeterogeneousPreTrainedConfig) -> Iterator[str]:
     """Windows of which the parent knows none, one for all layers, or one beside layers without, which it tells apart by their
     `layer_types`."""
     names = {each.name for each in fields(parent_of(type(config)))}
-    windows = config.sliding_window
+    windows = config.windows
     if windows is None:
         return
     if "sliding_window" not in names:

@@ -1,20 +1,21 @@
 """
 Qwen's models from which experts were pruned, in each layer its own number: `per_layer_num_experts` or `num_experts_per_layer`
-has an entry for each layer, which counts for those that have experts. All else is the base model's. The form is not written:
-programs that know neither field would take `num_experts`.
+has an entry for each layer, which counts for those that have experts. All else is the base model's; its `num_experts` is the
+number that there were, which some tools name a second time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
 
-from .expression import without
-from .parents import parent_formats
+from .expression import other_types, refuse_inexpressible, varying_sizes, without
+from .parents import kinds, parent_fields, parent_formats, window_problems
 from .published_format import PublishedFormat
 
 
 LISTS = ("per_layer_num_experts", "num_experts_per_layer")
+BEFORE = ("num_experts", "num_local_experts", "original_num_experts")
 
 
 def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +31,24 @@ def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
         errors.append(f"{' and '.join(given)} contradict one another: give one of them")
     if errors:
         raise HeterogeneousConfigError("\n".join(errors))
-    return {**without(config_dict, *LISTS, "num_local_experts"), "num_experts": counts[0]}
+    return {**without(config_dict, *LISTS, *BEFORE), "num_experts": counts[0]}
+
+
+def problems(config: Any) -> Iterator[str]:
+    yield from other_types(config, "mixer_types", kinds(config.supported_mixer_types))
+    yield from other_types(config, "mlp_types", kinds(config.supported_mlp_types))
+    yield from varying_sizes(config, allowed=("num_experts", "sliding_window"))
+    yield from window_problems(config)
+    if not isinstance(config.num_experts, list):
+        yield f"num_experts = {config.num_experts} in every layer: {type(config).compatible_model_types[0]} says it"
+
+
+def write_config(config: Any) -> dict[str, Any]:
+    """The base model's config.json and the list. `num_experts` is the most that a layer has: what there were is not known."""
+    refuse_inexpressible("pruned_experts", problems(config))
+    most = max(num for num in config.num_experts if num)
+    counts = [most if num is None else num for num in config.num_experts]
+    return {**parent_fields(config), "num_experts": most, LISTS[0]: counts}
 
 
 def pruned_experts(parent: PublishedFormat) -> PublishedFormat:
@@ -43,6 +61,7 @@ def pruned_experts(parent: PublishedFormat) -> PublishedFormat:
         readers=dict.fromkeys(LISTS, read),
         before=("per_layer_config", parent.name),
         dropped=parent.dropped,
+        write_config=write_config,
     )
 
 

@@ -33,6 +33,10 @@ class PublishedFormat:
             format cannot express. `None` where the format cannot be written.
         unskipped: `published config` -> the config of the same model with all its sub-blocks, where the weights of those that
             it leaves out may lie in the files.
+        read_config: `published config` -> the same in the family's words, where it has other words all through, and no class
+            loads it as it is.
+        parts: `config` -> name of a published tensor -> the family's tensors that it is, one below the other, where names are
+            not told by their beginnings.
         file_of: `(tensor name, config)` -> the file that a tensor lies in, where the format prescribes one.
     """
 
@@ -48,4 +52,6 @@ class PublishedFormat:
     written_names: Mapping[str, str] | None = None
     write_config: Callable[[Any], dict[str, Any]] | None = None
     unskipped: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    read_config: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    parts: Callable[[Any], Mapping[str, tuple[str, ...]]] | None = None
     file_of: Callable[[str, Any], str] | None = None

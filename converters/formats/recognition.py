@@ -106,6 +106,7 @@ def family_config(published: PublishedFormat, config_dict: Mapping[str, Any], so
     refuse(source, [*dtype_problems(members), *count_problems(members), *value_problems(members)])
     try:
         published.family.config_class.refuse_other_models(config_dict)
+        members = members if published.read_config is None else published.read_config(members)
         config = (published.config_class or published.family.config_class).from_dict(deepcopy(members))
     except UNREADABLE as error:
         reason = str(error.__cause__ or error) or type(error).__name__

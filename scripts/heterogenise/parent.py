@@ -256,7 +256,23 @@ def _completed(draft: Parent) -> Parent:
     if not pretrained:
         raise draft.refusal(draft.node(base), f"{base} has no ...PreTrainedModel of this file above it")
     config = _config_of(draft, base)
+    for name in dict.fromkeys(names_of(draft.node(pretrained))):
+        if other := _other_config(draft, name, pretrained, config):
+            raise draft.refusal(
+                draft.node(pretrained),
+                f"{pretrained} initialises {name} too, which takes a {other}: a shard is written of models that take a "
+                f"{config} alone. Write it by hand, with an `_init_weights` and a `config: {config}` of its own",
+            )
     return replace(draft, base=base, layer=layers[0], pretrained=pretrained, config=config, layers=layers, stack=stack)
+
+
+def _other_config(parent: Parent, name: str, pretrained: str, config: str) -> str:
+    """The config that a model of the file takes, where it is another one; "" where it is this one, or the class no model."""
+    if not parent.is_class(name) or name == pretrained or pretrained not in parent.lineage(name):
+        return ""
+    init = parent.method(name, "__init__")
+    asked = [code(each.annotation.annotation) for each in init.params.params if each.annotation]
+    return next((each for each in asked if each in parent.configuration.definitions and each != config), "")
 
 
 def _base_of(parent: Parent) -> tuple[str, str]:

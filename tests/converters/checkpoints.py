@@ -99,7 +99,41 @@ CHECKPOINTS = {
         {**published.QWEN3_MOE, "per_layer_config": published.QWEN3_MOE_OVERRIDES},
         published.random_tensors(published.llama_like(published.QWEN3_MOE_OTHER_LAYERS)),
         "heterogeneous_qwen3_moe",
-        unconverted=False,
+    ),
+    "Qwen3-MoE, pruned experts": Checkpoint(
+        {**published.QWEN3_MOE, "per_layer_num_experts": published.EXPERTS_BY_LAYER},
+        published.random_tensors(published.llama_like(published.QWEN3_MOE_PRUNED_LAYERS)),
+        "heterogeneous_qwen3_moe",
+    ),
+    "Qwen3-Next": Checkpoint(
+        published.QWEN3_NEXT,
+        published.random_tensors(published.llama_like(published.QWEN3_NEXT_LAYERS) | published.QWEN3_NEXT_MTP),
+        "heterogeneous_qwen3_next",
+        unused=("mtp.fc.weight",),
+    ),
+    "Qwen3-Next, per_layer_config": Checkpoint(
+        {**published.QWEN3_NEXT, "per_layer_config": published.QWEN3_NEXT_OVERRIDES},
+        published.random_tensors(published.llama_like(published.QWEN3_NEXT_OTHER_LAYERS)),
+        "heterogeneous_qwen3_next",
+    ),
+    "Qwen3-Next, pruned experts": Checkpoint(
+        {
+            **published.QWEN3_NEXT,
+            "original_num_experts": 6,
+            "per_layer_num_experts": published.QWEN3_NEXT_EXPERTS,
+        },
+        published.random_tensors(published.llama_like(published.QWEN3_NEXT_PRUNED_LAYERS)),
+        "heterogeneous_qwen3_next",
+    ),
+    "Llama-4": Checkpoint(
+        published.LLAMA4_TEXT,
+        published.random_tensors(published.llama_like(published.LLAMA4_LAYERS)),
+        "heterogeneous_llama4_text",
+    ),
+    "Llama-4, per_layer_config": Checkpoint(
+        {**published.LLAMA4_TEXT, "per_layer_config": published.LLAMA4_OVERRIDES},
+        published.random_tensors(published.llama_like(published.LLAMA4_OTHER_LAYERS)),
+        "heterogeneous_llama4_text",
     ),
     "gpt-oss": Checkpoint(
         published.GPT_OSS, published.random_tensors(published.llama_like(published.GPT_OSS_LAYERS)), GPT_OSS

@@ -134,6 +134,112 @@ QWEN3_MOE_PRUNED_LAYERS = [
 ]
 
 
+# --- Qwen3-Next, experts one by one, delta nets with one tensor for four things -------------------------------------
+
+QWEN3_NEXT: dict[str, Any] = {
+    **{name: value for name, value in QWEN3_MOE.items() if name not in WINDOWS},
+    **{"architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next", "full_attention_interval": 2},
+    **{"num_hidden_layers": 4, "mlp_only_layers": [], "num_experts": 6, "partial_rotary_factor": 0.25},
+    **{"linear_conv_kernel_dim": 4, "linear_key_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4},
+    **{"linear_value_head_dim": 16, "shared_expert_intermediate_size": 24, "use_sliding_window": False},
+}
+QWEN3_NEXT_EXPERTS = [6, 3, 4, 2]
+QWEN3_NEXT_OVERRIDES = {"0": {"num_experts": 3, "skip": ["mamba"]}, "1": {"num_key_value_heads": 1}} | {
+    "2": {"linear_num_value_heads": 2, "shared_expert_intermediate_size": 8},
+    "3": {"skip": ["mlp"]},
+}
+
+
+def delta_net(value_heads: int = 4) -> Shapes:
+    """Two key heads of 8, value heads of 16: keys, values and gates are convolved or not, and beta and the decay."""
+    keys, values = 2 * 8, value_heads * 16
+    shapes: Shapes = {
+        "A_log": (value_heads,),
+        "conv1d.weight": (2 * keys + values, 1, 4),
+        "dt_bias": (value_heads,),
+        "in_proj_ba.weight": (2 * value_heads, H),
+        "in_proj_qkvz.weight": (2 * keys + 2 * values, H),
+        "norm.weight": (16,),
+        "out_proj.weight": (H, values),
+    }
+    return {"input_layernorm.weight": (H,), **inside("linear_attn", shapes)}
+
+
+def gated_attention(kv_heads: int = KV_HEADS) -> Shapes:
+    """Qwen3's, with a gate of each head beside its query."""
+    return {**dense_attention("qwen3", kv_heads), "self_attn.q_proj.weight": (256, H)}
+
+
+def shared_and_routed(num: int = 6, shared: int = 24) -> Shapes:
+    expert = {name.replace("mlp.", "mlp.shared_expert."): shape for name, shape in dense_mlp(shared).items()}
+    return {**routed_experts(num), **expert, "mlp.shared_expert_gate.weight": (1, H)}
+
+
+QWEN3_NEXT_LAYERS = [(delta_net if layer % 2 == 0 else gated_attention)() | shared_and_routed() for layer in range(4)]
+QWEN3_NEXT_PRUNED_LAYERS = [
+    (delta_net if layer % 2 == 0 else gated_attention)() | shared_and_routed(num)
+    for layer, num in enumerate(QWEN3_NEXT_EXPERTS)
+]
+QWEN3_NEXT_OTHER_LAYERS = [
+    shared_and_routed(3),
+    gated_attention(1) | shared_and_routed(),
+    delta_net(2) | shared_and_routed(shared=8),
+    gated_attention(),
+]
+QWEN3_NEXT_MTP: Shapes = {
+    "mtp.fc.weight": (H, 2 * H),
+    **inside("mtp.layers.0", gated_attention() | shared_and_routed()),
+    **{f"mtp.{name}.weight": (H,) for name in ("norm", "pre_fc_norm_embedding", "pre_fc_norm_hidden")},
+}
+
+
+# --- the text model of Llama 4 --------------------------------------------------------------------------------------
+
+LLAMA4_TEXT: dict[str, Any] = {
+    **{name: value for name, value in DENSE.items() if name not in ("intermediate_size", "rms_norm_eps")},
+    **{
+        "architectures": ["Llama4ForCausalLM"],
+        "model_type": "llama4_text",
+        "num_hidden_layers": 4,
+        "head_dim": HEAD_DIM,
+    },
+    **{"attention_bias": False, "attention_chunk_size": 4, "attn_scale": 0.1, "attn_temperature_tuning": True},
+    **{"floor_scale": 4, "interleave_moe_layer_step": 2, "intermediate_size": 16, "intermediate_size_mlp": 48},
+    **{"for_llm_compressor": False, "moe_layers": [1, 3], "no_rope_layers": [1, 1, 1, 0], "num_experts_per_tok": 1},
+    **{"num_local_experts": 4, "output_router_logits": False, "rms_norm_eps": 1e-5, "router_aux_loss_coef": 0.001},
+    **{"router_jitter_noise": 0.0, "use_qk_norm": True},
+    "layer_types": ["chunked_attention"] * 3 + ["full_attention"],
+    "rope_scaling": {"factor": 16.0, "high_freq_factor": 1.0, "low_freq_factor": 1.0, "rope_type": "llama3"}
+    | {"original_max_position_embeddings": 64},
+}
+LLAMA4_OVERRIDES = {"0": {"intermediate_size_mlp": 32, "skip": ["attention"]}, "1": {"num_local_experts": 2}} | {
+    "3": {"num_key_value_heads": 1, "intermediate_size": 8},
+}
+
+
+def llama4_layer(mlp: Shapes, kv_heads: int | None = KV_HEADS) -> Shapes:
+    mixer = {"input_layernorm.weight": (H,), **inside("self_attn", attention(kv_heads))} if kv_heads else {}
+    return {**mixer, "post_attention_layernorm.weight": (H,), **inside("feed_forward", mlp)}
+
+
+def llama4_mlp(width: int = 48) -> Shapes:
+    return {"gate_proj.weight": (width, H), "up_proj.weight": (width, H), "down_proj.weight": (H, width)}
+
+
+def llama4_experts(num: int = 4, width: int = 16) -> Shapes:
+    experts: Shapes = {"experts.gate_up_proj": (num, H, 2 * width), "experts.down_proj": (num, width, H)}
+    return {**experts, "router.weight": (num, H), **inside("shared_expert", llama4_mlp(width))}
+
+
+LLAMA4_LAYERS = [llama4_layer(llama4_experts() if layer % 2 else llama4_mlp()) for layer in range(4)]
+LLAMA4_OTHER_LAYERS = [
+    llama4_layer(llama4_mlp(32), None),
+    llama4_layer(llama4_experts(2)),
+    llama4_layer(llama4_mlp()),
+    llama4_layer(llama4_experts(width=8), 1),
+]
+
+
 # --- gpt-oss --------------------------------------------------------------------------------------------------------
 
 WIDTH = 32

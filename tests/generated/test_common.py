@@ -81,7 +81,11 @@ def test_plans_cover_what_the_parents_do(family, fields, plan):
         for name, _ in ours.named_parameters(remove_duplicate=False)
     }
     assert planned(ours, plan) == planned(parent, plan) & own
-    assert getattr(ours, plan) == getattr(parent, plan)
+    others = (
+        getattr(parent, plan).keys() - getattr(ours, plan).keys()
+    )  # Llama 4 has each twice, once without its prefix
+    assert getattr(ours, plan).items() <= getattr(parent, plan).items()
+    assert not any(fnmatchcase(name, pattern) for name in own for pattern in others)
 
 
 @every_tied_kind
@@ -242,8 +246,8 @@ def test_a_quantised_cache_of_several_numbers_of_kv_heads(name, tokens):
 def test_a_quantised_cache_holds_full_attention_alone(family, fields, tokens):
     """As of every model of transformers: a layer without attention is refused as one with a window or a state is."""
     model = family.build(fields)
-    layers = zip(model.config.mixer_types, model.config.layer_sizes("sliding_window"), strict=True)
-    if all(layer == ("attention", None) for layer in layers):
+    layers = zip(model.config.mixer_types, model.config.layer_types, strict=True)
+    if all(layer == ("attention", "full_attention") for layer in layers):
         assert isinstance(quantised_cache(model, "fp8"), QuantizedCache)
         return
     assert "only supported for models with only full attention layers" in quantised_cache(model, "fp8")

@@ -15,11 +15,15 @@ from . import (
     small,
     small_gpt_oss,
     small_granite_moe_hybrid,
+    small_llama4_text,
     small_nemotron_h,
+    small_qwen3_next,
     stock,
     stock_gpt_oss,
     stock_granite_moe_hybrid,
+    stock_llama4_text,
     stock_nemotron_h,
+    stock_qwen3_next,
 )
 from .llama_shaped import OF_EXPERTS, small_models, stock_model
 from .release import CACHE, needs
@@ -36,6 +40,7 @@ class Family:
         implementations: Of attention, that the parent has.
         experts: How the experts are run where a forward is compiled.
         assisted: Whether the parent lets itself be assisted; models that carry a state do not.
+        counts_rows: Whether the parent counts tokens from the beginning of a row, be it padding or another sequence.
     """
 
     small: ModuleType | SimpleNamespace
@@ -43,6 +48,7 @@ class Family:
     implementations: tuple[str, ...] = ("eager", "sdpa", "flex_attention")
     experts: str | None = None
     assisted: bool = True
+    counts_rows: bool = False
 
     def __str__(self) -> str:
         return self.small.CONFIG.model_type
@@ -72,6 +78,9 @@ FAMILIES = {
         SimpleNamespace(StockModel=stock_model("Qwen3Moe")),
         experts="batched_mm",
     ),
+    "qwen3_next": Family(small_qwen3_next, stock_qwen3_next, ("eager", "sdpa"), experts="batched_mm", assisted=False),
+    # What torch compiles of the parent's flex attention, in chunks and with padding, is no C++
+    "llama4_text": Family(small_llama4_text, stock_llama4_text, ("eager", "sdpa"), counts_rows=True),
     "mistral": Family(small_models("Mistral"), SimpleNamespace(StockModel=stock_model("Mistral"))),
 }
 CACHES = {
@@ -357,8 +366,7 @@ def test_what_is_named_strict_is_float32_however_a_model_is_made(family, fields,
 def made_of(family, model, layers):
     """A model that is made from a config with these layers of another one's, and their weights."""
     fields = model.config.to_dict()
-    lists = ("mixer_types", "mlp_types", "layer_types", "fused_blocks", *model.config.per_layer_sizes)
-    lists = [name for name in lists if isinstance(fields.get(name), list)]
+    lists = [name for name in model.config._layer_lists() if isinstance(fields.get(name), list)]
     fields |= {name: [fields[name][at] for at in layers] for name in lists}
     made = family.build({**fields, "num_hidden_layers": len(layers)}, "eager")
     state = model.state_dict()

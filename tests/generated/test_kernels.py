@@ -11,7 +11,7 @@ import pytest
 
 import transformers_heterogeneous
 
-from . import small, small_gpt_oss, small_granite_moe_hybrid, small_nemotron_h
+from . import small, small_gpt_oss, small_granite_moe_hybrid, small_nemotron_h, small_qwen3_next
 
 
 PACKAGE = Path(transformers_heterogeneous.__file__).parent
@@ -21,6 +21,7 @@ SMALL = {
     "granite_moe_hybrid": small_granite_moe_hybrid,
     "nemotron_h": small_nemotron_h,
 }
+DECORATED = {**SMALL, "qwen3_next": small_qwen3_next}
 HOOKS = {
     "use_experts_implementation",
     "use_kernel_forward_from_hub",
@@ -29,7 +30,7 @@ HOOKS = {
     "use_kernelized_func",
 }
 # What the parents have, so that a parent whose source is read wrongly does not pass for one without
-NUM_HOOKED = {"llama": 3, "gpt_oss": 5, "granite_moe_hybrid": 10, "nemotron_h": 10}
+NUM_HOOKED = {"llama": 3, "gpt_oss": 5, "granite_moe_hybrid": 10, "nemotron_h": 10, "qwen3_next": 7}
 FUSED_BLOCKS = {
     "NormMLP": ["use_kernel_forward_from_hub('NormMLP')"],
     "AddRMSNorm": ["use_kernel_forward_from_hub('AddRMSNorm')"],
@@ -50,14 +51,14 @@ def names(decorator: ast.expr) -> set[str]:
     return {node.id for node in ast.walk(decorator) if isinstance(node, ast.Name)}
 
 
-@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize("family", DECORATED)
 def test_every_kernel_decorator_of_the_parent_is_there(family):
-    parent = SMALL[family].PARENT
+    parent = DECORATED[family].PARENT
     prefix = parent.__name__.removesuffix("ForCausalLM")
     theirs = hooks(Path(importlib.util.find_spec(parent.__module__).origin), prefix)
     ours = hooks(PACKAGE / f"modeling_heterogeneous_{family}.py", f"Heterogeneous{prefix}")
     assert len(theirs) == NUM_HOOKED[family]
-    assert ours == theirs | (FUSED_BLOCKS if SMALL[family].CONFIG.fusable else {})
+    assert ours == theirs | (FUSED_BLOCKS if DECORATED[family].CONFIG.fusable else {})
 
 
 @pytest.fixture(scope="session")

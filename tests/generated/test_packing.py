@@ -9,12 +9,16 @@ import torch
 from transformers import DataCollatorWithFlattening
 
 from .release import needs
-from .test_every_family import FAMILIES, every_family, every_kind
+from .test_every_family import FAMILIES, every_kind
 
 
 LENGTHS = (5, 2, 7)
 every_family_with_mamba = pytest.mark.parametrize(
     "family", [family for family in FAMILIES.values() if not family.assisted], ids=str
+)
+
+every_family_that_packs = pytest.mark.parametrize(
+    "family", [family for family in FAMILIES.values() if not family.counts_rows], ids=str
 )
 
 
@@ -43,6 +47,10 @@ def test_packed_sequences_do_not_see_each_other(family, fields, tokens):
             with pytest.raises(ValueError, match=r"3 sequences in a row, and the mamba layers .* `seq_idx`"):
                 model(**batch, use_cache=False)
             continue
+        if family.counts_rows:
+            with pytest.raises(ValueError, match=r"3 sequences in a row, and Llama 4 counts chunks"):
+                model(**batch, use_cache=False)
+            continue
         with torch.no_grad():
             packed = model(**batch, use_cache=False)
             alone = [model(part, labels=part, use_cache=False) for part in parts]
@@ -52,7 +60,7 @@ def test_packed_sequences_do_not_see_each_other(family, fields, tokens):
         torch.testing.assert_close(packed.loss, loss, atol=2e-6, rtol=1e-6)
 
 
-@every_family
+@every_family_that_packs
 def test_gradients_of_packed_sequences_are_those_of_each(family, tokens):
     fields = attending(family)
     together, alone = family.build(fields).train(), family.build(fields).train()
@@ -90,6 +98,13 @@ def test_mamba_layers_refuse_what_they_cannot_keep_apart_in_every_mode(family, t
 def test_mamba_layers_that_are_told_of_sequences_ask_for_their_kernels(family, tokens):
     model = family.build(family.small.KINDS["mixed"])
     with pytest.raises(ValueError, match="can't keep packed sequences apart without"):
+        model(**flattened(tokens, return_seq_idx=True, return_flash_attn_kwargs=True), use_cache=False)
+
+
+def test_delta_nets_are_told_of_sequences_twice(tokens):
+    """Their convolution and their state read two fields: with one of them the state would be carried on."""
+    model = FAMILIES["qwen3_next"].build(FAMILIES["qwen3_next"].small.KINDS["mixed"])
+    with pytest.raises(ValueError, match="seq_idx without cu_seq_lens_q"):
         model(**flattened(tokens, return_seq_idx=True), use_cache=False)
 
 
@@ -108,7 +123,7 @@ def test_mamba_layers_take_positions_of_one_sequence(family, tokens):
     assert torch.isfinite(again).all() and torch.equal(again[1], padded[1])
 
 
-@every_family
+@every_family_that_packs
 def test_a_compiled_model_keeps_sequences_apart_too(family, tokens):
     model, batch = family.build(attending(family)), flattened(tokens)
     if family.experts is not None:

@@ -90,7 +90,7 @@ def test_text_generation(family, fields, tokenizer, tmp_path):
 def test_feature_extraction(family, fields, tokenizer, tmp_path):
     model = AutoModel.from_config(family.build(fields, "eager").config).eval()
     extract = pipe("feature-extraction", model, tokenizer, tmp_path, return_tensors=True)
-    for batch_size in BATCH_SIZES:
+    for batch_size in (1,) if family.counts_rows else BATCH_SIZES:
         for text, found in zip(TEXTS, extract(TEXTS, batch_size=batch_size), strict=True):
             with torch.no_grad():
                 expected = model(ids_of(text)).last_hidden_state

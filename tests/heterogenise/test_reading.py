@@ -1,9 +1,11 @@
 """What is read off a parent: residual blocks, sizes, kinds of MLP; and which part is named where it is something else."""
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
+import transformers
 from transformers_heterogeneous.scripts.heterogenise.parent import DoesNotFit, OutsideScope, read_parent
 from transformers_heterogeneous.scripts.heterogenise.planning import plan_family
 from transformers_heterogeneous.scripts.modular_converter.syntax.tree import code
@@ -274,3 +276,14 @@ def test_what_is_not_understood_is_named(forward, message, tmp_path):
 def test_cross_attention_is_out_of_scope(tmp_path):
     with pytest.raises(OutsideScope, match="cross-attention"):
         plan_of(tmp_path, PLAIN.replace("x = self.norm1(x)", "encoder_hidden_states = self.norm1(x)"))
+
+
+def test_a_model_of_another_kind_in_the_same_file_is_refused_in_words():
+    """Llama 4's vision model, which its shard would have to carry along."""
+    models = Path(transformers.__file__).parent / "models"
+    with pytest.raises(
+        DoesNotFit, match="initialises Llama4VisionModel too, which takes a Llama4VisionConfig"
+    ) as error:
+        read_parent("llama4", models)
+    assert "that take a Llama4TextConfig alone" in str(error.value) and "modeling_llama4.py:" in str(error.value)
+    assert read_parent("qwen3_5", models).config == "Qwen3_5TextConfig"

@@ -20,10 +20,11 @@ OTHERS = {f"LLM-Drop {name}": {**config, **LISTS["numbers"]} for name, config in
 OTHERS |= {
     name: checkpoint.config
     for name, checkpoint in CHECKPOINTS.items()
-    if name.startswith("AnyModel") or "per_layer_config" in name
+    if name.startswith("AnyModel") or "per_layer_config" in name or "pruned experts" in name
 }
 STOCK = {
-    name: CHECKPOINTS[name].config for name in ("Qwen2", "Qwen3", "Qwen3-MoE", "Mistral", "gpt-oss", "Nemotron 3 Nano")
+    name: CHECKPOINTS[name].config
+    for name in ("Qwen2", "Qwen3", "Qwen3-MoE", "Qwen3-Next", "Llama-4", "Mistral", "gpt-oss", "Nemotron 3 Nano")
 }
 STOCK |= {"Llama": {name: value for name, value in CONFIGS["Llama"].items() if name != "auto_map"}}
 
@@ -41,11 +42,8 @@ def test_the_family_reads_what_its_parent_does_not(config, folder):
     expected = type(found).from_pretrained(folder)
     assert found.to_dict() == {**expected.to_dict(), "_name_or_path": found.name_or_path}
     assert type(AutoModelForCausalLM.from_config(found)).__module__.startswith("transformers_heterogeneous.")
-    name = transformers.CONFIG_MAPPING[config["model_type"]].__name__
-    for read in (
-        getattr(transformers, name).from_pretrained,
-        getattr(transformers, name.replace("Config", "ForCausalLM")).from_pretrained,
-    ):
+    parent = transformers.CONFIG_MAPPING[config["model_type"]]
+    for read in (parent.from_pretrained, transformers.MODEL_FOR_CAUSAL_LM_MAPPING[parent].from_pretrained):
         with pytest.raises(
             ValueError, match=rf"a {config['model_type']} whose layers differ .*{type(found).__name__}"
         ):

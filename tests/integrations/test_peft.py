@@ -30,10 +30,10 @@ def adapted(family, method: str):
 
 
 def linear_modules(layer) -> list[str]:
-    """Those of a layer that adapters go to: mamba's fused kernels read the weight of out_proj themselves, and where experts
-    have no latent space, its projections are no linear modules."""
-    found = {name for name, module in layer.named_modules() if isinstance(module, torch.nn.Linear)}
-    return sorted(name for name in found if not name.endswith(("out_proj", "latent_proj")))
+    """Those of a layer that adapters go to: mamba's fused kernels read the weight of out_proj themselves, where experts have no
+    latent space, its projections are no linear modules, and the router of a Llama 4 is one that gives two tensors."""
+    found = {name for name, module in layer.named_modules() if type(module) is torch.nn.Linear}
+    return sorted(name for name in found if not name.endswith(("mamba.out_proj", "mixer.out_proj", "latent_proj")))
 
 
 @every_family

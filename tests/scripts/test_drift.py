@@ -28,12 +28,14 @@ def release(tmp_path):
         "gpt_oss",
         "granitemoehybrid",
         "llama",
+        "llama4",
         "mistral",
         "mixtral",
         "nemotron_h",
         "qwen2",
         "qwen3",
         "qwen3_moe",
+        "qwen3_next",
     )
     for model in models:
         shutil.copytree(

@@ -25,6 +25,9 @@ MODEL_TYPES = (
     "llama",
     "qwen3",
     "qwen3_moe",
+    "qwen3_next",
+    "llama4_text",
+    "openelm",
     "mistral",
     "deci",
     "nemotron-nas",
@@ -85,10 +88,10 @@ def test_the_order_does_not_depend_on_that_of_the_files():
 
 def test_every_format_is_there():
     families = [family.config_class for family in found_families()]
-    without_blocks = 2  # Granite and Qwen3-MoE
+    without_blocks = 4  # Granite, Llama 4, Qwen3-MoE and Qwen3-Next
     several = {"anymodel": len(families) - without_blocks, "per_layer_config": len(families)}
-    several |= {"llm_drop": 2, "pruned_experts": 1}
-    others = ["deci", "gpt_oss_puzzle", "nemotron-nas", "nemotron_h_puzzle"]
+    several |= {"llm_drop": 2, "pruned_experts": 2}
+    others = ["deci", "openelm", "gpt_oss_puzzle", "nemotron-nas", "nemotron_h_puzzle"]
     others += [name for config in families for name in (config.model_type, *config.compatible_model_types)]
     assert sorted(NAMES) == sorted([*others, *(name for name, number in several.items() for _ in range(number))])
 

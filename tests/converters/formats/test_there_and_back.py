@@ -26,6 +26,7 @@ from ..published import (
     read_tensors,
     tensors_of,
 )
+from . import test_openelm
 
 
 UNIFORM = {
@@ -44,7 +45,10 @@ LLAMAS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "llama": (UNIFORM, tensors_of([published.LAYER_0] * 2)),
     "llama, per_layer_config": (SKIPS, tensors_of([LAYERS[0], LAYERS[1]])),
 }
-SOURCES = LLAMAS | {name: (checkpoint.config, checkpoint.tensors) for name, checkpoint in CHECKPOINTS.items()}
+OPENELM = {"OpenELM": (test_openelm.CONFIG, test_openelm.TENSORS)}
+SOURCES = (
+    LLAMAS | OPENELM | {name: (checkpoint.config, checkpoint.tensors) for name, checkpoint in CHECKPOINTS.items()}
+)
 DATA = Path(__file__).parents[2] / "data"
 CARD = "---\nlicense: mit\n---\r\n# Title\n\n| a | b |\n"
 
