@@ -65,7 +65,7 @@ class ConversionOptions:
         metadata=told(
             "Format to write, by default the family's own. What it came from, and what its layers can be said in: nemotron-nas, "
             "deci, llama, mistral, qwen2, qwen3, qwen3_moe, gpt_oss_puzzle, gpt_oss, granitemoehybrid, nemotron_h_puzzle, nemotron_h, "
-            "anymodel, per_layer_config.",
+            "anymodel, anymodel_v2, per_layer_config.",
             metavar="FORMAT",
         ),
     )
