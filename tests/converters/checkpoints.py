@@ -86,7 +86,7 @@ def typed_checkpoints() -> dict[str, Checkpoint]:
 
     return {
         "AnyModel v2 Llama": llama_like(typed.LLAMA, typed.dense_layers("llama")),
-        "AnyModel v2 Llama, taken in": llama_like(typed.TEACHER, published.dense_layers("llama")),
+        "Llama with typed blocks": llama_like(typed.TEACHER, published.dense_layers("llama")),
         "AnyModel v2 Qwen2": llama_like(typed.QWEN2, typed.dense_layers("qwen2", heads=4)),
         "AnyModel v2 Qwen3": llama_like(typed.QWEN3, typed.dense_layers("qwen3")),
         "AnyModel v2 Mistral": llama_like(typed.MISTRAL, typed.MISTRAL_LAYERS),

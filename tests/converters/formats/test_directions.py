@@ -44,7 +44,7 @@ FORMATS_OF = {
     "gpt-oss-puzzle, MXFP4": {"gpt_oss_puzzle", "anymodel_v2", "per_layer_config"},
     "AnyModel gpt-oss": {"anymodel", "anymodel_v2", "per_layer_config"},
     **{f"AnyModel v2 {name}": {"anymodel_v2", "per_layer_config"} for name in ("Llama", "Qwen3", "Qwen3-MoE")},
-    "AnyModel v2 Llama, taken in": {"deci", "llama", "anymodel", "anymodel_v2", "per_layer_config"},
+    "Llama with typed blocks": {"deci", "llama", "anymodel", "anymodel_v2", "per_layer_config"},
     "AnyModel v2 Mistral": {"anymodel_v2"},
     **{
         f"AnyModel v2 {name}": {"anymodel", "anymodel_v2", "per_layer_config"}
