@@ -3,11 +3,14 @@ A checkpoint put together as a solution of Puzzletron's says: of each layer the 
 it lies in, and what is around the layers from the library's own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from transformers_heterogeneous.configuration_heterogeneous import MAX_LAYERS
 
 from .checkpoint import Checkpoint, checked_checkpoint
 from .engine.errors import CheckpointError, refuse
@@ -56,12 +59,12 @@ def assembling(
     chosen = replacements_of(chosen_solution(file, index), str(file))
     names = {each for replacement in chosen for each in replacement.paths}
     paths = {name: library / name for name in names}  # itself, where it is a full path
-    lost = sorted(name for name in names if not paths[name].is_file())
+    lost = sorted(name for name in names if not is_file(paths[name]))
     before = written_in(library) if lost else None
     paths |= {name: found for name in lost if (found := moved(Path(name), library, folder, before)) is not None}
     refuse(
         f"{file}: names weights that are not there",
-        (name for name in lost if not paths[name].is_file()),
+        (name for name in lost if not is_file(paths[name])),
         remedy="Put them back, or correct the paths.",
     )
     return folder, partial(assembled_checkpoint, chosen=chosen, paths=paths, dtype=dtype)
@@ -84,7 +87,7 @@ def chosen_solution(file: Path, index: int | None) -> dict[str, Any]:
     solutions = parsed if isinstance(parsed, list) else [parsed]
     if index is None and len(solutions) == 1:
         index = 0
-    if index is None or index >= len(solutions):
+    if index is None or not 0 <= index < len(solutions):
         asked = "say which with --index" if index is None else f"there is no number {index}"
         raise CheckpointError(f"{file}: holds {len(solutions):,} solutions: {asked}")
     solution = solutions[index]
@@ -114,9 +117,9 @@ def replacements_of(solution: Mapping[str, Any], source: str) -> list[Replacemen
         Replacement(each["parent_layer_indices"][0], each["child_block_configs"][0], tuple(each["weight_paths"]))
         for each in chosen
     ]
-    layers = [each.layer for each in found]
-    twice = sorted({layer for layer in layers if layers.count(layer) > 1})
-    missing = sorted(set(range(max(layers, default=0) + 1)) - set(layers))
+    layers = Counter(each.layer for each in found)
+    twice = sorted(layer for layer, times in layers.items() if times > 1)
+    missing = sorted(set(range(max(layers, default=0) + 1)) - layers.keys())
     problems = [f"layers {twice} are replaced more than once"] * bool(twice)
     problems += [f"layers {missing} are replaced by nothing, not even themselves"] * bool(missing)
     refuse(f"{source}: cannot be put together", problems)
@@ -125,18 +128,20 @@ def replacements_of(solution: Mapping[str, Any], source: str) -> list[Replacemen
 
 def as_object(replacement: Any, source: str) -> dict[str, Any]:
     """A replacement, which may stand in a text, or in another object beside what it scored."""
-    if isinstance(replacement, str):
-        replacement = parse_json(replacement.encode("utf-8", "surrogatepass"), source)
-    inner = replacement.get("layer_replacement") if isinstance(replacement, dict) else None
-    if isinstance(inner, dict | str):
-        return as_object(inner, source)
-    return replacement if isinstance(replacement, dict) else {}
+    found = from_text(replacement, source)
+    return from_text(found["layer_replacement"], source) if "layer_replacement" in found else found
+
+
+def from_text(said: Any, source: str) -> dict[str, Any]:
+    if isinstance(said, str):
+        said = parse_json(said.encode("utf-8", "surrogatepass"), source)
+    return said if isinstance(said, dict) else {}
 
 
 def replacement_problems(replacement: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with one of them."""
     layers, blocks = replacement.get("parent_layer_indices"), replacement.get("child_block_configs")
-    if not isinstance(layers, list) or not all(type(layer) is int and layer >= 0 for layer in layers):
+    if not isinstance(layers, list) or not all(type(layer) is int and 0 <= layer < MAX_LAYERS for layer in layers):
         yield f": parent_layer_indices = {layers!r}: a list of layers is needed"
     elif not isinstance(blocks, list) or (len(layers), len(blocks)) != (1, 1):
         number = len(blocks) if isinstance(blocks, list) else repr(blocks)
@@ -156,6 +161,14 @@ def replacement_problems(replacement: Mapping[str, Any]) -> Iterator[str]:
             yield f": {path!r} is no file of a sub-block, {FOLDER}/{BLOCK}LAYER_NAME.safetensors"
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file of this name, which may be one that none can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def moved(path: Path, library: Path, folder: Path, before: Path | None) -> Path | None:
     """
     Where a file lies in a library that has been moved; `None` where it is not there either.
@@ -167,7 +180,7 @@ def moved(path: Path, library: Path, folder: Path, before: Path | None) -> Path 
     places = [library.joinpath(*path.parts[at:]) for at, name in enumerate(path.parts) if name == CHECKPOINTS]
     if path.parent.parent == before:
         places.append(folder / FOLDER / path.name)
-    return next((place for place in places if place.is_file()), None)
+    return next((place for place in places if is_file(place)), None)
 
 
 def written_in(library: Path) -> Path | None:

@@ -92,7 +92,7 @@ def typed_block(config: Any, layer_idx: int, windows: bool) -> dict[str, Any]:
     for types in SKIPPED:
         own_kind = getattr(config, types)[layer_idx]
         if own_kind == "none":
-            kind = "moe" if types == "mlp_types" and "dense" not in config.supported_mlp_types else absent_kind(types)
+            kind = absent_kind(config, types)
             sub_blocks.append({"kind": kind, "name": kind, "no_op": True})
             continue
         kind = KIND_OF[types, own_kind]
@@ -107,9 +107,11 @@ def typed_block(config: Any, layer_idx: int, windows: bool) -> dict[str, Any]:
     return {"subblock_configs": sub_blocks}
 
 
-def absent_kind(types: str) -> str:
-    """The kind of a sub-block that is not there, where a family has several."""
-    return "attention" if types == "mixer_types" else "ffn"
+def absent_kind(config: Any, types: str) -> str:
+    """The kind of a sub-block that is not there: one that the family has."""
+    if types == "mixer_types":
+        return "attention"
+    return "ffn" if "dense" in config.supported_mlp_types else "moe"
 
 
 def sparse_override(

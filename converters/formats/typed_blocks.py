@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..families.family import ByLayer
 from .block_fields import impossible_choices, impossible_sizes
 from .expression import without
 
@@ -80,7 +81,7 @@ def field_of(config_class: Any, kind: str, member: str) -> str | None:
     return next((name for name in SIZES[kind][member] if name in own), None)
 
 
-def read_block(base: Any, block: Any) -> tuple[Layer, list[str]]:
+def read_block(base: ByLayer, block: Any) -> tuple[Layer, list[str]]:
     """One entry of `block_configs` as (what it says, errors)."""
     nothing = Layer({}, {}, None)
     sub_blocks = block.get("subblock_configs") if isinstance(block, dict) else None
@@ -108,10 +109,10 @@ def read_block(base: Any, block: Any) -> tuple[Layer, list[str]]:
     return Layer({types: "".join(kinds[:1]) for types, kinds in found.items()}, sizes, window), errors
 
 
-def read_members(base: Any, kind: str, sub_block: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def read_members(base: ByLayer, kind: str, sub_block: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What is said of a sub-block that is there, as (field of the family -> value, errors)."""
     types, own_kind = KINDS[kind]
-    if own_kind not in getattr(type(base), f"supported_{types}"):
+    if own_kind not in getattr(base, f"supported_{types}"):
         return {}, ["this family has no such sub-block, and expresses it only as a no_op"]
     members = {name: value for name, value in sub_block.items() if name not in ("kind", "name", "no_op")}
     errors = impossible_sizes(members, tuple(SIZES[kind]))
@@ -119,7 +120,7 @@ def read_members(base: Any, kind: str, sub_block: Mapping[str, Any]) -> tuple[di
     for member, value in () if errors else members.items():
         if member not in SIZES[kind]:
             continue
-        field = field_of(type(base), kind, member)
+        field = field_of(type(base.config), kind, member)
         name = field or SIZES[kind][member][0]
         if value is None or (field is None and value == of_base(base, name)):
             continue
@@ -141,18 +142,18 @@ def asked_problems(members: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def attention_problems(base: Any, members: Mapping[str, Any]) -> list[str]:
+def attention_problems(base: ByLayer, members: Mapping[str, Any]) -> list[str]:
     """What of an attention cannot be expressed, beside its sizes."""
     window, llama4 = members.get(WINDOW), members.get("llama4")
     errors = asked_problems(without(members, WINDOW, "llama4"))
     if window not in (None, FULL):
         if type(window) is not int or window <= 0:
             errors.append(f'{WINDOW} = {window!r}: a positive integer or "{FULL}" is needed')
-        elif "sliding_window" not in type(base).per_layer_sizes:
+        elif "sliding_window" not in base.per_layer_sizes:
             errors.append(f"{WINDOW} = {window!r} cannot be expressed by this family, which has no windows")
     if not isinstance(llama4, dict | None):
         return [*errors, f"llama4 = {llama4!r}: an object or null is needed"]
-    rope = "rope_parameters" in {each.name for each in fields(type(base))}
+    rope = "rope_parameters" in {each.name for each in fields(type(base.config))}
     same = {**LLAMA4_ASKS_NOTHING, "use_rope": (None, rope), "attention_dropout": (None, base.attention_dropout)}
     return errors + [
         f"llama4.{name} = {value!r} cannot be expressed by this family"
@@ -161,7 +162,7 @@ def attention_problems(base: Any, members: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def of_base(base: Any, name: str, layer_idx: int | None = None) -> Any:
+def of_base(base: ByLayer, name: str, layer_idx: int | None = None) -> Any:
     """What the config around the blocks says of a field, of one layer or of all."""
     if name == "head_dim" and getattr(base, name, None) is None:
         return base.hidden_size // of_base(base, "num_attention_heads")
@@ -171,7 +172,7 @@ def of_base(base: Any, name: str, layer_idx: int | None = None) -> Any:
     return value
 
 
-def size_of(base: Any, layer: Layer, layer_idx: int, name: str) -> Any:
+def size_of(base: ByLayer, layer: Layer, layer_idx: int, name: str) -> Any:
     """A size of a layer that has the sub-block."""
     if name == "sliding_window":
         window = layer.window

@@ -5,10 +5,12 @@ in `per_layer_config`, in the fields of the base model. Both have to say the sam
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 from transformers_heterogeneous.configuration_heterogeneous import HeterogeneousConfigError
 
+from ..families.family import ByLayer
 from .expression import without
 from .typed_blocks import KIND_OF, KINDS, SCHEMA, SIZES, SKIPPED, Layer, field_of, of_base, read_block, size_of
 
@@ -47,7 +49,7 @@ def read_typed(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, A
     """
     refuse(schema_problems(config_dict))
     rest = without(config_dict, *ADDED, *REMOTE_CODE)
-    base = config_class.from_dict(dict(rest))
+    base = ByLayer(config_class.from_dict(deepcopy(rest)))
     blocks, number = config_dict["block_configs"], base.num_hidden_layers
     if len(blocks) != number:
         raise HeterogeneousConfigError(f"block_configs has {len(blocks)} entries, num_hidden_layers is {number}")
@@ -78,7 +80,7 @@ def schema_problems(config_dict: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place} = {mark!r}: {SCHEMA!r} is read, and no other"
 
 
-def kind_problems(base: Any, layers: list[Layer]) -> Iterator[str]:
+def kind_problems(base: ByLayer, layers: list[Layer]) -> Iterator[str]:
     """Sub-blocks of another kind than the config around the blocks has there."""
     for layer_idx, layer in enumerate(layers):
         for types, kind in layer.types.items():
@@ -90,7 +92,7 @@ def kind_problems(base: Any, layers: list[Layer]) -> Iterator[str]:
                 )
 
 
-def shared_problems(base: Any, layers: list[Layer]) -> Iterator[str]:
+def shared_problems(base: ByLayer, layers: list[Layer]) -> Iterator[str]:
     """Sizes that differ between layers, where the family has one for all that have the sub-block."""
     for name, values in shared_sizes(base, layers).items():
         found = list(values.values())
@@ -105,14 +107,14 @@ def shared_problems(base: Any, layers: list[Layer]) -> Iterator[str]:
             yield f"num_query_heads = {common}: the heads of this family are as wide as hidden_size and their number say"
 
 
-def has_head_dim(base: Any) -> bool:
-    return field_of(type(base), "attention", "qk_head_dim") is not None
+def has_head_dim(base: ByLayer) -> bool:
+    return field_of(type(base.config), "attention", "qk_head_dim") is not None
 
 
-def shared_sizes(base: Any, layers: list[Layer]) -> dict[str, dict[int, Any]]:
+def shared_sizes(base: ByLayer, layers: list[Layer]) -> dict[str, dict[int, Any]]:
     """Of the fields that are one for all layers and said in blocks: layer that has the sub-block -> value."""
     found: dict[str, dict[int, Any]] = {}
-    for name in sorted({name for layer in layers for name in layer.sizes} - type(base).per_layer_sizes.keys()):
+    for name in sorted({name for layer in layers for name in layer.sizes} - base.per_layer_sizes.keys()):
         places = {KINDS[kind] for kind, members in SIZES.items() for names in members.values() if name in names}
         found[name] = {
             layer_idx: layer.sizes.get(name, of_base(base, name))
@@ -122,11 +124,11 @@ def shared_sizes(base: Any, layers: list[Layer]) -> dict[str, dict[int, Any]]:
     return found
 
 
-def attributes_of(base: Any, layers: list[Layer]) -> dict[str, Any]:
+def attributes_of(base: ByLayer, layers: list[Layer]) -> dict[str, Any]:
     """The layers, as fields of the family's config."""
     found: dict[str, Any] = {types: [layer.types[types] for layer in layers] for types in SKIPPED}
     found |= {name: next(iter(values.values())) for name, values in shared_sizes(base, layers).items()}
-    for name, (types, having) in type(base).per_layer_sizes.items():
+    for name, (types, having) in base.per_layer_sizes.items():
         sizes = [
             size_of(base, layer, layer_idx, name) if layer.types[types] in having else None
             for layer_idx, layer in enumerate(layers)
@@ -139,7 +141,7 @@ def attributes_of(base: Any, layers: list[Layer]) -> dict[str, Any]:
     return found
 
 
-def disagreements(base: Any, layers: list[Layer], overrides: Any, config_dict: Mapping[str, Any]) -> Iterator[str]:
+def disagreements(base: ByLayer, layers: list[Layer], overrides: Any, config_dict: Mapping[str, Any]) -> Iterator[str]:
     """Layers and fields of which `per_layer_config` says something else than the blocks."""
     if not isinstance(overrides, dict) or not all(isinstance(each, dict) for each in overrides.values()):
         yield "per_layer_config: an object of layer -> object is needed"
@@ -156,27 +158,26 @@ def disagreements(base: Any, layers: list[Layer], overrides: Any, config_dict: M
 
 
 def unequal(
-    base: Any, layer: Layer, layer_idx: int, said: Mapping[str, Any], config_dict: Mapping[str, Any]
+    base: ByLayer, layer: Layer, layer_idx: int, said: Mapping[str, Any], config_dict: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, Any]]:
     """The fields of one layer on which they disagree, each with both values."""
     skip = said.get("skip") or []
     if not isinstance(skip, list) or sorted(map(str, skip)) != sorted(layer.skipped):
         yield "skip", layer.skipped, skip
-    if layer.types["mixer_types"] == "attention" and "sliding_window" in type(base).per_layer_sizes:
+    if layer.types["mixer_types"] == "attention" and "sliding_window" in base.per_layer_sizes:
         ours = size_of(base, layer, layer_idx, "sliding_window")
         theirs = said_window(base, layer_idx, said, config_dict)
         if ours != theirs:
             yield "sliding_window", ours, theirs
-    names = layer.sizes.keys() | said.keys() - {"skip", "sliding_window", "layer_types"}
-    for name in sorted(names):
-        own = type(base).attribute_map.get(name, name)
-        default = of_base(base, own, layer_idx) if hasattr(base, own) else config_dict.get(name)
-        ours, theirs = layer.sizes.get(own, default), said.get(name, default)
+    said = {base.attribute_map.get(name, name): value for name, value in said.items()}
+    for name in sorted(layer.sizes.keys() | said.keys() - {"skip", "sliding_window", "layer_types"}):
+        default = of_base(base, name, layer_idx) if hasattr(base, name) else config_dict.get(name)
+        ours, theirs = layer.sizes.get(name, default), said.get(name, default)
         if ours != theirs:
             yield name, ours, theirs
 
 
-def said_window(base: Any, layer_idx: int, said: Mapping[str, Any], config_dict: Mapping[str, Any]) -> Any:
+def said_window(base: ByLayer, layer_idx: int, said: Mapping[str, Any], config_dict: Mapping[str, Any]) -> Any:
     """The window that `per_layer_config` gives a layer; where there are types of layers, they say whether it has one."""
     if not {"sliding_window", "layer_types"} & said.keys():
         return base.layer_sizes("sliding_window")[layer_idx]

@@ -309,6 +309,14 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
         lambda solution: solution["chosen_replacements"].pop(),
         ["block_configs has 2 entries, num_hidden_layers is 3"],
     ),
+    "a layer that no model has": (
+        change(1, parent_layer_indices=[10**9]),
+        [r"\[1\]: parent_layer_indices = \[1000000000\]"],
+    ),
+    "a path that no file can have": (
+        change(1, weight_paths=[f"subblocks_safetensors/block_{'1' * 300}.safetensors"]),
+        ["names weights that are not there"],
+    ),
     "no layers": (change(1, parent_layer_indices="1"), [r"\[1\]: parent_layer_indices = '1': a list of layers"]),
     "no blocks": (change(1, child_block_configs=[7]), [r"\[1\]: child_block_configs = \[7\]: a block is needed"]),
     "no paths": (change(1, weight_paths=None), [r"\[1\]: weight_paths = None: a list of files is needed"]),
