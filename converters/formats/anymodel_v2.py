@@ -14,7 +14,7 @@ from .expression import most_common, other_types, refuse_inexpressible, varying_
 from .parents import kinds, parent_fields, parent_formats
 from .published_format import PublishedFormat, Reader
 from .typed_blocks import FULL, KIND_OF, KINDS, SCHEMA, SIZES, SKIPPED, WINDOW, field_of
-from .typed_layers import are_typed, read_typed
+from .typed_layers import ANY_MODEL, are_typed, read_typed
 
 
 # Of vLLM's module for a base model: what is known of its layers, where it is not called after the model
@@ -72,7 +72,7 @@ def write_config(base_fields: Any, config: Any) -> dict[str, Any]:
     marks = {"base_architecture": architecture, "block_config_schema": SCHEMA}
     return {
         **shared,
-        "architectures": ["AnyModel"],
+        "architectures": [ANY_MODEL],
         "base_architecture": architecture,
         "anymodel_arch_info": {**ARCH_INFO.get(model_type, usual), **marks},
         "block_configs": blocks,

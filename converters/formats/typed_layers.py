@@ -15,6 +15,7 @@ from .expression import without
 from .typed_blocks import KIND_OF, KINDS, SCHEMA, SIZES, SKIPPED, Layer, field_of, of_base, read_block, size_of
 
 
+ANY_MODEL = "AnyModel"  # the architecture of whatever is realised
 # What the form adds to the base's config
 ADDED = ("block_configs", "per_layer_config", "block_config_schema", "base_architecture", "anymodel_arch_info")
 # What else describes the layers
@@ -49,6 +50,9 @@ def read_typed(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, A
     """
     refuse(schema_problems(config_dict))
     rest = without(config_dict, *ADDED, *REMOTE_CODE)
+    if rest.get("architectures") == [ANY_MODEL]:
+        base_architecture = config_dict.get("base_architecture")
+        rest["architectures"] = [base_architecture] if isinstance(base_architecture, str) else None
     base = ByLayer(config_class.from_dict(deepcopy(rest)))
     blocks, number = config_dict["block_configs"], base.num_hidden_layers
     if len(blocks) != number:

@@ -403,7 +403,9 @@ def test_auto_classes_load_it(name, tmp_path):
     """As the family, with the logits that the same tensors have in `per_layer_config`'s or the family's own form."""
     checkpoint = V2[name]
     folder = checkpoint.write(tmp_path / "source")
-    assert AutoConfig.from_pretrained(folder).model_type == checkpoint.model_type
+    found = AutoConfig.from_pretrained(folder)
+    assert found.model_type == checkpoint.model_type
+    assert found.architectures == [checkpoint.config.get("base_architecture", "LlamaForCausalLM")]  # not AnyModel
     assert type(AutoModelForCausalLM.from_pretrained(folder)).__name__.startswith("Heterogeneous")
     config = read(checkpoint.config).to_dict() | {"architectures": None}
     tensors = {tensor.replace("backbone.", "model."): each for tensor, each in checkpoint.tensors.items()}
