@@ -17,7 +17,7 @@ from .engine.errors import CheckpointError, refuse
 from .engine.files import read_file
 from .engine.json_objects import parse_json
 from .engine.weights import gathered_weights
-from .formats.anymodel import FOLDER, REPLACEMENTS
+from .formats.anymodel_halves import FOLDER, REPLACEMENTS
 from .formats.recognition import config_file, read_config
 from .formats.typed_layers import are_typed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from .engine.errors import refuse
 from .engine.files import is_own
 from .engine.weights import INDEX, PICKLES
-from .formats.anymodel import LIBRARY_FILES
+from .formats.anymodel_halves import LIBRARY_FILES
 
 
 MAX_CARRIED_BYTES = 100 * 2**20

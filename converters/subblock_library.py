@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .formats.anymodel import BLOCKS, FOLDER, HALVES, NO_OPS, REPLACEMENTS, SOLUTIONS, SUBBLOCKS
+from .formats.anymodel_halves import BLOCKS, FOLDER, HALVES, NO_OPS, REPLACEMENTS, SOLUTIONS, SUBBLOCKS
 
 
 # The part of a half that may be in the place of what it is called after, and what Puzzletron tells of it

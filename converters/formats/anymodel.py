@@ -11,24 +11,12 @@ from transformers_heterogeneous.configuration_heterogeneous import Heterogeneous
 
 from ..families.family import ByLayer
 from . import gpt_oss, gpt_oss_puzzle, nemotron_h, nemotron_h_puzzle, nemotron_nas
+from .anymodel_halves import FOLDER, HALVES, NO_OPS, REST
 from .expression import most_common, refuse_inexpressible, varying_sizes
 from .parents import parent_fields, parent_formats, window_problems
 from .published_format import PublishedFormat, Reader
 
 
-FOLDER = "subblocks_safetensors"
-# What a layer may be replaced by: whole blocks, their halves, blocks in the places of layers, and models with one of these
-BLOCKS, SUBBLOCKS, REPLACEMENTS = "block_library.json", "subblock_library.json", "replacement_library.json"
-SOLUTIONS = "single_sequence_replacement_solutions.json"
-LIBRARY_FILES = (BLOCKS, SUBBLOCKS, REPLACEMENTS, SOLUTIONS)
-REST = {"no_op": False, "replace_with_linear": False, "sparsify": None, "weights_precision": "bf16"}
-NO_OP = {**REST, "no_op": True}
-HALVES = ("attention", "ffn")
-# What an entry says of a half that is not there
-NO_OPS = {
-    "attention": {"num_key_value_heads": None, "llama4": None, "mamba": None, **NO_OP},
-    "ffn": {"moe": None, "intermediate_size": None, **NO_OP},
-}
 # Members of a mamba -> Nemotron-H's sizes
 MAMBA_NAMES = {
     "state_dim": "ssm_state_size",

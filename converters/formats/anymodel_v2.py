@@ -46,6 +46,10 @@ def problems(theirs: Mapping[str, Any], config: Any) -> Iterator[str]:
     yield from other_types(config, "mixer_types", (*kinds(config.supported_mixer_types), "none"))
     yield from other_types(config, "mlp_types", (*kinds(config.supported_mlp_types), "none"))
     yield from varying_sizes(config, allowed=config.per_layer_sizes)
+    for name in {*config.optional_per_layer_sizes} - {"sliding_window"}:
+        sizes = zip(config.layer_sizes(name), config.layers_with(name), strict=True)
+        if isinstance(getattr(config, name), list) and (None, True) in sizes:
+            yield f"{name} = {getattr(config, name)}: there is no word for a layer without one beside others"
     if config.windows is not None and "sliding_window" not in theirs:
         yield f"sliding_window = {config.windows}: the base model has no windows"
 

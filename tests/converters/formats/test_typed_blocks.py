@@ -385,6 +385,14 @@ def test_overrides_of_layers_that_are_one_sub_block():
     [
         ("Llama", {"sliding_window": [4, None, 4]}, "the base model has no windows"),
         ("Llama", {"mixer_types": ["linear", "none", "attention"]}, r"mixer_types\[0\] is 'linear'"),
+        (
+            "Nemotron-H",
+            {
+                "layers_block_type": ["mamba", "moe", "moe", "attention", "mlp"],
+                "moe_latent_size": [None, 32, None, None, None],
+            },
+            "there is no word for a layer without one beside others",
+        ),
     ],
 )
 def test_what_cannot_be_written(name, more, complaint):
