@@ -9,6 +9,7 @@ from pathlib import Path
 from .engine.errors import refuse
 from .engine.files import is_own
 from .engine.weights import INDEX, PICKLES
+from .formats.anymodel_halves import LIBRARY_FILES
 
 
 MAX_CARRIED_BYTES = 100 * 2**20
@@ -16,6 +17,7 @@ MAX_CARRIED_BYTES = 100 * 2**20
 REWRITTEN = ("config.json", "hetero_origin.json", INDEX)
 PICKLE = "pickle: it can run code when it is opened"
 OTHER_WEIGHTS = "weights that the index does not name"
+LIBRARY = "library of sub-blocks: it names the weights of another folder"
 # Pattern of file names -> why they stay behind
 LEFT_BEHIND = {
     "*.py": "remote code: the family is part of this package",
@@ -24,6 +26,7 @@ LEFT_BEHIND = {
     **dict.fromkeys((f"{pattern}.index.json" for pattern in PICKLES), "index of pickles"),
     "*.safetensors": OTHER_WEIGHTS,
     "*.safetensors.index.json": OTHER_WEIGHTS,
+    **dict.fromkeys(LIBRARY_FILES, LIBRARY),
     **dict.fromkeys(("*.gguf", "*.h5", "*.msgpack", "*.onnx", "*.tflite", "*.npz"), "weights of another framework"),
 }
 # Folders, or files in their place, that are not part of the checkpoint -> why

@@ -1,7 +1,7 @@
 """A checkpoint as its family sees it: config, and tensors under the family's names, checked against one another."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -115,11 +115,28 @@ def read_checkpoint(
     published, config_dict = read_config(folder, to)
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: a checkpoint folder is needed, this is a file")
+    return checked_checkpoint(folder, published, config_dict, lambda: read_weights(folder), dtype, by_scales)
+
+
+def checked_checkpoint(
+    folder: Path,
+    published: PublishedFormat,
+    config_dict: Mapping[str, Any],
+    read: Callable[[], Weights],
+    dtype: str | None = None,
+    by_scales: bool = False,
+) -> Checkpoint:
+    """
+    The same of a config and weights that are had otherwise.
+
+    Args:
+        read: Reads the weights, where the config is one.
+    """
     file = str(config_file(folder))
     check_head(config_dict, file)
     method = quantisation_method(folder, config_dict)
     config = family_config(published, with_dtype(config_dict, dtype), file)
-    weights = read_weights(folder)
+    weights = read()
     names = {**published.names, **published.family.fused_names(config)}
     tensors, dropped = read_tensors(weights, names, published.dropped)
     tensors = in_family_layout(tensors, published, config)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .arithmetic import compute
+from .assembling import assembling
 from .auxiliary_files import LeftBehind
 from .checkpoint import Checkpoint, read_checkpoint
 from .conversion_options import ConversionOptions
@@ -35,6 +36,7 @@ from .engine.writing import Written, check_written, num_shareable, write_files
 from .hub import RemoteOutline, is_on_hub, outlined, own_folder, snapshot
 from .narrowing import Cut
 from .runtimes import runtimes_of
+from .subblock_library import library_texts
 
 
 CONFIG = "config.json"
@@ -137,6 +139,9 @@ def convert(src: str | Path, dst: str | Path, options: ConversionOptions | None 
         KeyboardInterrupt: leaves what is finished in a hidden folder beside the target; the same call goes on with it.
     """
     options = replace(options or ConversionOptions(), **more)
+    if options.solution is not None:
+        folder, assemble = assembling(Path(src), options.solution, options.index, options.dtype)
+        return replace(converted(folder, dst, options, assemble), source=str(src))
     to = options.to or ""
     return converted(src, dst, options, lambda folder: read_checkpoint(folder, options.dtype, options.dequantise, to))
 
@@ -158,7 +163,7 @@ def converted(
         with reading(folder):
             planned = plan_conversion(read(folder), origin, options)
         check_target(folder, target)
-        return planned
+        return with_library(planned, target) if options.subblocks else planned
 
     try:
         if is_on_hub(src):
@@ -181,6 +186,13 @@ def converted(
     return make_report(str(src), planned, target, dry_run, cost, written)
 
 
+def with_library(planned: ConversionPlan, target: Path) -> ConversionPlan:
+    """A conversion that writes the library of the sub-blocks too, which says where they will lie."""
+    library = library_texts(planned.config["block_configs"], target.resolve())
+    left = tuple(left for left in planned.not_carried if left.name not in library)
+    return replace(planned, texts={**library, **planned.texts}, not_carried=left)
+
+
 def cost_of(planned: ConversionPlan, target: Path, link: Link, remote: RemoteOutline | None = None) -> Cost:
     """
     What the conversion will take.
@@ -194,7 +206,7 @@ def cost_of(planned: ConversionPlan, target: Path, link: Link, remote: RemoteOut
     beside, files = parent_of(target), planned.weights.files
     headers = planned.source.weights.files
     largest = max(headers, key=lambda name: headers[name].file_size)
-    sharing = link != "copy" and can_share(planned.source.folder / largest, beside)
+    sharing = link != "copy" and can_share(planned.source.weights.path(largest), beside)
     if link == "reflink" and not sharing:
         raise CheckpointError(
             f"{planned.source.folder}: no reflink is possible from there to {beside}",
@@ -247,7 +259,7 @@ def source_of(planned: ConversionPlan) -> AbstractContextManager[Source]:
     """The source, its files held open; those beside the weights have to stay what they are too."""
     folder = planned.source.folder
     others = {name: fingerprint_of(os.stat(folder / name)) for name in (CONFIG, *planned.carried)}
-    return held(folder, planned.source.weights.fingerprints, others)
+    return held(planned.source.weights, others)
 
 
 def write_beside(planned: ConversionPlan, folder: Path) -> None:

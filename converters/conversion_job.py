@@ -117,6 +117,10 @@ def check_options(source: Checkpoint, output: PublishedFormat, options: Conversi
         raise CheckpointError(
             f"--fuse: {output.name} has no words for fused blocks", remedy="Leave out --to, or --fuse."
         )
+    if options.subblocks and output.name != "anymodel":
+        raise CheckpointError(
+            f"--subblocks: {output.name} has no library of sub-blocks", remedy="Add --to anymodel, or leave it out."
+        )
     if options.dequantise and source.method is None:
         raise CheckpointError(
             f"{source.folder}: cannot be dequantised: this checkpoint is not quantised",

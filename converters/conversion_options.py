@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .engine.errors import CheckpointError
 from .engine.tensor_layout import Experts, parse_size
 from .engine.transfer import Link
 from .pruning_plan import PruningPlan
@@ -56,6 +57,10 @@ class ConversionOptions:
         with_code: Put the family's own files into the folder, so that it loads with `trust_remote_code=True` where this
             package is not installed. A folder that holds the families expanded for another release of transformers
             (`hetero generate --against`): that code.
+        subblocks: Write Puzzletron's library of the sub-blocks beside an `anymodel`: what each layer may be replaced by.
+        solution: File with solutions of Puzzletron's: what is converted is not the checkpoint of such a library, but one with
+            the blocks that a solution chose, wherever they lie.
+        index: Which of several solutions, the first being 0.
         jobs: Number of files written at a time; by default up to four.
         revision: Branch, tag or commit of a repository.
         prune: What to cut out of the tensors of layers.
@@ -72,7 +77,7 @@ class ConversionOptions:
         metadata=told(
             "Format to write, by default the family's own. What it came from, and what its layers can be said in: nemotron-nas, "
             "deci, llama, mistral, qwen2, qwen3, qwen3_moe, qwen3_next, pruned_experts, llama4_text, openelm, gpt_oss_puzzle, gpt_oss, "
-            "granitemoehybrid, nemotron_h_puzzle, nemotron_h, anymodel, per_layer_config.",
+            "granitemoehybrid, nemotron_h_puzzle, nemotron_h, anymodel, anymodel_v2, per_layer_config.",
             metavar="FORMAT",
             panel=FORM,
         ),
@@ -125,6 +130,22 @@ class ConversionOptions:
         default=False,
         metadata=told("Put the family's code beside it, to load with trust_remote_code elsewhere.", panel=FORM),
     )
+    subblocks: bool = field(
+        default=False,
+        metadata=told("Write the library of sub-blocks too, with --to anymodel: what layers may become.", panel=FORM),
+    )
+    solution: Path | None = field(
+        default=None,
+        metadata=told(
+            "SRC is a library of sub-blocks: put together what this file of Puzzletron's chose.",
+            metavar="FILE",
+            panel=FORM,
+        ),
+    )
+    index: int | None = field(
+        default=None,
+        metadata=told("Which of the file's solutions, from 0.", metavar="N", least=0, panel=FORM),
+    )
     jobs: int | None = field(
         default=None, metadata=told("Files written at a time; by default up to four.", least=1, panel=RUN)
     )
@@ -138,6 +159,10 @@ class ConversionOptions:
     runtime: Runtime | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
+        if self.index is not None and self.solution is None:
+            raise CheckpointError(
+                "index: says which of the solutions of a file", remedy="Name the file with --solution."
+            )
         size, reader = self.max_shard_size, self.reader
         found: dict[str, Any] = {
             "max_bytes": None if size is None else parse_size(size),

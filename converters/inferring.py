@@ -9,7 +9,7 @@ from typing import Any
 from .checkpoint import Checkpoint
 from .conversion import Report, converted
 from .conversion_options import ConversionOptions
-from .engine.errors import reading
+from .engine.errors import CheckpointError, reading
 from .hub import is_on_hub, outlined, own_folder
 from .inferred_checkpoint import inferred_checkpoint
 from .loading import Loading
@@ -87,6 +87,8 @@ def infer(
         CheckpointError: names every tensor that contradicts the others, or each field that is open and its readings.
     """
     options, given = replace(options or ConversionOptions(), **more), dict(given or {})
+    if options.solution is not None:
+        raise CheckpointError("solution: puts together whole sub-blocks, whose sizes it says", remedy="Use convert.")
     if zeros and dst is not None:
         options = replace(options, prune=PruningPlan(zeros=True))
     found: list[tuple[Checkpoint, dict[str, str]]] = []

@@ -69,7 +69,7 @@ def narrowed(source: Checkpoint, plan: PruningPlan) -> tuple[Checkpoint, dict[st
             remedy="Prune the checkpoint that this one was made from.",
         )
     sizes, keep = in_fields(source, plan.sizes), in_fields(source, plan.keep)
-    with held(source.folder, source.weights.fingerprints) as files:
+    with held(source.weights) as files:
         if plan.zeros:
             for layer, units in Chooser(source, plan, keep, files.readings).units_with_numbers().items():
                 said = sizes.setdefault(layer, {})
@@ -95,7 +95,7 @@ def narrowed(source: Checkpoint, plan: PruningPlan) -> tuple[Checkpoint, dict[st
 
 def zeros_of(source: Checkpoint) -> dict[int, dict[str, int]]:
     """Layer -> width -> how many of its units are zero in every tensor."""
-    with held(source.folder, source.weights.fingerprints) as files:
+    with held(source.weights) as files:
         chooser = Chooser(source, PruningPlan(), {}, files.readings)
         found = chooser.units_with_numbers()
         return {

@@ -100,7 +100,7 @@ def score(
     with (
         made(out.resolve().parent),
         locked(staging, out),
-        held(folder, source.weights.fingerprints) as files,
+        held(source.weights) as files,
     ):
         run = LayerByLayer(source, files.readings, sequences, options, staging)
         resumed = run.go()

@@ -110,8 +110,8 @@ def verify(
             sides[at], dequantised = unpacked(sides[at], tensors[at], sides[1 - at]), str(name)
             tensors[at] = sides[at].tensors
     with (
-        held(folders[0], sides[0].weights.fingerprints) as one,
-        held(folders[1], sides[1].weights.fingerprints) as other,
+        held(sides[0].weights) as one,
+        held(sides[1].weights) as other,
     ):
         files = [one.readings, other.readings]
         digests = all_digests(tensors, files, jobs)

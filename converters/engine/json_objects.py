@@ -25,6 +25,19 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any] | float:
     return members
 
 
+def parse_json(content: bytes, source: str) -> Any:
+    """
+    What a JSON text in UTF-8 says.
+
+    Raises:
+        CheckpointError: names `source`, where it is not JSON, or an object has a key twice.
+    """
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=without_duplicates)
+    except (ValueError, RecursionError, TypeError) as error:
+        raise CheckpointError(f"{source}: not JSON that can be read: {error}") from error
+
+
 def parse_object(content: bytes, source: str) -> dict[str, Any]:
     """
     A JSON object from its bytes in UTF-8.
@@ -32,10 +45,7 @@ def parse_object(content: bytes, source: str) -> dict[str, Any]:
     Raises:
         CheckpointError: names `source`, where it is not JSON, not an object, or has a key twice.
     """
-    try:
-        parsed = json.loads(content.decode("utf-8"), object_pairs_hook=without_duplicates)
-    except (ValueError, RecursionError, TypeError) as error:
-        raise CheckpointError(f"{source}: not JSON that can be read: {error}") from error
+    parsed = parse_json(content, source)
     if not isinstance(parsed, dict):
         raise CheckpointError(f"{source}: a JSON object is needed, found {type(parsed).__name__}")
     return parsed

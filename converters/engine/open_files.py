@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from .errors import CheckpointError, refuse
 from .files import open_regular
 from .fingerprints import Fingerprint, fingerprint_of
+from .weights import Weights
 
 
 SPARE_FILES = 256  # that are open beside those of a checkpoint
@@ -17,21 +17,21 @@ SPARE_FILES = 256  # that are open beside those of a checkpoint
 @dataclass(frozen=True)
 class Source:
     """
-    A checkpoint's folder and its open files.
+    A checkpoint and its open files.
 
     Attributes:
         fingerprints: Name of a file -> what it was when it was planned with.
         readings: Name of a file with weights -> its descriptor.
     """
 
-    folder: Path
+    weights: Weights
     fingerprints: Mapping[str, Fingerprint]
     readings: Mapping[str, int]
 
     def check(self) -> None:
         """Raise a `CheckpointError` that names every file that is not what it was."""
         refuse(
-            f"{self.folder}: changed while it was read, and nothing of it is kept",
+            f"{self.weights.folder}: changed while it was read, and nothing of it is kept",
             (f"{name!r} {change}" for name, change in self.changes()),
             remedy="Start again when nothing writes to it any more.",
         )
@@ -40,7 +40,7 @@ class Source:
         """The files that are not what they were, and how each differs."""
         for name, before in self.fingerprints.items():
             try:
-                now = [fingerprint_of(os.stat(self.folder / name))]
+                now = [fingerprint_of(os.stat(self.weights.path(name)))]
             except OSError as error:
                 yield name, f"cannot be found any more: {error.strerror}"
                 continue
@@ -50,24 +50,23 @@ class Source:
 
 
 @contextmanager
-def held(
-    folder: Path, weights: Mapping[str, Fingerprint], others: Mapping[str, Fingerprint] | None = None
-) -> Iterator[Source]:
+def held(weights: Weights, others: Mapping[str, Fingerprint] | None = None) -> Iterator[Source]:
     """
     A checkpoint with its weight files open: whatever takes their names, what was planned is what is read.
 
     Args:
-        weights: File name -> what it was when its header was read.
-        others: The same of files beside the weights, which are not held open.
+        others: Name of a file beside the weights -> what it was; these are not held open.
 
     Raises:
         CheckpointError: names the files that are not what they were, before the first byte is read or after the last.
     """
-    allow_open_files(len(weights) + SPARE_FILES)
+    allow_open_files(len(weights.files) + SPARE_FILES)
     with ExitStack() as stack:
-        files = {name: stack.enter_context(open_regular(folder / name, folder)) for name in weights}
+        files = {
+            name: stack.enter_context(open_regular(weights.path(name), weights.owner(name))) for name in weights.files
+        }
         readings = {name: file.fileno() for name, file in files.items()}
-        source = Source(folder, {**weights, **(others or {})}, readings)
+        source = Source(weights, {**weights.fingerprints, **(others or {})}, readings)
         source.check()
         try:
             yield source

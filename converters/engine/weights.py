@@ -1,7 +1,7 @@
 """The weights of a checkpoint folder: which safetensors files hold which tensors, from headers and index alone."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -18,16 +18,32 @@ PICKLES = ("*.bin", "*.pth", "*.pt", "*.ckpt", "*.pkl")
 
 @dataclass(frozen=True)
 class Weights:
-    """The safetensors files of a folder, each with its header, and the index's metadata where there is an index."""
+    """
+    The safetensors files of a checkpoint.
+
+    Attributes:
+        files: Name of a file -> its header.
+        index_metadata: What the index says beside its map, where there is an index.
+        elsewhere: Name of a file -> where it lies, of those that are not in the folder.
+    """
 
     folder: Path
     files: Mapping[str, Header]
     index_metadata: dict[str, Any] | None
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def fingerprints(self) -> dict[str, Fingerprint]:
         """What the files were when their headers were read."""
         return {file_name: header.fingerprint for file_name, header in self.files.items()}
+
+    def path(self, file_name: str) -> Path:
+        return self.elsewhere.get(file_name, self.folder / file_name)
+
+    def owner(self, file_name: str) -> Path:
+        """The checkpoint that a file has to belong to."""
+        elsewhere = self.elsewhere.get(file_name)
+        return self.folder if elsewhere is None else elsewhere.parents[len(PurePosixPath(file_name).parts) - 1]
 
     def tensors(self) -> Iterator[tuple[str, TensorEntry]]:
         """All tensors with the names of their files, in the order of the files and their bytes."""
@@ -46,7 +62,7 @@ def read_weights(folder: Path) -> Weights:
     """
     if not (folder / INDEX).exists():
         require_single(folder)
-        return Weights(folder, read_headers(folder, [SINGLE]), None)
+        return Weights(folder, read_headers(Weights(folder, {}, None), [SINGLE]), None)
     index = read_object(folder / INDEX, folder)
     weight_map = index.get("weight_map")
     refuse(str(folder / INDEX), weight_map_problems(weight_map))
@@ -55,10 +71,25 @@ def read_weights(folder: Path) -> Weights:
     weight_map = {tensor: plain[name] for tensor, name in weight_map.items()}
     file_names = sorted(set(plain.values()))
     refuse(str(folder / INDEX), file_problems(folder, file_names))
-    files = read_headers(folder, file_names)
+    files = read_headers(Weights(folder, {}, None), file_names)
     refuse(f"{folder / INDEX} and the headers of its files disagree", index_problems(weight_map, files))
     metadata = index.get("metadata")
     return Weights(folder, files, metadata if isinstance(metadata, dict) else {})
+
+
+def gathered_weights(folder: Path, paths: Mapping[str, Path]) -> Weights:
+    """
+    The weights of a checkpoint whose files lie in several.
+
+    Args:
+        folder: The checkpoint that they are to be one with.
+        paths: Name of a file in it -> where it lies.
+
+    Raises:
+        CheckpointError: names every file at fault.
+    """
+    gathered = Weights(folder, {}, {}, paths)
+    return replace(gathered, files=read_headers(gathered, list(paths)))
 
 
 def require_single(folder: Path) -> None:
@@ -108,19 +139,21 @@ def file_problems(folder: Path, file_names: list[str]) -> Iterator[str]:
         yield f"{SINGLE!r} is there too and not named by the index: two sets of weights; remove the one not meant"
 
 
-def read_headers(folder: Path, file_names: list[str]) -> dict[str, Header]:
+def read_headers(weights: Weights, file_names: list[str]) -> dict[str, Header]:
     """The headers of all files; a `CheckpointError` says what is wrong with each."""
-    read = {file_name: header_or_error(folder, file_name) for file_name in file_names}
+    read = {file_name: header_or_error(weights, file_name) for file_name in file_names}
     errors = [error for error in read.values() if isinstance(error, CheckpointError)]
     problems = [str(error).replace("\n", "\n  ") for error in errors]
     were_read = any(not isinstance(error.__cause__, OSError) for error in errors)
-    refuse(str(folder), problems, "A file that is truncated or damaged has to be downloaded again." * were_read)
+    refuse(
+        str(weights.folder), problems, "A file that is truncated or damaged has to be downloaded again." * were_read
+    )
     return {file_name: header for file_name, header in read.items() if isinstance(header, Header)}
 
 
-def header_or_error(folder: Path, file_name: str) -> Header | CheckpointError:
+def header_or_error(weights: Weights, file_name: str) -> Header | CheckpointError:
     try:
-        return read_header(folder / file_name, file_name, folder)
+        return read_header(weights.path(file_name), file_name, weights.owner(file_name))
     except CheckpointError as error:
         return error
 

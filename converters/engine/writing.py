@@ -78,7 +78,7 @@ def write_file(
         return Written("resumed", 0)
     target.unlink(missing_ok=True)
     if file.source is not None and link == "hardlink":
-        hardlink(source.folder / file.source, target)
+        hardlink(source.weights.path(file.source), target)
         advance(file.num_bytes)
         return Written("hardlink", file.num_bytes)
     num_shared = put_together(file, source, target, link != "copy", compute, advance)
@@ -156,7 +156,7 @@ def is_written(file: FilePlan, source: Source, target: Path, link: Link, compute
     if target.stat().st_nlink == 1 and not is_ours(target.stat()):
         return False  # whose it is may change it later
     if target.stat().st_nlink > 1:
-        return link == "hardlink" and file.source is not None and target.samefile(source.folder / file.source)
+        return link == "hardlink" and file.source is not None and target.samefile(source.weights.path(file.source))
     with target.open("rb") as written:
         for chunk in contents(file, source, compute):
             advance(0)  # where a conversion that ends early stops

@@ -11,14 +11,19 @@ from transformers_heterogeneous.configuration_heterogeneous import Heterogeneous
 
 from ..families.family import ByLayer
 from . import gpt_oss, gpt_oss_puzzle, nemotron_h, nemotron_h_puzzle, nemotron_nas
+from .anymodel_halves import FOLDER, HALVES, NO_OPS, REST
 from .expression import most_common, refuse_inexpressible, varying_sizes
 from .parents import parent_fields, parent_formats, window_problems
 from .published_format import PublishedFormat, Reader
 
 
-FOLDER = "subblocks_safetensors"
-REST = {"no_op": False, "replace_with_linear": False, "sparsify": None, "weights_precision": "bf16"}
-NO_OP = {**REST, "no_op": True}
+# Members of a mamba -> Nemotron-H's sizes
+MAMBA_NAMES = {
+    "state_dim": "ssm_state_size",
+    "num_heads": "mamba_num_heads",
+    "head_dim": "mamba_head_dim",
+    "num_groups": "n_groups",
+}
 # Norms -> the sub-block whose file they lie in
 NORMS = {"input_layernorm": "attention", "post_attention_layernorm": "ffn"}
 MIXERS, MLPS = ("self_attn", "attention"), ("mlp", "ffn")
@@ -32,7 +37,12 @@ def block_config(config: ByLayer, layer_idx: int, names: Mapping[str, str | None
         return None if name is None else config.layer_sizes(name)[layer_idx]
 
     mixer, mlp = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-    attention = {"num_key_value_heads": size("num_key_value_heads"), "llama4": None, "mamba": None}
+    mamba = (
+        {member: config.layer_sizes(name)[layer_idx] for member, name in MAMBA_NAMES.items()}
+        if mixer == "mamba"
+        else None
+    )
+    attention = {"num_key_value_heads": size("num_key_value_heads"), "llama4": None, "mamba": mamba}
     moe = {
         "num_local_experts": size("num_local_experts"),
         "num_experts_per_tok": size("num_experts_per_tok"),
@@ -40,18 +50,11 @@ def block_config(config: ByLayer, layer_idx: int, names: Mapping[str, str | None
         "shared_expert_intermediate_dim": size("shared_expert_intermediate_dim"),
     }
     ffn = {"moe": moe if mlp == "moe" else None, "intermediate_size": size("intermediate_size")}
-    return {
-        "attention": {**attention, **sub_block(mixer)},
-        "ffn": {**ffn, **sub_block(mlp)},
-        "parallel_blocks": None,
+    halves = {
+        half: NO_OPS[half] if kind == "none" else {**members, **REST, "replace_with_linear": kind == "linear"}
+        for half, kind, members in zip(HALVES, (mixer, mlp), (attention, ffn), strict=True)
     }
-
-
-def sub_block(layer_type: str) -> dict[str, Any]:
-    """What an entry says of any sub-block."""
-    if layer_type == "none":
-        return NO_OP
-    return {**REST, "replace_with_linear": layer_type == "linear"}
+    return {**halves, "parallel_blocks": None}
 
 
 def write_config(
@@ -118,7 +121,7 @@ NEMOTRON_H_NAMES = {
 def has_halves(block_configs: Any) -> bool:
     """Whether blocks are Puzzletron's, with a half for attention and one for the FFN; others are flat."""
     blocks = block_configs if isinstance(block_configs, list) else []
-    return any(isinstance(block, dict) and {"attention", "ffn"} & block.keys() for block in blocks)
+    return any(isinstance(block, dict) and {*HALVES} & block.keys() for block in blocks)
 
 
 def any_model(

@@ -63,7 +63,7 @@ FORMAT = PublishedFormat(
     family=family_of(HeterogeneousLlamaConfig),
     config_class=DeciConfig,
     readers={"num_key_value_heads_per_layer": read},
-    before=("anymodel", "llama", "per_layer_config"),
+    before=("anymodel", "anymodel_v2", "llama", "per_layer_config"),
     dropped={"*.rotary_emb.inv_freq": "buffer of rotary embeddings, computed from the config"},
     write_config=write_config,
 )

@@ -75,7 +75,7 @@ def llm_drop(parent: PublishedFormat) -> PublishedFormat:
         recognises=lambda config: parent.recognises(config) and has_lists(config),
         family=parent.family,
         readers=dict.fromkeys(LISTS, read),
-        before=("anymodel", "deci", "per_layer_config", parent.name),
+        before=("anymodel", "anymodel_v2", "deci", "per_layer_config", parent.name),
         dropped=parent.dropped,
         unskipped=unskipped,
     )

@@ -31,7 +31,12 @@ def native_format(family: Family) -> PublishedFormat:
         looks_like=f'model_type "{model_type}"',
         recognises=lambda config: config.get("model_type") == model_type,
         family=family,
-        before=("anymodel", "gpt_oss", "per_layer_config"),  # which know gpt-oss by its architecture too
+        before=(
+            "anymodel",
+            "anymodel_v2",
+            "gpt_oss",
+            "per_layer_config",
+        ),  # which know gpt-oss by its architecture too
     )
 
 

@@ -29,6 +29,7 @@ from .nemotron_h import (
     with_own_names,
 )
 from .published_format import PublishedFormat
+from .typed_layers import or_typed
 
 
 # What a layer is made of -> NVIDIA's word for it, and the sizes that its block says; what it leaves out is said for all, outside
@@ -67,6 +68,7 @@ PUZZLETRON_MEMBERS = {
 }
 
 
+@or_typed
 def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
     """
     A config as the family has it, its layers no longer in blocks; what else describes them has to agree.

@@ -25,8 +25,10 @@ from .block_fields import (
 )
 from .expression import other_types, refuse_inexpressible, shared_fields, varying_sizes, without
 from .published_format import PublishedFormat
+from .typed_layers import or_typed
 
 
+@or_typed
 def read(config_class: Any, config_dict: Mapping[str, Any]) -> dict[str, Any]:
     """A config as the family has it, its layers no longer in blocks."""
     attributes = read_block_configs(config_dict["block_configs"], stated(config_class, config_dict))

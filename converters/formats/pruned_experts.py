@@ -59,7 +59,7 @@ def pruned_experts(parent: PublishedFormat) -> PublishedFormat:
         recognises=lambda config: parent.recognises(config) and any(config.get(name) is not None for name in LISTS),
         family=parent.family,
         readers=dict.fromkeys(LISTS, read),
-        before=("per_layer_config", parent.name),
+        before=("anymodel_v2", "per_layer_config", parent.name),
         dropped=parent.dropped,
         write_config=write_config,
     )

@@ -180,7 +180,7 @@ def convert(
     tensors, _ = read_tensors(weights, names, {})
     tensors = regroup(tensors, stacked, "stacked").tensors if stacked else tensors
     plan = plan_weights(in_files(with_names(tensors.values(), {}), lambda tensor: tensor.file), weights, (), ())
-    with held(source, weights.fingerprints) as opened:
+    with held(weights) as opened:
         write_files(
             plan.files, opened, target, link, min(4, os.cpu_count() or 1), no_arithmetic, lambda num_bytes: None
         )

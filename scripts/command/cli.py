@@ -285,7 +285,9 @@ def inspect(
 
 
 @app.command()
-@takes_fields_of(ConversionOptions, "experts", "dtype", "dequantise", "fuse", "skip", "drop_empty_layers")
+@takes_fields_of(
+    ConversionOptions, "experts", "dtype", "dequantise", "fuse", "skip", "drop_empty_layers", "solution", "index"
+)
 def prune(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder in a known format, or ORG/NAME on the hub.")],
     dst: Annotated[Path, typer.Argument(help="Folder to write; it must not exist, or be empty.")],
@@ -472,7 +474,7 @@ def masks(
 
 
 @app.command()
-@takes_fields_of(ConversionOptions)
+@takes_fields_of(ConversionOptions, "solution", "index")
 def infer(
     src: Annotated[Path, typer.Argument(help="Checkpoint folder whose tensors were cut, or ORG/NAME on the hub.")],
     dst: Annotated[

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -62,5 +61,4 @@ def asked_kind(kind: Any) -> Any:
         return bool
     if str in kinds and int in kinds:
         return str | None
-    assert Path not in kinds
     return kind

@@ -10,6 +10,7 @@ import transformers_heterogeneous  # noqa: F401  (registers the families)
 from transformers import AutoModelForCausalLM
 
 from . import published_families as published
+from . import published_typed as typed
 from .published import write_checkpoint
 
 
@@ -76,6 +77,25 @@ def dense_checkpoints(name: str, config: dict[str, Any]) -> dict[str, Checkpoint
     }
 
 
+def typed_checkpoints() -> dict[str, Checkpoint]:
+    """What Puzzletron's second generation realises, of each base model, and takes in."""
+
+    def llama_like(config: dict[str, Any], layers: list[published.Shapes]) -> Checkpoint:
+        shapes = published.llama_like(layers, config["tie_word_embeddings"])
+        return Checkpoint(config, published.random_tensors(shapes), f"heterogeneous_{config['model_type']}")
+
+    return {
+        "AnyModel v2 Llama": llama_like(typed.LLAMA, typed.dense_layers("llama")),
+        "Llama with typed blocks": llama_like(typed.TEACHER, published.dense_layers("llama")),
+        "AnyModel v2 Qwen2": llama_like(typed.QWEN2, typed.dense_layers("qwen2", heads=4)),
+        "AnyModel v2 Qwen3": llama_like(typed.QWEN3, typed.dense_layers("qwen3")),
+        "AnyModel v2 Mistral": llama_like(typed.MISTRAL, typed.MISTRAL_LAYERS),
+        "AnyModel v2 Qwen3-MoE": llama_like(typed.QWEN3_MOE, typed.QWEN3_MOE_LAYERS),
+        "AnyModel v2 gpt-oss": llama_like(typed.GPT_OSS, published.ANYMODEL_GPT_OSS_LAYERS),
+        "AnyModel v2 Nemotron-H": Checkpoint(typed.NEMOTRON_H, nemotron(typed.NEMOTRON_H_LAYERS), NEMOTRON),
+    }
+
+
 FP8_SCALES = ("model.layers.0.self_attn.k_scale",)
 PRUNED = {
     **published.GPT_OSS,
@@ -83,6 +103,7 @@ PRUNED = {
     "quantization_config": published.MXFP4,
 }
 CHECKPOINTS = {
+    **typed_checkpoints(),
     **{key: each for name, config in DENSE.items() for key, each in dense_checkpoints(name, config).items()},
     # A window in the last of its layers
     "Qwen3, windows": Checkpoint(

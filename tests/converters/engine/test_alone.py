@@ -46,7 +46,7 @@ weights = read_weights(source)
 tensors, dropped = read_tensors(weights, {"old.": "new."}, {"*.gone": "not wanted"})
 files = in_files(with_names(tensors.values(), {}), lambda tensor: tensor.file)
 plan = plan_weights(files, weights, dropped, ())
-with held(source, weights.fingerprints) as opened:
+with held(weights) as opened:
     write_files(plan.files, opened, target, "copy", 1, no_arithmetic, lambda num_bytes: None)
 try:
     list(render(cast(tensors["b"], "F32"), opened.readings, no_arithmetic))

@@ -19,6 +19,7 @@ from ..checkpoints import CHECKPOINTS
 FOUND = recognition.FORMATS
 NAMES = [published.name for published in FOUND]
 HALVES = [{"attention": {}, "ffn": {}}]
+TYPED = [{"subblock_configs": []}]
 # What configs are recognised by. That of pruned gpt-oss is written beside the model types that gpt-oss may have
 MODEL_TYPES = (
     None,
@@ -37,7 +38,7 @@ MODEL_TYPES = (
 )
 GPT_OSS_TYPES = (None, "gpt_oss", "gpt_oss_puzzle", "heterogeneous_gpt_oss")
 FIELDS: dict[str, tuple[Any, ...]] = {
-    "block_configs": (None, [{"num_local_experts": 3}], HALVES),
+    "block_configs": (None, [{"num_local_experts": 3}], HALVES, TYPED),
     "num_key_value_heads_per_layer": (None, [1, 2]),
     "drop_attn_list": (None, [1]),
     "num_experts_per_layer": (None, [1, 2]),
@@ -90,6 +91,7 @@ def test_every_format_is_there():
     families = [family.config_class for family in found_families()]
     without_blocks = 4  # Granite, Llama 4, Qwen3-MoE and Qwen3-Next
     several = {"anymodel": len(families) - without_blocks, "per_layer_config": len(families)}
+    several["anymodel_v2"] = len(families) - 3  # Granite, Llama 4 and Qwen3-Next
     several |= {"llm_drop": 2, "pruned_experts": 2}
     others = ["deci", "openelm", "gpt_oss_puzzle", "nemotron-nas", "nemotron_h_puzzle"]
     others += [name for config in families for name in (config.model_type, *config.compatible_model_types)]
