@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .conversion import Report, convert
     from .conversion_options import ConversionOptions
+    from .describing import describe
+    from .description import Description
     from .engine.errors import CheckpointError
     from .inferring import Inference, infer
     from .pruning_plan import PruningPlan
@@ -31,6 +33,7 @@ HOMES = {
     "CheckpointError": "engine.errors",
     "Comparison": "verification",
     "ConversionOptions": "conversion_options",
+    "Description": "description",
     "Inference": "inferring",
     "LayerSummary": "summary",
     "ModelSummary": "summary",
@@ -39,6 +42,7 @@ HOMES = {
     "Scoring": "scoring",
     "ScoringOptions": "scoring_options",
     "convert": "conversion",
+    "describe": "describing",
     "infer": "inferring",
     "inspect": "summary",
     "prune": "thinning",
@@ -50,6 +54,7 @@ __all__ = [
     "CheckpointError",
     "Comparison",
     "ConversionOptions",
+    "Description",
     "Inference",
     "LayerSummary",
     "ModelSummary",
@@ -58,6 +63,7 @@ __all__ = [
     "Scoring",
     "ScoringOptions",
     "convert",
+    "describe",
     "infer",
     "inspect",
     "prune",

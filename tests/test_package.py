@@ -164,15 +164,18 @@ def test_what_is_done_with_checkpoints_is_imported_when_it_is_asked_for():
     code = """
 import json, sys
 import transformers_heterogeneous as th
-before = [name for name in sys.modules if name.endswith((".conversion", ".verification", ".inferring", ".scoring", ".thinning"))]
-from transformers_heterogeneous import convert, infer, inspect, prune, score, verify
+modules = (".conversion", ".describing", ".verification", ".inferring", ".scoring", ".thinning")
+before = [name for name in sys.modules if name.endswith(modules)]
+from transformers_heterogeneous import convert, describe, infer, inspect, prune, score, verify
 from transformers_heterogeneous import converters
-assert (convert, infer, inspect, prune, score, verify) == (
-    converters.convert, converters.infer, converters.summarise, converters.prune, converters.score, converters.verify
+all_of_them = (convert, describe, infer, inspect, prune, score, verify)
+assert all_of_them == tuple(
+    getattr(converters, name) for name in ("convert", "describe", "infer", "summarise", "prune", "score", "verify")
 )
-print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in (convert, infer, inspect, prune, score, verify)]]))
+print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in all_of_them]]))
 """
-    assert json.loads(run(code)) == [[], False, ["convert", "infer", "summarise", "prune", "score", "verify"]]
+    names = ["convert", "describe", "infer", "summarise", "prune", "score", "verify"]
+    assert json.loads(run(code)) == [[], False, names]
 
 
 def test_the_command_and_the_generator_start_without_torch():
