@@ -42,7 +42,7 @@ def descriptor_of(source: Any) -> type[ModelDescriptor]:
     """
     description = source if isinstance(source, Description) else describe(source)
     name = f"{description.architecture.removesuffix('ForCausalLM')}Descriptor"
-    return type(name, (DescribedModel,), {"description": description})
+    return type(name, (DescribedModel,), {"description": description, "__module__": __name__})
 
 
 class DescribedModel(ModelDescriptor):  # type: ignore[misc]
@@ -125,7 +125,7 @@ class DescribedModel(ModelDescriptor):  # type: ignore[misc]
                 each for each, pattern in patterns.items() if tensors and all(map(pattern.fullmatch, tensors))
             } or {each for each, pattern in patterns.items() if any(map(pattern.fullmatch, tensors))}
             if halves and halves <= gone:
-                setattr(decoder_layer, name, nothing_for(decoder_layer, name, module))
+                setattr(decoder_layer, name, nothing_for(module))
 
     @classmethod
     def create_dummy_block(cls, original_layer: Any, block_index: int) -> Any:
@@ -145,7 +145,8 @@ class DescribedModel(ModelDescriptor):  # type: ignore[misc]
     @classmethod
     def truncate_pattern_for_subblock(cls, lm_config: Any, parent_layer_index: int | None = None) -> None:
         """Let a config be that of one of its layers."""
-        ModelDescriptor.truncate_pattern_for_subblock(lm_config, parent_layer_index)
+        if "hybrid_override_pattern" in vars(lm_config):  # else it is read off a list
+            ModelDescriptor.truncate_pattern_for_subblock(lm_config, parent_layer_index)
         num_layers = lm_config.num_hidden_layers
         layer = parent_layer_index or 0
         layer = layer if layer in range(num_layers) else 0
@@ -155,6 +156,8 @@ class DescribedModel(ModelDescriptor):  # type: ignore[misc]
         for name, value in list(vars(lm_config).items()):
             if isinstance(value, list) and len(value) == num_layers and {*map(type, value)} == {str}:
                 setattr(lm_config, name, [value[layer]])
+            elif name == "mlp_only_layers" and value:  # by their numbers
+                setattr(lm_config, name, [0] if layer in value else [])
 
     @classmethod
     def pruning_mixins(cls) -> dict[str, Any]:
@@ -234,21 +237,17 @@ class DescribedModel(ModelDescriptor):  # type: ignore[misc]
         )
 
 
-def nothing_for(layer: Any, name: str, module: Any) -> Any:
+def nothing_for(module: Any) -> Any:
     """What takes the place of a module whose sub-block is to add nothing."""
     if "Norm" in type(module).__name__:
         return Same()
-    outputs = num_outputs(type(layer), name)
+    outputs = num_outputs(type(module))
     return MatchingZeros() if outputs == 1 else return_tuple_of_size(MatchingZeros, size=outputs)()
 
 
-def num_outputs(layer_class: type, name: str) -> int:
-    """How many values the forward of a layer takes from one of its modules."""
-    forward: Any = layer_class.forward  # type: ignore[attr-defined]
+def num_outputs(module_class: type) -> int:
+    """How many values the forward of a module returns."""
+    forward: Any = module_class.forward  # type: ignore[attr-defined]
     source = textwrap.dedent(inspect.getsource(inspect.unwrap(forward)))
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            called, target = node.value.func, node.targets[0]
-            if isinstance(called, ast.Attribute) and called.attr == name and isinstance(target, ast.Tuple):
-                return len(target.elts)
-    return 1
+    returned = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Return)]
+    return max((len(value.elts) for value in returned if isinstance(value, ast.Tuple)), default=1)

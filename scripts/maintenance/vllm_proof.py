@@ -363,7 +363,7 @@ def rows(cases: Sequence[Case]) -> Iterator[list[str]]:
 
 def prepare() -> Path:
     """The interpreter of an environment with vLLM and the wheel for its transformers."""
-    from .wheels import built, run
+    from .wheels import built, run, with_maintenance
 
     python = ENVIRONMENT / "bin/python"
     if not python.is_file():
@@ -373,7 +373,7 @@ def prepare() -> Path:
     wheel = built(TRANSFORMERS)
     run(python, "-m", "pip", "install", "--quiet", wheel)
     run(python, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", wheel)
-    return python
+    return with_maintenance(python)
 
 
 def main(words: Sequence[str]) -> int:
