@@ -20,6 +20,7 @@ HALVES = {"attention": "mixer_types", "ffn": "mlp_types"}
 # What a half is -> the member of it that says so, and holds its sizes
 NESTED = {"mamba": "mamba", "moe": "moe"}
 REST = {"no_op": False, "replace_with_linear": False, "sparsify": None, "weights_precision": "bf16"}
+CHOICES = ("no_op", "replace_with_linear")
 # All members of a half, and of what is nested in it, as they are where they say nothing
 MEMBERS: dict[str, dict[str, Any]] = {
     "attention": dict.fromkeys(("num_key_value_heads", "llama4", "mamba")),
@@ -202,36 +203,45 @@ class Description:
             if not isinstance(members, Mapping):
                 problems.append(f"{half} = {members!r}: an object is needed")
                 continue
-            kind = kind_of(half, members)
-            found[types] = kind
+            problems += [
+                f"{half}.{name} = {members[name]!r}: true, false or null is needed"
+                for name in CHOICES
+                if not isinstance(members.get(name), bool | None)
+            ]
+            found[types] = kind = kind_of(half, members)
             if kind not in self.kinds[types]:
                 problems.append(f"{half} is {kind!r}, allowed are {list(self.kinds[types])}")
-            found |= self.sizes_in(half, members, problems)
+            found |= self.sizes_in(half, kind, members, problems)
         refuse(f"{self.model_type}: a block config that it cannot be", problems)
         return found
 
-    def sizes_in(self, half: str, members: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    def sizes_in(self, half: str, kind: str, members: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
         """The sizes of one half of a block config by the config's fields. What is wrong is added to the problems."""
         flat = {f"{half}.{name}": value for name, value in members.items() if name not in (*REST, *NESTED)}
-        for name in NESTED:
-            flat |= {f"{half}.{name}.{inner}": value for inner, value in (members.get(name) or {}).items()}
+        for name in (name for name in NESTED if members.get(name)):
+            if isinstance(members[name], Mapping):
+                flat |= {f"{half}.{name}.{inner}": value for inner, value in members[name].items()}
+            else:
+                problems.append(f"{half}.{name} = {members[name]!r}: an object is needed")
+        part = "" if kind in ("none", "linear") else f"{half}.{NESTED[kind]}" if kind in NESTED else half
         found = {}
         for name, value in flat.items():
             if value is None or (name not in self.members and not value):
                 continue
             if name not in self.members:
                 problems.append(f"{name} = {value!r} cannot be expressed by this family")
-            elif not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+            elif name.rpartition(".")[0] != part:
+                problems.append(f"{name} = {value!r}, but {half} is {kind!r}")
+            elif type(value) is not int or value <= 0:
                 problems.append(f"{name} = {value!r}: a positive integer is needed")
             elif name not in self.constants:
                 found[self.members[name]] = value
             elif value != self.constants[name]:
                 problems.append(f"{name} = {value}: {self.members[name]} is {self.constants[name]} in all layers")
-        asked = {name: members[name] for name in ("sparsify", "weights_precision") if members.get(name)}
         problems += [
-            f"{half}.{name} = {value!r} cannot be expressed by this family"
-            for name, value in asked.items()
-            if value != REST[name]
+            f"{half}.{name} = {members[name]!r} cannot be expressed by this family"
+            for name in ("sparsify", "weights_precision")
+            if members.get(name) and members[name] != REST[name]
         ]
         return found
 

@@ -455,7 +455,7 @@ def asked_by_curl(model: Path, case: Case) -> list[int]:
     body = {"model": str(model), "prompt": PROMPTS[1], "max_tokens": NUM_TOKENS, "temperature": 0}
     body |= {"ignore_eos": True, "return_token_ids": True}
     url = f"http://localhost:{PORT}/v1/completions"
-    curl = ["curl", "--silent", "--retry", "200", "--retry-delay", "2", "--retry-connrefused", "--header"]
+    curl = ["curl", "--silent", "--retry", "600", "--retry-delay", "2", "--retry-connrefused", "--header"]
     with open(model / "server.log", "w") as log:
         server = subprocess.Popen([*command, *options], env={**os.environ, **SETTINGS}, stdout=log, stderr=log)
     try:

@@ -218,11 +218,19 @@ def test_a_block_that_a_family_cannot_be_is_refused_with_all_that_is_wrong():
         "attention.sparsify = ['2:4']",
         "ffn is 'moe', allowed are ['dense', 'linear', 'none']",
         "ffn.moe.num_local_experts = 4",
-        "ffn.intermediate_size = -1: a positive integer",
+        "ffn.intermediate_size = -1, but ffn is 'moe'",
         "ffn.weights_precision = 'fp8'",
         "parallel_blocks = [{}]",
     ):
         assert said in str(caught.value)
+    kept = {"attention": {"num_key_value_heads": 2}, "ffn": {"intermediate_size": 8}}
+    for half, member, value, said in (
+        ("attention", "no_op", "false", "attention.no_op = 'false': true, false or null"),
+        ("attention", "no_op", True, "attention.num_key_value_heads = 2, but attention is 'none'"),
+        ("ffn", "moe", 3, "ffn.moe = 3: an object is needed"),
+    ):
+        with pytest.raises(CheckpointError, match=re.escape(said)):
+            found.layer_overrides({**kept, half: {**kept[half], member: value}})
     for wrong in (None, {"attention": {"num_key_value_heads": 2}}, {"attention": 3, "ffn": {}}):
         with pytest.raises(CheckpointError, match="an object"):
             found.layer_overrides(wrong)
