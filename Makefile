@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters examples integrations modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm survey survey-run rebase-history curve
+.PHONY: help demo docs test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm puzzletron survey survey-run rebase-history curve
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -65,6 +65,9 @@ readers: .readers/.ready  ## llama.cpp and MLX on what `hetero convert --for` wr
 
 vllm: $(READY)  ## Small models in vLLM on a CPU beside ours, in an environment of its own (half an hour)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.vllm_proof
+
+puzzletron: $(READY)  ## What `describe` says beside what ModelOpt says, in an environment of its own (five minutes)
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.puzzletron_proof
 
 survey: $(READY)  ## `hetero new` for every model of transformers; with --heterogeneous for every decoder, judged (half an hour)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.survey > docs/survey.md

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .conversion import Report, convert
     from .conversion_options import ConversionOptions
+    from .describing import describe
+    from .description import Description
     from .engine.errors import CheckpointError
     from .inferring import Inference, infer
     from .pruning_plan import PruningPlan
@@ -34,6 +36,7 @@ HOMES = {
     "CheckpointError": "engine.errors",
     "Comparison": "verification",
     "ConversionOptions": "conversion_options",
+    "Description": "description",
     "Inference": "inferring",
     "LayerSummary": "summary",
     "Masks": "seeing.passed_masks",
@@ -45,6 +48,7 @@ HOMES = {
     "ScoringOptions": "scoring_options",
     "Trace": "seeing.tracing",
     "convert": "conversion",
+    "describe": "describing",
     "infer": "inferring",
     "inspect": "summary",
     "masks": "seeing.passed_masks",
@@ -59,6 +63,7 @@ __all__ = [
     "CheckpointError",
     "Comparison",
     "ConversionOptions",
+    "Description",
     "Inference",
     "LayerSummary",
     "Masks",
@@ -70,6 +75,7 @@ __all__ = [
     "ScoringOptions",
     "Trace",
     "convert",
+    "describe",
     "infer",
     "inspect",
     "masks",

@@ -38,8 +38,8 @@ class ConversionOptions:
 
     Attributes:
         to: Name of the format to write; the family's own by default.
-        reader: Program that is to read it, `llama.cpp`, `mlx` or `vllm`: config.json is written as that needs it, and what
-            it would compute wrongly is refused.
+        reader: Program that is to read it, `llama.cpp`, `mlx`, `vllm` or `vllm-anymodel`: config.json is written as that needs it,
+            and what it would compute wrongly is refused.
         link: How bytes that stay get there: `auto` shares blocks where the filesystem can and copies elsewhere,
             `reflink`, `hardlink` and `copy` do only that. A hard link is the source file itself, editing it edits both;
             files that change are not linked.
@@ -85,7 +85,7 @@ class ConversionOptions:
     reader: str | None = field(
         default=None,
         metadata=told(
-            "llama.cpp, mlx or vllm: as it needs it; refuses what it gets wrong.",
+            "llama.cpp, mlx, vllm or vllm-anymodel: as it needs it; refuses what it gets wrong.",
             flag="--for",
             metavar="READER",
             panel=FORM,

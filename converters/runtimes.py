@@ -31,12 +31,14 @@ class Runtime:
         program: Which, and the release that was run.
         problems: Name of a format that it reads -> what it would compute wrongly or fail at.
         fields: Name of a format -> the fields of config.json as this program needs them.
+        was_run: Whether the rules are from runs. Who was not run is written for where it is named, and reported of nothing.
     """
 
     name: str
     program: str
     problems: Mapping[str, tuple[Problems, ...]]
     fields: Mapping[str, Callable[[Any, Mapping[str, Any]], dict[str, Any]]] = field(default_factory=dict)
+    was_run: bool = True
 
     def __str__(self) -> str:
         return self.program
@@ -143,6 +145,34 @@ def beyond_vllm(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
     yield from model_problems(config, config.max_position_embeddings)
 
 
+# What ModelOpt 0.47 writes for vLLM's AnyModel, beside `skip`
+ANYMODEL_SIZES = (
+    *("num_key_value_heads", "intermediate_size", "moe_intermediate_size"),
+    *("num_local_experts", "n_routed_experts", "num_experts"),
+)
+
+
+def beyond_anymodel(config: "HeterogeneousPreTrainedConfig") -> Iterator[str]:
+    for name in config.per_layer_sizes:
+        if (
+            isinstance(value := getattr(config, name), list)
+            and len({*value} - {None}) > 1
+            and name not in ANYMODEL_SIZES
+        ):
+            yield f"{name} = {value}: layers may differ in {', '.join(ANYMODEL_SIZES)}"
+    hybrid = "mamba" in config.supported_mixer_types
+    for layer_idx, skipped in enumerate(config.skipped_sub_blocks()):
+        if skipped and (hybrid or not {"attention", "mlp"} >= set(skipped)):
+            yield f"layer {layer_idx} skips {', '.join(skipped)}: attention and mlp may be, and nothing in a hybrid"
+
+
+def as_anymodel(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Layers by their plain numbers, and the class that vLLM wraps in the place of the one that it would take."""
+    layers = {str(int(layer)): override for layer, override in fields["per_layer_config"].items()}
+    (base,) = fields["architectures"]
+    return {**fields, "per_layer_config": layers, "architectures": ["AnyModel"], "base_architecture": base}
+
+
 RUNTIMES = (
     Runtime(
         name="llama.cpp",
@@ -177,6 +207,13 @@ RUNTIMES = (
         program="vLLM 0.32.0",
         problems=dict.fromkeys(ARCHITECTURES, (beyond_vllm,)),
     ),
+    Runtime(  # a pull request and no release, and nothing to run on a CPU: by what ModelOpt 0.47 writes for it
+        name="vllm-anymodel",
+        program="vLLM with AnyModel (PR 36512)",
+        problems={"per_layer_config": (beyond_anymodel,)},
+        fields={"per_layer_config": as_anymodel},
+        was_run=False,
+    ),
 )
 
 
@@ -192,7 +229,7 @@ def runtimes_of(
     Returns:
         Program -> the option that it should have been written with, empty if none; program -> why it does not read it.
     """
-    known = [runtime for runtime in RUNTIMES if format_name in runtime.problems]
+    known = [runtime for runtime in RUNTIMES if format_name in runtime.problems and runtime.was_run]
     cannot = {str(runtime): runtime.cannot(format_name, config) for runtime in known}
     can = [runtime for runtime in known if not cannot[str(runtime)]]
     changed = {runtime.program: runtime.config(format_name, config, fields) != fields for runtime in can}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,12 @@ FIELDS = {
     "dense": ("intermediate_size",),
     "moe": ("intermediate_size", "num_experts", "num_experts_per_tok", "shared_intermediate_size", "latent_size"),
 }
-WORDS = {"num_experts": "num_local_experts", "latent_size": "moe_latent_size"}
+# What configs call these else, with or without the kind before it
+WORDS = {
+    "num_experts": ("num_local_experts", "n_routed_experts"),
+    "ssm_state_size": ("mamba_d_state",),
+    "shared_intermediate_size": ("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size"),
+}
 
 
 @dataclass(frozen=True)
@@ -230,9 +235,14 @@ def sizes_of(family: Family, config: Any, layer_idx: int) -> dict[str, int | Non
 
 
 def field_in(family: Family, config: Any, kind: str, name: str) -> str:
-    """The field of a config for a size of a kind of mixer or MLP, in the words that all families share."""
-    field = family.fields.get(kind, {}).get(name) or WORDS.get(name, name)
-    return str(config.attribute_map.get(field, field))
+    """The field of a config for a size of a kind of mixer or MLP, in the words that all families share: one that such layers
+    have, else one that holds for all."""
+    told = family.fields.get(kind, {}).get(name)
+    words = (told,) if told else (f"{kind}_{name}", name, *WORDS.get(name, ()))
+    fields = [str(config.attribute_map.get(word, word)) for word in words]
+    own = [each for each in fields if kind in config.per_layer_sizes.get(each, ((), ()))[1]]
+    of_all = (each for each in fields if each not in config.per_layer_sizes)
+    return next(chain(own, (each for each in of_all if each in config.__dataclass_fields__), fields))
 
 
 def mamba_state(tensors: Sequence[Tensor], state_size: int | None) -> tuple[int, int]:

@@ -166,15 +166,18 @@ def test_what_is_done_with_checkpoints_is_imported_when_it_is_asked_for():
     code = """
 import json, sys
 import transformers_heterogeneous as th
-before = [name for name in sys.modules if name.endswith((".conversion", ".verification", ".inferring", ".scoring", ".thinning", ".tracing"))]
-from transformers_heterogeneous import convert, infer, inspect, prune, score, trace, verify
+modules = (".conversion", ".describing", ".verification", ".inferring", ".scoring", ".thinning", ".tracing")
+before = [name for name in sys.modules if name.endswith(modules)]
+from transformers_heterogeneous import convert, describe, infer, inspect, prune, score, trace, verify
 from transformers_heterogeneous import converters
-assert (convert, infer, inspect, prune, score, trace, verify) == (
-    converters.convert, converters.infer, converters.summarise, converters.prune, converters.score, converters.trace, converters.verify
+all_of_them = (convert, describe, infer, inspect, prune, score, trace, verify)
+assert all_of_them == tuple(
+    getattr(converters, name) for name in ("convert", "describe", "infer", "summarise", "prune", "score", "trace", "verify")
 )
-print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in (convert, infer, inspect, prune, score, trace, verify)]]))
+print(json.dumps([before, hasattr(th, "nothing"), [each.__name__ for each in all_of_them]]))
 """
-    assert json.loads(run(code)) == [[], False, ["convert", "infer", "summarise", "prune", "score", "trace", "verify"]]
+    names = ["convert", "describe", "infer", "summarise", "prune", "score", "trace", "verify"]
+    assert json.loads(run(code)) == [[], False, names]
 
 
 def test_the_command_and_the_generator_start_without_torch():

@@ -11,7 +11,7 @@ from ..engine.errors import CheckpointError
 from ..engine.headers import Shape
 from .layers import place_in
 from .tensor_cache import recall, record_of, remember
-from .tensors import Tensor, Tensors
+from .tensors import Ends, Tensor, Tensors
 
 
 MOST_REMEMBERED = 16  # models, whose layers may be thousands
@@ -86,20 +86,39 @@ def built(model_class: Any, config: Any) -> Tensors:
         parts = saved.get((inner, shape), {inner: shape})
         is_stack = inner not in parts and all(shape == (len(parts), *part) for part in parts.values())
         stack, is_routed = inner if is_stack else "", "experts" in inner.split(".")
+        is_other = inner not in parts
         return [
             Tensor(
-                name, part, stack, is_buffer, is_tied, is_routed, stack or without_number(name) * (inner not in parts)
+                name,
+                part,
+                stack,
+                is_buffer,
+                is_tied,
+                is_routed,
+                together=stack or without_number(name) * is_other,
+                inside=inner * is_other,
             )
             for name, part in parts.items()
         ]
 
     outside: list[Tensor] = []
     layers: list[list[Tensor]] = [[] for _ in range(config.num_hidden_layers)]
+    num_before = 0
     for name, tensor in held.items():
         layer_idx, inner = in_layer(name, place)
         found = on_disk(inner, tuple(tensor.shape), name in buffers, name in tied)
         (outside if layer_idx is None else layers[layer_idx]).extend(found)
-    return Tensors(outside, layers, place)
+        num_before += len(found) * (layer_idx is None and not any(layers))
+    return Tensors(outside, layers, place, replace(ends_of(model), num_before=num_before))
+
+
+def ends_of(model: Any) -> Ends:
+    """The modules before and behind the layers of a model: of its norms outside them, the last one."""
+    names = {id(module): name for name, module in model.named_modules()}
+    norms = [module for module in model.base_model.children() if "Norm" in type(module).__name__]
+    ends = (model.get_input_embeddings(), norms[-1] if norms else None, model.get_output_embeddings())
+    embedding, norm, head = ("" if module is None else names[id(module)] for module in ends)
+    return Ends(embedding, norm, head)
 
 
 def without_number(name: str) -> str:

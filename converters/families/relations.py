@@ -41,6 +41,7 @@ class SubBlock:
         absent: Sizes that are `None` in it.
         shapes: Of its tensors, by their names in a layer, experts as one tensor.
         sizes: Size -> the dimensions that follow it.
+        tensors: Those of a small one.
     """
 
     types: str
@@ -48,6 +49,7 @@ class SubBlock:
     absent: tuple[str, ...]
     shapes: Mapping[str, Shape]
     sizes: Mapping[str, Mapping[Place, Follows]]
+    tensors: Sequence[Tensor] = ()
 
     @property
     def follows(self) -> dict[Place, tuple[str, Follows]]:
@@ -152,13 +154,15 @@ def relations_of(family: Family, config: Any, **fields: Any) -> Relations:
     layers = [layer for _, _, _, tried in kinds for layer in tried.values()]
     model = with_layers(family, config, layers, **fields)
     tensors = family.tensors(model)
-    shapes = iter([folded(layer) for layer in tensors.layers])
+    each = iter(tensors.layers)
     blocks = []
     for types, kind, absent, tried in kinds:
-        found = {size: next(shapes) for size in tried}
+        layers_of = {size: next(each) for size in tried}
+        found = {size: folded(layer) for size, layer in layers_of.items()}
         base = found.pop("")
         sizes = {size: followed(base, other, tried[""][size], tried[size][size]) for size, other in found.items()}
-        blocks.append(SubBlock(types, kind, absent, base, {size: places for size, places in sizes.items() if places}))
+        sizes = {size: places for size, places in sizes.items() if places}
+        blocks.append(SubBlock(types, kind, absent, base, sizes, layers_of[""]))
     return Relations(tensors.outside, blocks, list(parts_of(family, model, tensors.layers)))
 
 

@@ -18,6 +18,7 @@ class Tensor:
         is_tied: Whether it is another one's, so that it need not be there.
         is_routed: Whether it is of experts, of which a token passes through some.
         together: What this one and those of the other experts are called together: `stack`, or a name that no file has.
+        inside: What the model calls the tensor that this one is saved from, where that is another name.
     """
 
     name: str
@@ -27,6 +28,25 @@ class Tensor:
     is_tied: bool = False
     is_routed: bool = False
     together: str = ""
+    inside: str = ""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """
+    What is before and behind the layers.
+
+    Attributes:
+        embedding: The module of the input embedding.
+        norm: That of the last norm.
+        head: That of the output embedding, "" where there is none.
+        num_before: How many of the tensors outside are before the layers.
+    """
+
+    embedding: str = ""
+    norm: str = ""
+    head: str = ""
+    num_before: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,7 @@ class Tensors:
     outside: Sequence[Tensor]
     layers: Sequence[Sequence[Tensor]]
     place: str = "model.layers"
+    ends: Ends = Ends()
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
         """All of them, by their whole names."""

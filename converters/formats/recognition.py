@@ -34,7 +34,7 @@ OBJECTS = ("quantization_config", "rope_parameters", "rope_scaling")
 # Saved by older releases of transformers, which compute it now
 OUTDATED = ("use_return_dict",)
 # What a config says of the file it came from and not of the model
-PROVENANCE = ("_name_or_path", "architectures", "auto_map", "model_type", "transformers_version")
+PROVENANCE = ("_name_or_path", "architectures", "auto_map", "base_architecture", "model_type", "transformers_version")
 # What transformers raises at values that a config cannot have; of wrong types it does not always know
 UNREADABLE = (
     StrictDataclassError,

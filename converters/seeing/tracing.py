@@ -161,7 +161,7 @@ def trace(
     source = read_side(folder)
     refuse_unknown_numbers(source)
     check_tokens(given, source.config.vocab_size, folder)
-    with held(folder, source.weights.fingerprints) as files:
+    with held(source.weights) as files:
         layers = TracedLayers(source, files.readings, dtype, device)
         layers.go(recorder, given)
     return finished(str(model), source.published.family.architecture, True, given, origin_numbers(source), recorder)

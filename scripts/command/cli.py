@@ -276,9 +276,23 @@ def inspect(
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the layers: .png, .svg or .pdf.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+    groups: Annotated[
+        bool,
+        typer.Option(
+            "--groups",
+            help="Show the tensors by sub-block instead, as Puzzletron has them; --json: all of `describe`.",
+        ),
+    ] = False,
 ) -> None:
     """Show what each layer is made of, how many parameters it has, what the KV cache and a token take; of two models, what differs."""
     need_fitting_transformers()
+    if groups:
+        if plot is not None:
+            typer.echo("hetero inspect: --plot draws the layers; leave out --groups", err=True)
+            raise typer.Exit(2)
+        from .groups import groups_command
+
+        raise typer.Exit(groups_command(path, as_json, revision))
     from .inspection import inspect_command
 
     raise typer.Exit(inspect_command(path, as_json, plot, revision, other, context))

@@ -2,8 +2,9 @@
 `make vllm`: small models of every family in vLLM, on its CPU backend, and beside them what this package computes.
 
 A model is saved here and served there. For a few prompts, some longer than windows and blocks of the cache: are the greedy
-tokens the same, and how far apart are the best log-probabilities of each step, on the same tokens? The table that is
-printed stands in docs/vllm.md.
+tokens the same, and how far apart are the best log-probabilities of each step, on the same tokens? One of each family is asked by
+curl too. And what vLLM makes of the published forms by itself, where it does not know of this package. The tables that are printed
+stand in docs/vllm.md and docs/readers.md.
 """
 
 import json
@@ -26,7 +27,7 @@ import transformers_heterogeneous
 from transformers.utils.logging import disable_progress_bar
 from transformers_heterogeneous.converters import convert
 
-from .tools import MODELS, SIZES
+from .tools import MODELS, SIZES, tokenizer
 from .vllm_serving import SETTINGS
 
 
@@ -40,6 +41,7 @@ CUDA_BUILDS = (
 )  # of the package index; they do not load beside torch's CPU build
 NUM_TOKENS, TOP = 16, 5
 SHOWN = 140  # letters of an error of vLLM's
+PORT = 8137
 PROMPTS = [[(7 * idx * idx + 3 * length) % 250 + 1 for idx in range(length)] for length in (5, 17, 70)]
 HEAD_DIM = {"head_dim": 32}  # the least of vLLM's CPU attention
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
@@ -58,6 +60,7 @@ class Case:
     plain_experts: bool = False  # see `vllm_plain_experts`
     packed: bool = False  # the experts in MXFP4
     published: str = ""  # the format that it is served from, the family's own where none is named
+    alone: bool = False  # whether vLLM does without this package
 
     @property
     def config(self) -> Any:
@@ -255,6 +258,61 @@ CASES = [
     Case("NemotronH", "experts, in plain torch", EXPERTS, plain_experts=True),
     Case("NemotronH", "the same, two processes", EXPERTS, NUM_PROCESSES, plain_experts=True),
 ]
+WHOLE = {
+    "mixer_types": ["attention"] * 5,
+    "mlp_types": ["dense"] * 5,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+}
+NARROW = {
+    **WHOLE,
+    "sliding_window": None,
+    "num_key_value_heads": [4, 2, 1, 2, 4],
+    "intermediate_size": [96, 64, 64, 32, 96],
+}
+SKIPPING = {**NARROW, "mixer_types": ["attention", "none", "attention", "attention", "attention"]}
+SAME_EXPERTS = {"mixer_types": ["attention"] * 4, "mlp_types": ["moe"] * 4, "num_key_value_heads": 2}
+SAME_EXPERTS |= {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": [8, None, 8, None]}
+ALONE = [
+    Case("Llama", "all alike", {**WHOLE, "sliding_window": None}, published="llama", alone=True),
+    Case("Llama", "KV heads and widths", NARROW, published="anymodel", alone=True),
+    Case("Llama", "KV heads and widths", NARROW, published="per_layer_config", alone=True),
+    Case("Llama", "no attention in a layer", SKIPPING, published="per_layer_config", alone=True),
+    Case(
+        "Llama",
+        "KV heads, widths, a layer without attention",
+        {**SKIPPING, "intermediate_size": [256, 512, 256, 256, 512]},
+        published="nemotron-nas",
+        alone=True,
+    ),
+    Case("Qwen2", "all alike", {**WHOLE, "sliding_window": None}, published="qwen2", alone=True),
+    Case("Qwen3", "KV heads and widths", NARROW, published="per_layer_config", alone=True),
+    Case("Mistral", "KV heads and widths", NARROW, published="per_layer_config", alone=True),
+    Case("GptOss", "all alike", SAME_EXPERTS, published="gpt_oss", alone=True),
+    Case(
+        "GptOss",
+        "experts",
+        {**SAME_EXPERTS, "num_local_experts": [4, 2, 8, 6]},
+        published="gpt_oss_puzzle",
+        alone=True,
+    ),
+    Case(
+        "GraniteMoeHybrid",
+        "mamba, attention, experts",
+        {"mixer_types": ["mamba", "attention", "mamba", "mamba"], "mlp_types": ["moe"] * 4, "num_local_experts": 4}
+        | {"num_experts_per_tok": 2, "shared_intermediate_size": 64},
+        published="granitemoehybrid",
+        alone=True,
+    ),
+    Case(
+        "NemotronH",
+        "mamba, attention, dense",
+        {"mixer_types": ["mamba", "none", "attention", "none", "mamba"]}
+        | {"mlp_types": ["none", "dense", "none", "dense", "none"]},
+        published="nemotron_h",
+        alone=True,
+    ),
+]
 
 
 class Unserved(Exception):
@@ -309,7 +367,8 @@ def ask_vllm(model: Path, case: Case) -> Any:
     done = subprocess.run(
         [sys.executable, "-m", f"{__package__}.vllm_serving"],
         input=json.dumps(asked),
-        env={**os.environ, **SETTINGS, "PLAIN_EXPERTS": "1" * case.plain_experts},
+        env={**os.environ, **SETTINGS, "PLAIN_EXPERTS": "1" * case.plain_experts}
+        | ({"VLLM_PLUGINS": ""} if case.alone else {}),
         capture_output=True,
         text=True,
         check=False,
@@ -358,12 +417,66 @@ def rows(cases: Sequence[Case]) -> Iterator[list[str]]:
                 said = [f"{equal} of {num}", f"{largest:.1e}"]
             except Unserved as unserved:
                 said = ["", str(unserved).replace("|", "/").replace(name, "DIR")]
-        yield [case.family, case.layers, *said]
+        yield [case.published or case.family, case.layers, *said] if case.alone else [case.family, case.layers, *said]
+
+
+def answers(cases: Sequence[Case]) -> Iterator[list[str]]:
+    """The first case of each family behind vLLM's server, asked by curl: whether the tokens are ours."""
+    for family in dict.fromkeys(case.family for case in cases):
+        case = next(each for each in cases if each.family == family)
+        with TemporaryDirectory() as name:
+            model = write(case, Path(name))
+            tokenizer().save_pretrained(Path(name, "saved"))
+            try:
+                found = asked_by_curl(Path(name, "saved"), case)
+                ids = torch.tensor([PROMPTS[1]])
+                options = {"attention_mask": torch.ones_like(ids), "do_sample": False, "eos_token_id": None}
+                ours = model.generate(ids, max_new_tokens=NUM_TOKENS, **options)[0, len(PROMPTS[1]) :].tolist()
+                said = f"{sum(own == other for own, other in zip(ours, found, strict=True))} of {len(ours)}"
+            except Unserved as unserved:
+                said = str(unserved).replace("|", "/").replace(name, "DIR")
+        yield [family, case.layers, said]
+
+
+def asked_by_curl(model: Path, case: Case) -> list[int]:
+    """The tokens that vLLM's server answers with; `Unserved` with what it says, where it does not."""
+    options = [
+        "--dtype",
+        "float32",
+        "--enforce-eager",
+        "--max-model-len",
+        "128",
+        "--max-num-seqs",
+        "4",
+        "--block-size",
+        "32",
+    ]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--port", str(PORT)]
+    body = {"model": str(model), "prompt": PROMPTS[1], "max_tokens": NUM_TOKENS, "temperature": 0}
+    body |= {"ignore_eos": True, "return_token_ids": True}
+    url = f"http://localhost:{PORT}/v1/completions"
+    curl = ["curl", "--silent", "--retry", "600", "--retry-delay", "2", "--retry-connrefused", "--header"]
+    with open(model / "server.log", "w") as log:
+        server = subprocess.Popen([*command, *options], env={**os.environ, **SETTINGS}, stdout=log, stderr=log)
+    try:
+        answer = subprocess.run(
+            [*curl, "Content-Type: application/json", "--data", json.dumps(body), url],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+    finally:
+        server.terminate()
+        server.wait()
+    try:
+        return list(json.loads(answer)["choices"][0]["token_ids"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise Unserved(answer[:SHOWN] or what_was_said((model / "server.log").read_text())) from error
 
 
 def prepare() -> Path:
     """The interpreter of an environment with vLLM and the wheel for its transformers."""
-    from .wheels import built, run
+    from .wheels import built, run, with_maintenance
 
     python = ENVIRONMENT / "bin/python"
     if not python.is_file():
@@ -373,11 +486,11 @@ def prepare() -> Path:
     wheel = built(TRANSFORMERS)
     run(python, "-m", "pip", "install", "--quiet", wheel)
     run(python, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", wheel)
-    return python
+    return with_maintenance(python)
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the table, of the cases that have one of the words in their row; of all without words."""
+    """Print the tables, of the cases that have one of the words in their row; of all without words."""
     if find_spec("vllm") is None:
         command: list[str | Path] = [prepare(), "-m", f"{__package__}.vllm_proof", *words]
         return subprocess.run(command, cwd=ENVIRONMENT, check=False).returncode  # not where another release is built
@@ -385,10 +498,21 @@ def main(words: Sequence[str]) -> int:
     print(", ".join(f"{name} {version(name)}" for name in names), end="\n\n")
     print("| family | layers | equal tokens | largest difference, or what was said |\n|---|---|---|---|", flush=True)
     disable_progress_bar()
-    cases = [case for case in CASES if not words or any(word in f"{case.family} {case.layers}" for word in words)]
-    for row in rows(cases):
+    for row in rows(chosen(CASES, words)):
+        print("|", " | ".join(row), "|", flush=True)
+    print("\n| family | layers | tokens by curl that are ours |\n|---|---|---|", flush=True)
+    for row in answers(chosen(CASES, words)):
+        print("|", " | ".join(row), "|", flush=True)
+    print("\n| format | a model with | equal tokens, without this package | largest difference, or what was said |")
+    print("|---|---|---|---|", flush=True)
+    for row in rows(chosen(ALONE, words)):
         print("|", " | ".join(row), "|", flush=True)
     return 0
+
+
+def chosen(cases: Sequence[Case], words: Sequence[str]) -> list[Case]:
+    """Those that have one of the words in their row; all without words."""
+    return [case for case in cases if not words or any(word in f"{case.family} {case.layers}" for word in words)]
 
 
 if __name__ == "__main__":

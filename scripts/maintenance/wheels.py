@@ -120,6 +120,15 @@ def environment(release: str, wheel: Path) -> Path:
     return python
 
 
+def with_maintenance(python: Path) -> Path:
+    """The interpreter, of an environment with a wheel, that can import what a wheel has not: this folder."""
+    site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
+    link = Path(site, "transformers_heterogeneous/scripts/maintenance")
+    if not link.is_symlink():
+        link.symlink_to(Path(__file__).resolve().parent)
+    return python
+
+
 def tested(release: str, wheel: Path) -> Outcome:
     """The suites, the demo and the quick start of a release."""
     python = environment(release, wheel)

@@ -145,8 +145,40 @@ def test_for_vllm_it_is_the_familys_own_format_or_refused(tmp_path) -> None:
         written(llama(hidden_act="gelu"), tmp_path / "gelu", reader="vllm")
 
 
+def test_for_vllms_anymodel_layers_have_plain_numbers_and_the_base_its_name(tmp_path) -> None:
+    layers = {
+        "num_hidden_layers": 12,
+        "mixer_types": ["attention"] * 11 + ["none"],
+        "intermediate_size": [64] * 11 + [32],
+    }
+    case = llama(
+        **layers, mlp_types=["dense"] * 3 + ["none"] + ["dense"] * 8, num_key_value_heads=[2] * 2 + [1] + [2] * 9
+    )
+    found = written(case, tmp_path, reader="vllm-anymodel")
+    assert found["architectures"] == ["AnyModel"] and found["base_architecture"] == "LlamaForCausalLM"
+    assert found["model_type"] == "llama" and (found["num_key_value_heads"], found["intermediate_size"]) == (2, 64)
+    assert found["per_layer_config"] == {
+        "2": {"num_key_value_heads": 1},
+        "3": {"skip": ["mlp"]},
+        "11": {"intermediate_size": 32, "skip": ["attention"]},
+    }
+    convert(tmp_path / "target", tmp_path / "back")
+    config, back = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("source", "back"))
+    assert config == back
+    report = convert(tmp_path / "target", tmp_path / "again", to="per_layer_config")
+    assert not report.readers and not report.not_readers  # nobody has run it
+
+
+def test_what_modelopt_does_not_write_for_vllms_anymodel_is_refused(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match=r"num_attention_heads = \[4, 2, 4, 4\]: layers may differ in num_key"):
+        written(llama(num_attention_heads=[4, 2, 4, 4], head_dim=16), tmp_path, reader="vllm-anymodel")
+    empty = {**GRANITE, "mixer_types": ["mamba", "none", "attention", "mamba"]}
+    with pytest.raises(CheckpointError, match=r"layer 1 skips .*: attention and mlp may be, and nothing in a hybrid"):
+        written(Case("granitemoehybrid", "", "GraniteMoeHybrid", empty), tmp_path / "hybrid", reader="vllm-anymodel")
+
+
 def test_a_reader_that_nobody_tried() -> None:
-    with pytest.raises(CheckpointError, match=r"--for tgi: known are llama.cpp, mlx, vllm"):
+    with pytest.raises(CheckpointError, match=r"--for tgi: known are llama.cpp, mlx, vllm, vllm-anymodel"):
         runtime_named("tgi")
 
 

@@ -47,6 +47,7 @@ from .integrations import follow_imports
 
 if TYPE_CHECKING:
     from .converters import convert as convert
+    from .converters import describe as describe
     from .converters import infer as infer
     from .converters import inspect as inspect
     from .converters import prune as prune
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """What is done with checkpoints, imported when it is asked for."""
-    if name in ("convert", "infer", "inspect", "prune", "score", "trace", "verify"):
+    if name in ("convert", "describe", "infer", "inspect", "prune", "score", "trace", "verify"):
         from . import converters
 
         return getattr(converters, name)
