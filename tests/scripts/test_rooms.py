@@ -17,7 +17,8 @@ IMPORTS = imports_of(MODULES)
 MAY_USE = {
     "modular_converter": set(),
     "heterogenise": {"modular_converter"},
-    "command": {"heterogenise", "modular_converter"},
+    "upstreaming": {"modular_converter"},
+    "command": {"heterogenise", "modular_converter", "upstreaming"},
     "bench": {"modular_converter"},
     "demo": set(),
     "maintenance": {"modular_converter", "command"},
