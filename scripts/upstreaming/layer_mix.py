@@ -8,12 +8,13 @@ from .family_facts import Facts
 
 
 NUM_LAYERS = 4
+# Left as the family has it by default: what its parents are tested with
+_OF_THE_FAMILY = ("layer_types", "sliding_window", "use_sliding_window")
 
 
 def uniform_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
     """A small model with the layers of its parent, a layer of each kind of mixer among them."""
-    fields = {**small, "num_hidden_layers": NUM_LAYERS}
-    fields.pop("layer_types", None)
+    fields = {**_plain(small), "num_hidden_layers": NUM_LAYERS}
     if facts.has_one_block:
         kinds = [*((mixer, "none") for mixer in facts.mixers), *(("none", mlp) for mlp in facts.mlps)]
         return fields | _lists(kinds)
@@ -43,13 +44,16 @@ def mixed_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
             ("none", "none"),
             (mixers[-1], mlps[-1]),
         ]
-    fields = {**small, **_lists(kinds)}
-    fields.pop("layer_types", None)
+    fields = {**_plain(small), **_lists(kinds)}
     for name, (list_, having) in facts.said["per_layer_sizes"].items():
         size = small.get(name, facts.fields.get(name))
-        if type(size) is int and name != "sliding_window":
+        if type(size) is int and name not in _OF_THE_FAMILY:
             fields[name] = _halved(size, [kind in having for kind in fields[list_]])
     return fields
+
+
+def _plain(small: Mapping[str, object]) -> dict[str, Any]:
+    return {name: value for name, value in small.items() if name not in _OF_THE_FAMILY}
 
 
 def _lists(kinds: list[tuple[str, str]]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def moved(tree: cst.Module, place: Place) -> cst.Module:
             raise CannotExport(
                 f"{written_module(node)}, imported in a function, is several files of the tree: split it"
             )
-        return found[0]
+        return node.with_changes(module=found[0][0].module, relative=found[0][0].relative, names=found[0][0].names)
 
     def name(node: cst.Name) -> cst.Name:
         return node.with_changes(value=SHARED.get(node.value, node.value))
@@ -72,32 +72,43 @@ def moved(tree: cst.Module, place: Place) -> cst.Module:
     body: list[cst.SimpleStatementLine | cst.BaseCompoundStatement] = []
     for statement in tree.body:
         node = small(statement)
-        if isinstance(node, cst.ImportFrom):
-            lines = [cst.SimpleStatementLine([each]) for each in in_tree(node, place)]
+        if isinstance(node, cst.ImportFrom) and is_ours(node):
+            lines = [
+                cst.SimpleStatementLine([each], trailing_whitespace=comment) for each, comment in in_tree(node, place)
+            ]
             body += [lines[0].with_changes(leading_lines=getattr(statement, "leading_lines", ())), *lines[1:]]
         else:
             body.append(rewrite(statement, {cst.ImportFrom: inner, cst.Name: name}))
     return tree.with_changes(body=body)
 
 
-def in_tree(node: cst.ImportFrom, place: Place) -> list[cst.ImportFrom]:
-    """An import as it is written there; several, where its names are in several files."""
-    written = written_module(node)
-    if written.partition(".")[0] not in ("", OURS, "transformers"):
-        return [node]
-    modules: dict[Names, list[cst.ImportAlias]] = {}
+def is_ours(node: cst.ImportFrom) -> bool:
+    """Whether it names a file of this package or of transformers."""
+    return written_module(node).partition(".")[0] in ("", OURS, "transformers")
+
+
+def in_tree(node: cst.ImportFrom, place: Place) -> list[tuple[cst.ImportFrom, cst.TrailingWhitespace]]:
+    """An import as it is written there; several, where its names are in several files or have comments of their own."""
+    if not is_ours(node):
+        return [(node, cst.TrailingWhitespace())]
+    found: dict[tuple[Names, str], list[cst.ImportAlias]] = {}
     for alias in aliases(node):
-        module, name = _home(written, alias.evaluated_name, place)
-        modules.setdefault(module, []).append(alias.with_changes(name=cst.Name(name)))
-    if len(modules) == 1:  # with its layout, and its comments
-        [(module, names)] = modules.items()
-        made = place.written(module, names)
-        return [node.with_changes(module=made.module, relative=made.relative, names=names)]
-    return [place.written(module, [_alone(each) for each in names]) for module, names in modules.items()]
+        module, name = _home(written_module(node), alias.evaluated_name, place)
+        alone = alias.with_changes(name=cst.Name(name), comma=cst.MaybeSentinel.DEFAULT)
+        found.setdefault((module, _comment_behind(alias)), []).append(alone)
+    return [
+        (
+            place.written(module, names),
+            cst.TrailingWhitespace(cst.SimpleWhitespace("  " * bool(said)), cst.Comment(said) if said else None),
+        )
+        for (module, said), names in found.items()
+    ]
 
 
-def _alone(alias: cst.ImportAlias) -> cst.ImportAlias:
-    return alias.with_changes(comma=cst.MaybeSentinel.DEFAULT)
+def _comment_behind(alias: cst.ImportAlias) -> str:
+    behind = getattr(alias.comma, "whitespace_after", None)
+    line = behind.first_line if isinstance(behind, cst.ParenthesizedWhitespace) else None
+    return line.comment.value if line is not None and line.comment is not None else ""
 
 
 def _home(written: str, name: str, place: Place) -> tuple[Names, str]:
