@@ -10,11 +10,13 @@ from .family_facts import Facts
 NUM_LAYERS = 4
 # Left as the family has it by default: what its parents are tested with
 _OF_THE_FAMILY = ("layer_types", "sliding_window", "use_sliding_window")
+# Groups of mamba heads, of which there are few
+_GROUPS = {"n_groups": 2}
 
 
 def uniform_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
     """A small model with the layers of its parent, a layer of each kind of mixer among them."""
-    fields = {**_plain(small), "num_hidden_layers": NUM_LAYERS}
+    fields = {**_plain(facts, small), "num_hidden_layers": NUM_LAYERS}
     if facts.has_one_block:
         kinds = [*((mixer, "none") for mixer in facts.mixers), *(("none", mlp) for mlp in facts.mlps)]
         return fields | _lists(kinds)
@@ -44,7 +46,7 @@ def mixed_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
             ("none", "none"),
             (mixers[-1], mlps[-1]),
         ]
-    fields = {**_plain(small), **_lists(kinds)}
+    fields = {**_plain(facts, small), **_lists(kinds)}
     for name, (list_, having) in facts.said["per_layer_sizes"].items():
         size = small.get(name, facts.fields.get(name))
         if type(size) is int and name not in _OF_THE_FAMILY:
@@ -52,8 +54,9 @@ def mixed_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
     return fields
 
 
-def _plain(small: Mapping[str, object]) -> dict[str, Any]:
-    return {name: value for name, value in small.items() if name not in _OF_THE_FAMILY}
+def _plain(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
+    kept = {name: value for name, value in small.items() if name not in _OF_THE_FAMILY}
+    return kept | {name: size for name, size in _GROUPS.items() if name in facts.fields}
 
 
 def _lists(kinds: list[tuple[str, str]]) -> dict[str, Any]:

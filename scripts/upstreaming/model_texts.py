@@ -34,7 +34,7 @@ from transformers import is_torch_available
 from transformers.testing_utils import require_torch, torch_device
 
 from ...causal_lm_tester import CausalLMModelTest, CausalLMModelTester
-
+{windows}
 
 if is_torch_available():
     import torch
@@ -83,6 +83,13 @@ class {cased}MixedModelTest({cased}ModelTest):
         for mixer_type, mlp_type, layer in zip(config.mixer_types, config.mlp_types, layers):
             self.assertEqual(mixer_type == mlp_type == "none", not list(layer.parameters()))
 '''
+WINDOWS = "from ...test_modeling_common import TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION\nfrom parameterized import parameterized\n"
+NO_WINDOW = """
+    @parameterized.expand(TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION)
+    @unittest.skip("It sets a sliding window, which these layers do not have and the config refuses")
+    def test_eager_matches_sdpa_inference(self, *args):
+        pass
+"""
 PAGE = """\
 <!--Copyright {year} The HuggingFace Team. All rights reserved.
 
@@ -144,6 +151,7 @@ def tests_text(
 ) -> str:
     """`test_modeling_<family>.py`; `fields` are those of the two small models."""
     causal, parent_causal = facts.causal, parent.causal
+    windowless = "sliding_window" in facts.fields and "sliding_window" not in facts.said["per_layer_sizes"]
     return TESTS.format(
         licence=LICENCE.format(year=facts.year),
         cased=facts.cased,
@@ -154,7 +162,8 @@ def tests_text(
         imported=", ".join(sorted({facts.base, causal, parent.config, parent_causal})),
         uniform=repr(dict(fields[0])),
         mixed=repr(dict(fields[1])),
-        methods=_state_shapes(parent_tests),
+        windows=WINDOWS if windowless else "",
+        methods=_state_shapes(parent_tests) + (NO_WINDOW if windowless else ""),
     )
 
 

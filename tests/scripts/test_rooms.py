@@ -21,7 +21,7 @@ MAY_USE = {
     "command": {"heterogenise", "modular_converter", "upstreaming"},
     "bench": {"modular_converter"},
     "demo": set(),
-    "maintenance": {"modular_converter", "command"},
+    "maintenance": {"modular_converter", "command", "upstreaming"},
     "packaging": set(),
 }
 # Of the generator, from the ground up: a floor may use those below it
