@@ -61,6 +61,18 @@ class {cased}MixedModelTester({cased}ModelTester):
 class {cased}ModelTest(CausalLMModelTest, unittest.TestCase):
     model_tester_class = {cased}ModelTester
 {methods}
+    def test_attention_outputs(self):
+        """There are attentions of the layers that attend."""
+        config, inputs_dict = self.model_tester.prepare_config_and_inputs_for_common()
+        layers = config.layers_made_of("attention")
+        for model_class in self.all_model_classes:
+            model = model_class._from_config(config, attn_implementation="eager").to(torch_device).eval()
+            with torch.no_grad():
+                outputs = model(**self._prepare_for_class(inputs_dict, model_class), output_attentions=True)
+            self.assertEqual(len(outputs.attentions), len(layers))
+            for attention in outputs.attentions:
+                self.assertEqual(attention.shape[1], config.num_attention_heads)
+
     def test_alike_layers_compute_what_the_parent_computes(self):
         if type(self.model_tester) is not {cased}ModelTester:
             self.skipTest("Layers differ")
@@ -77,6 +89,10 @@ class {cased}ModelTest(CausalLMModelTest, unittest.TestCase):
 class {cased}MixedModelTest({cased}ModelTest):
     model_tester_class = {cased}MixedModelTester
 
+    @unittest.skip("There is a layer of each kind")
+    def test_num_layers_is_small(self):
+        pass
+
     def test_a_sub_block_that_a_layer_lacks_is_not_built(self):
         config, _ = self.model_tester.prepare_config_and_inputs_for_common()
         layers = {base}(config).layers
@@ -84,6 +100,11 @@ class {cased}MixedModelTest({cased}ModelTest):
             self.assertEqual(mixer_type == mlp_type == "none", not list(layer.parameters()))
 '''
 WINDOWS = "from ...test_modeling_common import TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION\nfrom parameterized import parameterized\n"
+SEVERAL = """
+    @unittest.skip("A layer has one sub-block, and there is one of each kind")
+    def test_num_layers_is_small(self):
+        pass
+"""
 NO_WINDOW = """
     @parameterized.expand(TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION)
     @unittest.skip("It sets a sliding window, which these layers do not have and the config refuses")
@@ -163,7 +184,9 @@ def tests_text(
         uniform=repr(dict(fields[0])),
         mixed=repr(dict(fields[1])),
         windows=WINDOWS if windowless else "",
-        methods=_state_shapes(parent_tests) + (NO_WINDOW if windowless else ""),
+        methods=(SEVERAL if facts.has_one_block else "")
+        + _state_shapes(parent_tests)
+        + (NO_WINDOW if windowless else ""),
     )
 
 
