@@ -29,7 +29,7 @@ class Facts:
         models: the public classes of its models.
         said: what its config class says of layers, beside its fields.
         fields: the fields of its config, with their defaults where these are written out.
-        docstring: of its config.
+        reads_older_names: whether checkpoints may have names of tensors that are not written.
     """
 
     model: str
@@ -38,8 +38,8 @@ class Facts:
     models: Sequence[str]
     said: Mapping[str, Any]
     fields: Mapping[str, object]
-    docstring: str
     year: str
+    reads_older_names: bool
 
     @property
     def cased(self) -> str:
@@ -93,8 +93,8 @@ def read_facts(model: str, parents: Sequence[str], configuration: str, modeling:
         _exported(ast.parse(modeling)),
         {**_DEFAULTS, **_assigned(node)},
         fields,
-        ast.get_docstring(node) or "",
         max(years, default="2026"),
+        "LoadOnlyRenaming(" in modeling,
     )
 
 

@@ -318,7 +318,7 @@ def test_a_tree_of_another_release_is_refused(found, said, tmp_path):
 def test_what_is_no_tree_and_what_is_no_family_is_said(tmp_path):
     assert f"{tmp_path} is no source tree of transformers" in export(tmp_path, "llama", code=2)
     assert "there is no family 'lama'" in export(tmp_path, "lama", code=2)
-    assert "did you mean 'heterogeneous_llama'" in export(tmp_path, "heterogeneous_lama", code=2)
+    assert "did you mean heterogeneous_llama?" in export(tmp_path, "heterogeneous_lama", code=2)
     assert "has 0 shards" in export(tmp_path, tmp_path, code=2)
 
 
