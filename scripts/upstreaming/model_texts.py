@@ -73,6 +73,22 @@ class {cased}ModelTest(CausalLMModelTest, unittest.TestCase):
             for attention in outputs.attentions:
                 self.assertEqual(attention.shape[1], config.num_attention_heads)
 
+    def _check_past_key_values_for_generate(self, batch_size, cache, seq_length, config):
+        """Layers with nothing that keeps something keep nothing."""
+        self.assertEqual(len(cache), config.num_hidden_layers)
+        for mixer_type, layer_config, layer in zip(config.mixer_types, config.per_layer_config, cache.layers):
+            if mixer_type == "attention":
+                shapes = self._get_attention_shape(batch_size, seq_length, layer_config)
+                self.assertEqual((layer.keys.shape, layer.values.shape), shapes)
+            elif mixer_type == "mamba":
+                shapes = [
+                    self._get_conv_state_shape(batch_size, layer_config),
+                    self._get_recurrent_state_shape(batch_size, layer_config),
+                ]
+                self.assertEqual([layer.conv_states[0].shape, layer.recurrent_states[0].shape], shapes)
+            else:
+                self.assertIsNone(getattr(layer, "keys", None))
+
     def test_alike_layers_compute_what_the_parent_computes(self):
         if type(self.model_tester) is not {cased}ModelTester:
             self.skipTest("Layers differ")
