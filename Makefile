@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters examples integrations modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm puzzletron survey survey-run rebase-history curve
+.PHONY: help demo docs test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm puzzletron survey survey-run upstream rebase-history curve
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -75,6 +75,9 @@ survey: $(READY)  ## `hetero new` for every model of transformers; with --hetero
 
 survey-run: $(READY)  ## `hetero check --run` on the copy of every model of transformers (an hour)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.survey_run > docs/survey_run.md
+
+upstream: $(READY)  ## Families in a source tree of transformers, their tests there: make upstream CHECKOUT=DIR (an hour)
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.upstream_proof $(CHECKOUT) $(FAMILIES)
 
 rebase-history: $(READY)  ## `hetero rebase` over transformers' own shards, 5.22.2 to 5.23.0 to 5.24.0 (twenty minutes)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.rebase_history 5.22.2 5.23.0

@@ -558,6 +558,25 @@ def new(
 
 
 @app.command()
+def export(
+    families: Annotated[
+        list[str],
+        typer.Argument(metavar="FAMILY...", help="Families of the package, or folders with the shard of another."),
+    ],
+    transformers: Annotated[
+        Path, typer.Option(metavar="CHECKOUT", help="Source tree of transformers, of the installed minor release.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files and write nothing.")] = False,
+) -> None:
+    """Lay families into a source tree of transformers: models, registration, tests and pages, as a pull request has them."""
+    need_generator()
+    need_fitting_transformers()
+    from .export import export_command
+
+    raise typer.Exit(export_command(transformers, families, dry_run))
+
+
+@app.command()
 def drift(
     shards: Shards = None,
     against: Annotated[

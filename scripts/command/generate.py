@@ -229,13 +229,17 @@ def write_files(files: Mapping[Path, str]) -> list[Diagnostic]:
     """Replace every file, after all of them were written in full beside their places. What stands in the way is told,
     and then nothing is replaced."""
     staged: dict[Path, Path] = {}
+    made = {folder for path in files for folder in path.parents if not folder.exists()}
+    problems: list[Diagnostic] = []
     try:
-        problems = [problem for path, text in files.items() if (problem := _stage(path, text, staged))]
+        problems += [problem for path, text in files.items() if (problem := _stage(path, text, staged))]
         for path, temporary in staged.items() if not problems else ():
             os.replace(temporary, path)
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
+        for folder in sorted(made, reverse=True) if problems else ():
+            folder.rmdir()
     return problems
 
 
