@@ -103,7 +103,8 @@ class HeterogeneousMistralConfig(HeterogeneousPreTrainedConfig):
     sharded_sizes = {"tp_size": ("num_attention_heads", "num_key_value_heads")}
     compatible_model_types = ("mistral",)
 
-    def _mistral_config_post_init(self, **kwargs):
+    def __post_init__(self, **kwargs):
+        self.refuse(self.head_dim_errors() or self._depth_errors())
         self.head_dim = self.head_dim if self.head_dim is not None else self.hidden_size // self.num_attention_heads
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
@@ -113,10 +114,6 @@ class HeterogeneousMistralConfig(HeterogeneousPreTrainedConfig):
                 "Detected HeterogeneousMistral model with layer_types. Consider using AutoModel or Ministral classes instead to enable alternating attention compatibility."
             )
         return super().__post_init__(**kwargs)
-
-    def __post_init__(self, **kwargs):
-        self.refuse(self.head_dim_errors() or self._depth_errors())
-        self._mistral_config_post_init(**kwargs)
 
 
 __all__ = ["HeterogeneousMistralConfig"]

@@ -77,7 +77,7 @@ class HeterogeneousMistralConfig(MistralConfig, HeterogeneousPreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         self.refuse(self.head_dim_errors() or self._depth_errors())
-        super().__post_init__(**kwargs)
+        return super().__post_init__(**kwargs)
 
 
 class HeterogeneousMistralMLP(MistralMLP):

@@ -9,7 +9,8 @@ from ..modular_converter.sources.siblings import is_shard
 from ..upstreaming.exporting import Export, export_of
 from ..upstreaming.source_tree import SourceTree
 from ..upstreaming.tree_imports import SHARED_SHARD, CannotExport
-from .generate import HOUSE, write_files
+from .generate import write_files
+from .project import HOUSE
 from .small import small_decoder
 
 

@@ -41,6 +41,18 @@ CASES = {
             return Out(y, cache=cache)
         """,
     ),
+    "a statement that the override adds behind lines that the parent wrote anew": (
+        "def f(self, x, n):\n    part = slice(n)\n    y = self.head(x[part])\n    return y\n",
+        "def f(self, x, n):\n    part = slice(n)\n    y = self.head(x[part])\n    y = y * self.scale\n    return y\n",
+        "def f(self, x, n):\n    x = kept(x, n)\n    y = self.head(x)\n    return y\n",
+        "def f(self, x, n):\n    x = kept(x, n)\n    y = self.head(x)\n    y = y * self.scale\n    return y\n",
+    ),
+    "and one that it adds before them": (
+        "def f(self, x, n):\n    x = cut(x)\n    y = self.head(x)\n",
+        "def f(self, x, n):\n    n = n + 1\n    x = cut(x)\n    y = self.head(x)\n",
+        "def f(self, x, n):\n    y = self.head(kept(x, n))\n",
+        "def f(self, x, n):\n    n = n + 1\n    y = self.head(kept(x, n))\n",
+    ),
     "a renamed key of a dictionary": (
         'def f(self, past):\n    return {"past": past, "other": 1}\n',
         'def f(self, past):\n    return {"past": past, "other": 2}\n',
@@ -192,6 +204,16 @@ def test_merged(name: str) -> None:
             "def f(self):\n    a()\n    b()\n",
             "def f(self):\n    c()\n",
             "def f(self):\n    a()\n    b(1)\n",
+        ),
+        (  # what is added reads what the parent no longer sets
+            "def f(x):\n    part = x[0]\n    y = g(part)\n",
+            "def f(x):\n    part = x[0]\n    y = g(part)\n    h(part)\n",
+            "def f(x):\n    y = g(x)\n",
+        ),
+        (  # two additions in one place
+            "def f(x):\n    a(x)\n",
+            "def f(x):\n    a(x)\n    b(x)\n",
+            "def f(x):\n    a(x)\n    c(x)\n",
         ),
         (
             "def f(self):\n    self.a = 1\n",

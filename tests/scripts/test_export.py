@@ -20,7 +20,10 @@ from ..generated import small, small_gpt_oss, small_granite_moe_hybrid, small_ne
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(transformers.__file__).parent
-FAMILIES = ("llama", "gpt_oss", "granite_moe_hybrid", "nemotron_h", "qwen2", "qwen3", "qwen3_moe", "mistral")
+FAMILIES = (
+    *("llama", "gpt_oss", "granite_moe_hybrid", "nemotron_h", "qwen2", "qwen3", "qwen3_moe", "mistral"),
+    *("qwen3_next", "llama4_text"),
+)
 NUM_FILES = 7 * len(FAMILIES) + 2 + 5  # what all share, and where they are registered
 SMALL = {
     "llama": small,
@@ -143,7 +146,7 @@ LOSS = "return heterogeneous_model.load_balancing_loss_func(gate_logits, num_exp
 
 # Not of Mistral, whose config calls in one file what it has in a line of the other
 @pytest.mark.parametrize("kind", ["configuration", "modeling"])
-@pytest.mark.parametrize("family", FAMILIES[:-1])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_exported_files_differ_from_ours_in_imports_and_the_packages_name_alone(family, kind, exported):
     model = f"heterogeneous_{family}"
     ours = essence_of(ROOT / "generated" / f"{kind}_{model}.py", model)

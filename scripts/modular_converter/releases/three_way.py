@@ -19,8 +19,9 @@ from merge3 import Merge3
 from ..syntax.deletions import deletes_attribute, deletes_method
 from ..syntax.docstrings import docstrings, statements
 from ..syntax.parameters import CATCH_ALL, Parameter, as_parameters, parameter_list
+from ..syntax.scopes import names_of_body
 from ..syntax.statements import assigned_target, super_position
-from ..syntax.tree import Edits, bare, block, code, code_fields, essence, identifiers, rewrite, same_code, walk
+from ..syntax.tree import Edits, bare, block, code, code_fields, essence, identifiers, rewrite, same_code, small, walk
 
 
 Node = TypeVar("Node", bound=cst.CSTNode)
@@ -299,6 +300,8 @@ class _Merging:
         elif _only_shorter(base, ours) and _only_shorter(base, theirs):
             kept = set(map(essence, theirs))
             yield from (each for each in ours if essence(each) in kept)
+        elif (whole := _with_added(base, ours, theirs) or _with_added(base, theirs, ours)) is not None:
+            yield from whole
         else:
             yield self.mark(base, ours, theirs)
 
@@ -321,6 +324,37 @@ def _only_shorter(base: Body, other: Body) -> bool:
     """Whether a side only took statements out."""
     rest = iter(map(essence, base))
     return all(any(each == essence(statement) for each in rest) for statement in other)
+
+
+def _with_added(base: Body, longer: Body, other: Body) -> list[cst.BaseStatement] | None:
+    """What the other side made of some statements, with those that this one only added before or behind them: where all that
+    these read of the region is set there still. Of two additions in one place nobody knows the order."""
+    before, known = list(map(essence, longer)), list(map(essence, base))
+    size = len(known)
+    if not base or not other or len(longer) <= size:
+        return None
+    read = {
+        place: identifiers(*added)
+        for place, added, rest in (
+            ("behind", longer[size:], before[:size]),
+            ("before", longer[:-size], before[-size:]),
+        )
+        if rest == known
+    }
+    for place, names in read.items():
+        if names & set_in(base) - set_in(other):
+            continue
+        if place == "before":
+            return [*longer[:-size], *other]
+        if not isinstance(small(other[-1]), cst.Return | cst.Raise | cst.Continue | cst.Break):
+            return [*other, *longer[size:]]
+    return None
+
+
+def set_in(body: Body) -> Set[str]:
+    """The names and attributes that statements assign."""
+    targets = (assigned_target(each) or "" for each in body)
+    return names_of_body(list(body)).bound | {target.rpartition(".")[2] for target in targets}
 
 
 def _assignments(body: Body) -> dict[str, cst.BaseStatement]:
