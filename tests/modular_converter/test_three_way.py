@@ -47,6 +47,12 @@ CASES = {
         "def f(self, x, n):\n    x = kept(x, n)\n    y = self.head(x)\n    return y\n",
         "def f(self, x, n):\n    x = kept(x, n)\n    y = self.head(x)\n    y = y * self.scale\n    return y\n",
     ),
+    "a method that calls super() in a class that replaces its parent's whole": (
+        "class A(B):\n    def f(self, x):\n        super().f(x)\n        g(1)\n        h(1)\n        k(1)\n",
+        "class A(B):\n    def f(self, x):\n        super().f(x)\n        g(2)\n        h(1)\n        k(1)\n",
+        "class A(B):\n    def f(self, x):\n        super().f(x)\n        g(1)\n        h(1)\n        k(3)\n",
+        "class A(B):\n    def f(self, x):\n        super().f(x)\n        g(2)\n        h(1)\n        k(3)\n",
+    ),
     "and one that it adds before them": (
         "def f(self, x, n):\n    x = cut(x)\n    y = self.head(x)\n",
         "def f(self, x, n):\n    n = n + 1\n    x = cut(x)\n    y = self.head(x)\n",

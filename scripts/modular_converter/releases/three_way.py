@@ -185,7 +185,8 @@ class _Merging:
         """A method: decorators, annotation and docstring that the override has from the parent stay the parent's."""
         suite = block(ours.body)
         bodies = [list(block(each.body).body) for each in (base, ours, theirs)]
-        if (position := super_position(statements(bodies[1]), ours.name.value)) is not None:
+        position = super_position(statements(bodies[1]), ours.name.value) if self.inherits else None
+        if position is not None:  # of a class that replaces its parent's whole, `super()` is what is above both
             return self.merged_into(base, ours, theirs, statements(bodies[1])[position + 1 :])
         said = docstrings(bodies[1])
         if not said or not _same_statements(said, docstrings(bodies[0])):  # the override's own stands
