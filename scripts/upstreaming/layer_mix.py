@@ -12,8 +12,8 @@ NUM_LAYERS = 2  # as small as transformers asks of its tests
 _OF_THE_FAMILY = ("layer_types", "sliding_window", "use_sliding_window")
 # Their tester divides by it
 _ONE_NUMBER = ("num_attention_heads", *_OF_THE_FAMILY)
-# Groups of mamba heads, of which there are few
-_GROUPS = {"n_groups": 2}
+# Groups of mamba heads, of which there are few; positions, which are tested with every kind of RoPE
+_SMALL = {"n_groups": 2, "position_embedding_type": "rope"}
 
 
 def uniform_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def mixed_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
 
 def _plain(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
     kept = {name: value for name, value in small.items() if name not in _OF_THE_FAMILY}
-    return kept | {name: size for name, size in _GROUPS.items() if name in facts.fields}
+    return kept | {name: size for name, size in _SMALL.items() if name in facts.fields}
 
 
 def _lists(kinds: list[tuple[str, str]]) -> dict[str, Any]:
