@@ -196,6 +196,10 @@ class Description:
         found: dict[str, Any] = {}
         if not isinstance(halves, Mapping):
             raise CheckpointError(f"a block config is an object with {' and '.join(HALVES)}, not {block!r}")
+        if "subblock_configs" in halves:
+            raise CheckpointError(
+                "typed blocks, of Puzzletron's second generation: AutoConfig and `hetero convert` read a whole config of them"
+            )
         unknown = [name for name in halves if name not in HALVES and halves[name]]
         problems += [f"{name} = {halves[name]!r} cannot be expressed by this family" for name in unknown]
         for half, types in HALVES.items():

@@ -43,8 +43,8 @@ def model_of(config):
 
 
 def group_of(name: str, config) -> str:
-    """By the name alone: as Puzzletron's files are written, and of Granite, of which it has none, by hand."""
-    if "granite" not in config.model_type or ".layers." not in name:
+    """By the name alone: as Puzzletron's files are written, and of Granite and Llama 4, of which it has none, by hand."""
+    if not re.search("granite|llama4", config.model_type) or ".layers." not in name:
         return Path(anymodel.file_of(name, config)).stem
     half = "attention" if name.split(".")[3] in ("input_layernorm", "self_attn", "mamba") else "ffn"
     return f"block_{name.split('.')[2]}_{half}"
@@ -154,7 +154,23 @@ def test_dimensions_follow_the_sizes(family):
     assert found.relations == tuple(config.related_sizes)
 
 
-@pytest.mark.parametrize("name", [*(name for name in CHECKPOINTS if name.startswith("AnyModel")), "AnyModel llama"])
+def are_typed(name):
+    return name in CHECKPOINTS and any(
+        "subblock_configs" in each for each in CHECKPOINTS[name].config["block_configs"]
+    )
+
+
+ANY_MODELS = [*(name for name in CHECKPOINTS if name.startswith("AnyModel")), "AnyModel llama"]
+
+
+@pytest.mark.parametrize("name", [name for name in ANY_MODELS if are_typed(name)])
+def test_typed_blocks_are_another_readers(name):
+    config = CHECKPOINTS[name].config
+    with pytest.raises(CheckpointError, match="typed blocks, of Puzzletron's second generation"):
+        describe(config).layer_overrides(config["block_configs"][0])
+
+
+@pytest.mark.parametrize("name", [name for name in ANY_MODELS if not are_typed(name)])
 def test_overrides_of_a_block_and_back(name):
     """The blocks of a published config say the layers that its reader finds; and those that are written are the writer's."""
     config = CHECKPOINTS[name].config if name in CHECKPOINTS else DIALECTS[name]
