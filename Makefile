@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 WRITTEN := hetero.py converters examples integrations modular scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm puzzletron survey survey-run upstream rebase-history curve
+.PHONY: help demo docs test test-quick fix generate check style bench newest wheel wheels test-releases notebook tools readers vllm puzzletron survey survey-run upstream nearest rebase-history curve
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -78,6 +78,9 @@ survey-run: $(READY)  ## `hetero check --run` on the copy of every model of tran
 
 upstream: $(READY)  ## Families in a source tree of transformers, their tests there: make upstream CHECKOUT=DIR (an hour)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.upstream_proof $(CHECKOUT) $(FAMILIES)
+
+nearest: $(READY)  ## `hetero nearest` against history: the parents that authors of transformers' shards chose (minutes)
+	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.parents_history
 
 rebase-history: $(READY)  ## `hetero rebase` over transformers' own shards, 5.22.2 to 5.23.0 to 5.24.0 (twenty minutes)
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.rebase_history 5.22.2 5.23.0

@@ -218,7 +218,7 @@ def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(t
         "integrations/vllm/llama.py",
     )
     assert {f"transformers_heterogeneous/{name}" for name in expected} <= set(names)
-    for room in ("command", "family_graph", "heterogenise", "modular_converter", "upstreaming"):
+    for room in ("command", "family_graph", "heterogenise", "likeness", "modular_converter", "upstreaming"):
         inside = {path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts" / room).rglob("*.py")}
         assert {f"transformers_heterogeneous/{name}" for name in inside} <= set(names), room
     assert {name.split("/")[2] for name in names if name.startswith("transformers_heterogeneous/scripts/")} == {
@@ -226,6 +226,7 @@ def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(t
         "command",
         "family_graph",
         "heterogenise",
+        "likeness",
         "modular_converter",
     }
 

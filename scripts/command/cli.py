@@ -577,6 +577,26 @@ def export(
 
 
 @app.command()
+def nearest(
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE|MODEL", help="A modeling file, or a model of transformers, which is left out."),
+    ],
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="DIR", help="Write the shard, and say where its expansion is not the file."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it all as JSON.")] = False,
+) -> None:
+    """Find the models of transformers that a modeling file is nearest to, class by class, and the shard that says the same."""
+    if write is not None:
+        need_generator()
+    from .nearest import nearest_command
+
+    raise typer.Exit(nearest_command(file, write, as_json))
+
+
+@app.command()
 def drift(
     shards: Shards = None,
     against: Annotated[

@@ -18,11 +18,12 @@ MAY_USE = {
     "modular_converter": set(),
     "heterogenise": {"modular_converter"},
     "family_graph": {"modular_converter"},
+    "likeness": {"modular_converter"},
     "upstreaming": {"modular_converter"},
-    "command": {"family_graph", "heterogenise", "modular_converter", "upstreaming"},
+    "command": {"family_graph", "heterogenise", "likeness", "modular_converter", "upstreaming"},
     "bench": {"modular_converter"},
     "demo": set(),
-    "maintenance": {"modular_converter", "command", "upstreaming"},
+    "maintenance": {"modular_converter", "command", "likeness", "upstreaming"},
     "packaging": set(),
 }
 # Of the generator, from the ground up: a floor may use those below it
