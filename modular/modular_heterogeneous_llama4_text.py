@@ -128,7 +128,7 @@ class HeterogeneousLlama4TextConfig(Llama4TextConfig, HeterogeneousPreTrainedCon
         return [*names, "no_rope_layers"] if isinstance(self.__dict__["no_rope_layers"], list) else names
 
     def normalise(self):
-        super().normalise()
+        HeterogeneousPreTrainedConfig.normalise(self)
         self.__dict__["moe_layers"] = [idx for idx, mlp in enumerate(self.mlp_types) if mlp == "moe"]
 
 

@@ -227,7 +227,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
                 "lm_head.weight was saved tied, by 0.1.0 of this package: put a copy of model.embeddings.weight there."
             )
             self.tie_word_embeddings = False  # what the models do, which have no such tie in transformers either
-        super().normalise()
+        HeterogeneousPreTrainedConfig.normalise(self)
 
     def validate_layer_type(self):
         raise AttributeError("The layers are checked in HeterogeneousPreTrainedConfig")

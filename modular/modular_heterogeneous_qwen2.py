@@ -88,7 +88,7 @@ class HeterogeneousQwen2Config(Qwen2Config, HeterogeneousPreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def normalise(self):
-        super().normalise()
+        HeterogeneousPreTrainedConfig.normalise(self)
         self.use_sliding_window = self.sliding_window is not None
 
 

@@ -84,7 +84,7 @@ class HeterogeneousQwen3Config(Qwen3Config, HeterogeneousPreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def normalise(self):
-        super().normalise()
+        HeterogeneousPreTrainedConfig.normalise(self)
         self.use_sliding_window = self.sliding_window is not None
 
 

@@ -20,10 +20,7 @@ from ..generated import small, small_gpt_oss, small_granite_moe_hybrid, small_ne
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(transformers.__file__).parent
-FAMILIES = (
-    *("llama", "gpt_oss", "granite_moe_hybrid", "nemotron_h", "qwen2", "qwen3", "qwen3_moe", "mistral"),
-    *("qwen3_next", "llama4_text"),
-)
+FAMILIES = ("llama", "gpt_oss", "granite_moe_hybrid", "nemotron_h", "qwen2", "qwen3", "qwen3_moe", "mistral")
 NUM_FILES = 7 * len(FAMILIES) + 2 + 5  # what all share, and where they are registered
 SMALL = {
     "llama": small,
