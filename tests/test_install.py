@@ -39,9 +39,9 @@ def documented() -> dict[str, str]:
         for page in PAGES
         for command in re.findall(r"pip (install \. --config-settings [^\s`]+)", page.read_text())
     }
-    assert pages == {f"install . --config-settings transformers={OLDEST}"}
+    assert {f"install . --config-settings transformers={OLDEST}"} <= pages
     clone, url = re.findall(r"`pip (.+?)`", how_to_install(release=OLDEST))
-    assert {clone} == pages
+    assert clone in pages
     return {"clone": clone, "URL": url}
 
 

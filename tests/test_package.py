@@ -228,6 +228,7 @@ def test_the_wheel_holds_one_package_the_launcher_and_nothing_that_only_we_run(t
         "heterogenise",
         "likeness",
         "modular_converter",
+        "upstreaming",
     }
 
 

@@ -174,6 +174,7 @@ def num_lines(path: Path) -> int:
 def locked(path: Path) -> dict[str, dict[str, int]]:
     """Shard's file name -> model -> how many of its pieces are replaced."""
     lock = tomllib.loads(path.read_text(encoding="utf-8"))
+    lock.pop("formatter", None)
     found = {file: [model_in(each["parent"]) for each in overrides.values()] for file, overrides in lock.items()}
     return {file: dict(Counter(models).most_common()) for file, models in found.items()}
 

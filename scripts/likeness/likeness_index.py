@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..modular_converter.cache.storage import cache_folder
-from . import class_features, lineage
+from . import class_features, inheritance
 from .class_features import Known, known_classes
-from .lineage import Class, parents_by_class
+from .inheritance import Class, parents_by_class
 
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile)
@@ -114,7 +114,7 @@ def index_of(models: Path, names: Sequence[str]) -> Index:
 def _key(files: Iterable[Path]) -> str:
     """By the files as they are now, their shards, and the code that reads them."""
     digest = hashlib.sha256()
-    for module in (__file__, class_features.__file__, lineage.__file__):
+    for module in (__file__, class_features.__file__, inheritance.__file__):
         digest.update(Path(module).read_bytes())
     for path in files:
         for each in (path, path.with_name(path.name.replace("modeling_", "modular_"))):

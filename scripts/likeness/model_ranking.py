@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .class_features import Known
+from .inheritance import Class
 from .likeness_index import Index
-from .lineage import Class
 
 
 # Of classes that are as near, the one that people inherit from: many are copies of it. An identical class stays at 1.

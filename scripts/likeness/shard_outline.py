@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from .class_features import classes_of, defined_in, known_classes, member_hashes, model_prefix
-from .lineage import Class
+from .inheritance import Class
 from .model_ranking import Match
 
 

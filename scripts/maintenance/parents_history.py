@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from ..command.new import models_folder, parents
 from ..likeness.class_features import known_classes
+from ..likeness.inheritance import Class, heirs, main_parents
 from ..likeness.likeness_index import Index, index_of
-from ..likeness.lineage import Class, heirs, main_parents
 from ..likeness.model_ranking import ranking
 from ..modular_converter.sources.paths import installed_version
 

@@ -121,7 +121,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             path = path.removeprefix("docs/")
         elif path.removeprefix("../").partition("#")[0] in AT_ROOT:  # one folder, on the site
             path = path.removeprefix("../")
-        return None if path.startswith("../") else path
+        folder = "://" not in path and not Path(path.partition("#")[0]).suffix and not path.startswith("#")
+        return None if path.startswith("../") or folder else path
 
     def inline(match: re.Match[str]) -> str:
         path = on_site(match["path"])

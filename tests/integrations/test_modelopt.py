@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 import transformers_heterogeneous
 
 from ..imports import imports_of, modules_of
 
 
+pytestmark = pytest.mark.release
 ROOT = Path(transformers_heterogeneous.__file__).parent
 
 

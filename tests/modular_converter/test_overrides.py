@@ -267,10 +267,14 @@ def test_a_shard_that_replaces_more_of_the_same_piece_is_not_stale(shard: Path) 
 def test_a_lock_serves_all_shards_of_its_folder(shard: Path, toy: Toy) -> None:
     other = toy.shard("other", SHARD.replace("New", "Other").replace("new_", "other_"))
     assert generate_command([other], None) == 0
-    assert list(tomllib.loads((shard.parent / NAME).read_text())) == ["modular_new.py", "modular_other.py"]
+    assert list(tomllib.loads((shard.parent / NAME).read_text())) == [
+        "formatter",
+        "modular_new.py",
+        "modular_other.py",
+    ]
     other.unlink()
     assert generate_command([shard], None) == 0
-    assert list(tomllib.loads((shard.parent / NAME).read_text())) == ["modular_new.py"]
+    assert list(tomllib.loads((shard.parent / NAME).read_text())) == ["formatter", "modular_new.py"]
 
 
 def test_a_lock_that_is_missing_or_old_is_a_difference(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:

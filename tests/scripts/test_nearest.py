@@ -15,8 +15,8 @@ from transformers_heterogeneous.scripts.command.cli import app
 from transformers_heterogeneous.scripts.command.new import models_folder
 from transformers_heterogeneous.scripts.likeness import likeness_index
 from transformers_heterogeneous.scripts.likeness.class_features import known_classes, model_prefix
+from transformers_heterogeneous.scripts.likeness.inheritance import heirs, main_parents, parents_by_class
 from transformers_heterogeneous.scripts.likeness.likeness_index import build_index, index_of
-from transformers_heterogeneous.scripts.likeness.lineage import heirs, main_parents, parents_by_class
 from transformers_heterogeneous.scripts.likeness.model_ranking import ranking
 from transformers_heterogeneous.scripts.maintenance import parents_history
 from transformers_heterogeneous.scripts.modular_converter.run import expand
