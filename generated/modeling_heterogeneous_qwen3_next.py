@@ -1025,6 +1025,11 @@ class HeterogeneousQwen3NextModel(HeterogeneousQwen3NextPreTrainedModel):
                 "would be carried from one sequence into the next. DataCollatorWithFlattening makes both "
                 "(return_seq_idx=True, return_flash_attn_kwargs=True)"
             )
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
+        attention_mask = self.create_masks_for_generate(
+            self.config, inputs_embeds, attention_mask, cache, position_ids
+        )
         if (input_ids is None) ^ (inputs_embeds is not None):
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
 

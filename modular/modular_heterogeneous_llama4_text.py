@@ -104,6 +104,10 @@ class HeterogeneousLlama4TextConfig(Llama4TextConfig, HeterogeneousPreTrainedCon
 
     def __post_init__(self, **kwargs):
         self.refuse(self._depth_errors() or self._interval_errors())
+        if (
+            self.layer_types is None and self.attention_chunk_size is None
+        ):  # as the parent says it, but in older releases
+            self.layer_types = ["full_attention"] * self.num_hidden_layers
         if self.mlp_types is not None:
             self.moe_layers = [layer_idx for layer_idx, mlp in enumerate(self.mlp_types) if mlp == "moe"]
         elif self.moe_layers is None:

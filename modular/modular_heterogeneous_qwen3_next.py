@@ -274,6 +274,11 @@ class HeterogeneousQwen3NextModel(Qwen3NextModel):
                 "would be carried from one sequence into the next. DataCollatorWithFlattening makes both "
                 "(return_seq_idx=True, return_flash_attn_kwargs=True)"
             )
+        if inputs_embeds is None and input_ids is not None:
+            input_ids, inputs_embeds = None, self.embed_tokens(input_ids)
+        attention_mask = self.create_masks_for_generate(
+            self.config, inputs_embeds, attention_mask, cache, position_ids
+        )
         return super().forward(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache, **kwargs)
 
 

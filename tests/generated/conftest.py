@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-import transformers
-
 from .small import MIXED, THINNED, build
 
 
@@ -25,15 +23,3 @@ def thinned():
 def tokens() -> torch.Tensor:
     """(2, 14) token ids without padding and without the end of a sequence."""
     return torch.randint(2, 126, (2, 14), generator=torch.Generator().manual_seed(1))
-
-
-# Expanded for older releases too, where layers without a mixer have another word and chunks another cache: not brought to them yet
-NEWEST_ALONE = ("qwen3_next", "llama4_text")
-
-
-def pytest_collection_modifyitems(items):
-    if transformers.__version__.startswith("5.24."):
-        return
-    for item in items:
-        if any(family in item.nodeid for family in NEWEST_ALONE):
-            item.add_marker(pytest.mark.skip(reason="the family is for transformers 5.24"))

@@ -81,8 +81,8 @@ def formatter_of(folder: Path) -> str | None:
     path = folder / NAME
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8")).get(FORMATTER) if path.is_file() else None
-    except (OSError, ValueError) as error:
-        raise BrokenLock(str(error)) from error
+    except (OSError, ValueError):  # which reading the lock tells
+        return None
     return found if isinstance(found, str) else None
 
 
