@@ -73,6 +73,15 @@ def test_nothing_else_imports_the_scripts():
             assert not found, f"{folder}: {module}"
 
 
+def test_modelopt_is_imported_by_its_integration_and_its_proof_alone():
+    found = set()
+    for room in ("converters", "integrations", "scripts"):
+        for module, imports in imports_of(modules_of((HOUSE / room).resolve())).items():
+            if any("modelopt" in name.split(".") for name in (*imports.ours, *imports.others)):
+                found.add(f"{room}.{module}")
+    assert found == {"integrations.modelopt", "scripts.maintenance.puzzletron_proof"}
+
+
 def test_generated_files_import_of_ours_configurations_and_what_families_share():
     modules = modules_of(Path(transformers_heterogeneous.__file__).parent)
     for module, imports in imports_of(modules).items():
