@@ -1043,11 +1043,6 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         layers = enumerate(zip(sizes, self.layers_with(name)))
         return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
-    @property
-    def is_fused(self) -> list[bool]:
-        """For each layer, whether it computes several blocks in one module."""
-        return [block != "none" for block in self.fused_blocks or ["none"] * self.num_hidden_layers]
-
     def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
         """Whether a layer has the sub-blocks that a fused one takes the place of."""
         mixers, mlps = self.fusable[fused_block]

@@ -50,12 +50,10 @@ class HeterogeneousGptOssConfig(HeterogeneousPreTrainedConfig):
         fused_blocks (`str` or `list[str]`, *optional*):
             What is computed in one module, which a kernel may replace: `"norm_mlp"` (the experts and the norm before
             them; not where experts stay packed as MXFP4, which have a kernel of their own), `"add_norm"` (that norm and
-            the residual connection before it) or `"none"`. One name means every layer that has these sub-blocks. Weights
-            are loaded from and saved to ordinary checkpoints.
+            the residual connection before it) or `"none"`. One name means every layer that has these sub-blocks.
 
     Raises:
-        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
-            `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, and what is allowed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGptOssConfig

@@ -52,26 +52,19 @@ class HeterogeneousGraniteMoeHybridConfig(HeterogeneousPreTrainedConfig):
         fused_blocks (`str` or `list[str]`, *optional*):
             What is computed in one module, which a kernel may replace: `"norm_mlp"` (the MLP and the norm before it, in
             `"dense"` layers; in `"moe"` layers that norm feeds the experts too), `"add_norm"` (that norm and the residual
-            connection before it) or `"none"`. One name means every layer that has these sub-blocks. Weights are loaded
-            from and saved to ordinary checkpoints.
+            connection before it) or `"none"`. One name means every layer that has these sub-blocks.
         layers_block_type (`list[str]`, *optional*):
             The name of `layer_types` in published checkpoints, with entries `"mamba"` and `"attention"`.
 
     Raises:
-        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
-            `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, and what is allowed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGraniteMoeHybridConfig
 
-    >>> config = HeterogeneousGraniteMoeHybridConfig(
-    ...     num_hidden_layers=4,
-    ...     mixer_types=["mamba", "none", "attention", "mamba"],
-    ...     mlp_types=["moe", "moe", "none", "dense"],
-    ...     num_local_experts=[8, 16, None, None],
-    ... )
-    >>> config.per_layer_config[1].num_local_experts
-    16
+    >>> config = HeterogeneousGraniteMoeHybridConfig(num_hidden_layers=3, num_local_experts=[8, 16, None])
+    >>> config.per_layer_config[1].num_local_experts, config.mlp_types
+    (16, ['moe', 'moe', 'dense'])
     ```"""
 
     model_type = "heterogeneous_granite_moe_hybrid"

@@ -49,13 +49,10 @@ class HeterogeneousLlamaConfig(HeterogeneousPreTrainedConfig):
         fused_blocks (`str` or `list[str]`, *optional*):
             What is computed in one module, which a kernel may replace: `"norm_mlp"` (the MLP and the norm before it),
             `"add_norm"` (that norm and the residual connection before it) or `"none"`. One name means every layer that
-            has these sub-blocks. Weights are loaded from and saved to ordinary checkpoints.
-        num_key_value_heads_per_layer (`list[int]`, *optional*):
-            Deci's name of a list of key and value heads; read into `num_key_value_heads` and not kept.
+            has these sub-blocks.
 
     Raises:
-        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
-            `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, and what is allowed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousLlamaConfig

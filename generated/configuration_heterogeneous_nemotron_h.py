@@ -77,8 +77,7 @@ class HeterogeneousNemotronHConfig(HeterogeneousPreTrainedConfig):
             Width of the shared expert.
 
     Raises:
-        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
-            `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, and what is allowed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousNemotronHConfig

@@ -296,11 +296,9 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
         self.has_mlp = config.mlp_types[layer_idx] != "none"
         if self.has_mixer:
             self.self_attn = HeterogeneousGptOssAttention(config=config, layer_idx=layer_idx)
-        if self.has_mlp:
-            self.mlp = HeterogeneousGptOssMLP(config)
-        if self.has_mixer:
             self.input_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if self.has_mlp:
+            self.mlp = HeterogeneousGptOssMLP(config)
             self.post_attention_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
@@ -314,9 +312,9 @@ class HeterogeneousGptOssDecoderLayer(GradientCheckpointingLayer):
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        if self.has_mixer and isinstance(attention_mask, dict):  # one a window
-            attention_mask = attention_mask[self.sliding_window]
         if self.has_mixer:
+            if isinstance(attention_mask, dict):  # one a window
+                attention_mask = attention_mask[self.sliding_window]
             residual = hidden_states
             hidden_states = self.input_layernorm(hidden_states)
             hidden_states, _ = self.self_attn(
@@ -360,14 +358,11 @@ class HeterogeneousGptOssAddRMSNorm(HeterogeneousGptOssRMSNorm):
 
 
 class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
+    """A layer with `"add_norm"`."""
+
     def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
         super().__init__(config, layer_idx)
-        self.fused_block = config.fused_blocks[layer_idx]
-        if self.fused_block == "norm_mlp":
-            self.mlp = HeterogeneousGptOssNormMLP(config.per_layer_config[layer_idx])
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        else:
-            self.post_attention_layernorm = HeterogeneousGptOssAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = HeterogeneousGptOssAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -375,8 +370,6 @@ class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, attention_mask, **kwargs)
         if isinstance(attention_mask, dict):  # one a window
             attention_mask = attention_mask[self.sliding_window]
         residual = hidden_states
@@ -410,10 +403,6 @@ class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
         "kernels-community/metal-flash-sdpa",
         "kernels-community/aiter-flash-attn",
     ]
-    fused_layer_class = HeterogeneousGptOssFusedDecoderLayer
-    _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
-    _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
-    ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}
 
     def _init_weights(self, module):
         super()._init_weights(module)
@@ -428,6 +417,11 @@ class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
         elif isinstance(module, HeterogeneousGptOssTopKRouter):
             init.normal_(module.weight, mean=0.0, std=std)
             init.normal_(module.bias, mean=0.0, std=std)
+
+    fused_mlp_class, fused_layer_class = HeterogeneousGptOssNormMLP, HeterogeneousGptOssFusedDecoderLayer
+    _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
+    _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
+    ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}
 
 
 class HeterogeneousGptOssRotaryEmbedding(nn.Module):
@@ -600,15 +594,18 @@ class HeterogeneousGptOssForCausalLM(HeterogeneousGptOssPreTrainedModel, Generat
         Example:
 
         ```python
-        >>> import transformers_heterogeneous
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from transformers import AutoTokenizer, HeterogeneousGptOssForCausalLM
 
-        >>> path = "nvidia/gpt-oss-puzzle-88B"
-        >>> model = AutoModelForCausalLM.from_pretrained(path, device_map="auto")
-        >>> tokenizer = AutoTokenizer.from_pretrained(path)
+        >>> model = HeterogeneousGptOssForCausalLM.from_pretrained("mistralai/GptOss-8x7B-v0.1")
+        >>> tokenizer = AutoTokenizer.from_pretrained("mistralai/GptOss-8x7B-v0.1")
 
-        >>> inputs = tokenizer("Half of the experts left", return_tensors="pt").to(model.device)
-        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
+        >>> prompt = "Hey, are you conscious? Can you talk to me?"
+        >>> inputs = tokenizer(prompt, return_tensors="pt")
+
+        >>> # Generate
+        >>> generate_ids = model.generate(inputs.input_ids, max_length=30)
+        >>> tokenizer.batch_decode(generate_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)[0]
+        "Hey, are you conscious? Can you talk to me?\nI'm not conscious, but I can talk to you."
         ```"""
 
         output_router_logits = (

@@ -904,20 +904,19 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
         self.layer_idx = layer_idx
         self.residual_multiplier = config.residual_multiplier
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        if self.mixer_type != "none":
-            self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.mlp_type != "none":
-            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
-                config.hidden_size, eps=config.rms_norm_eps
-            )
-        if self.mlp_type == "moe":
-            self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config)
-        if self.mlp_type != "none":
-            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config)
         if self.mixer_type == "mamba":
             self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
         elif self.mixer_type == "attention":
             self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
+        if self.mixer_type != "none":
+            self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, config.rms_norm_eps)
+        if self.mlp_type == "moe":
+            self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config)
+        if self.mlp_type != "none":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config)
+            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
+                config.hidden_size, config.rms_norm_eps
+            )
 
     @auto_docstring
     @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
@@ -985,20 +984,15 @@ class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousGraniteMoeHybridRMSNo
 
 
 class HeterogeneousGraniteMoeHybridFusedDecoderLayer(HeterogeneousGraniteMoeHybridDecoderLayer):
+    """A layer with `"add_norm"`."""
+
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
         super().__init__(config, layer_idx)
-        self.fused_block = config.fused_blocks[layer_idx]
-        if self.fused_block == "norm_mlp":
-            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config.per_layer_config[layer_idx])
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        else:
-            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridAddRMSNorm(
-                config.hidden_size, eps=config.rms_norm_eps
-            )
+        self.post_attention_layernorm = HeterogeneousGraniteMoeHybridAddRMSNorm(
+            config.hidden_size, config.rms_norm_eps
+        )
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[GraniteFlashAttentionKwargs]) -> torch.Tensor:
-        if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, **kwargs)
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
         if self.mixer_type == "mamba":
@@ -1033,6 +1027,7 @@ class HeterogeneousGraniteMoeHybridPreTrainedModel(HeterogeneousPreTrainedModel)
         "attentions": HeterogeneousGraniteMoeHybridAttention,
     }
     _is_stateful = True
+    fused_mlp_class = HeterogeneousGraniteMoeHybridNormMLP
     fused_layer_class = HeterogeneousGraniteMoeHybridFusedDecoderLayer
     _keep_in_fp32_modules_strict = ["A_log", "D"]  # diff with GraniteMoeHybrid: what is exponentiated and accumulated
     renamed_like = "granitemoehybrid"  # the experts have other names in published checkpoints
@@ -1238,16 +1233,18 @@ class HeterogeneousGraniteMoeHybridForCausalLM(HeterogeneousGraniteMoeHybridPreT
         Example:
 
         ```python
-        >>> from transformers import AutoTokenizer
-        >>> from transformers_heterogeneous import HeterogeneousGraniteMoeHybridForCausalLM
+        >>> from transformers import AutoTokenizer, HeterogeneousGraniteMoeHybridForCausalLM
 
-        >>> path = "ibm-granite/granite-4.0-h-tiny"
-        >>> thinner = {7: {"skip": ["mamba"]}, 8: {"skip": ["moe"]}}
-        >>> model = HeterogeneousGraniteMoeHybridForCausalLM.from_pretrained(path, per_layer_config=thinner)
-        >>> tokenizer = AutoTokenizer.from_pretrained(path)
+        >>> model = HeterogeneousGraniteMoeHybridForCausalLM.from_pretrained("ibm-granite/granite-4.0-h-tiny")
+        >>> tokenizer = AutoTokenizer.from_pretrained("ibm-granite/granite-4.0-h-tiny")
 
-        >>> inputs = tokenizer("Layers that are not there", return_tensors="pt")
-        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
+        >>> prompt = "Hey, are you conscious? Can you talk to me?"
+        >>> inputs = tokenizer(prompt, return_tensors="pt")
+
+        >>> # Generate
+        >>> generate_ids = model.generate(inputs.input_ids, max_length=30)
+        >>> tokenizer.batch_decode(generate_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)[0]
+        "Hey, are you conscious? Can you talk to me?\nI'm not conscious, but I can talk to you."
         ```"""
         output_router_logits = (
             output_router_logits if output_router_logits is not None else self.config.output_router_logits

@@ -371,14 +371,11 @@ class HeterogeneousLlamaAddRMSNorm(HeterogeneousLlamaRMSNorm):
 
 
 class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
+    """A layer with `"add_norm"`."""
+
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
         super().__init__(config, layer_idx)
-        self.fused_block = config.fused_blocks[layer_idx]
-        if self.fused_block == "norm_mlp":
-            self.mlp = HeterogeneousLlamaNormMLP(config.per_layer_config[layer_idx])
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        else:
-            self.post_attention_layernorm = HeterogeneousLlamaAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = HeterogeneousLlamaAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -386,8 +383,6 @@ class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, attention_mask, **kwargs)
         if self.mixer_type == "attention" and isinstance(attention_mask, dict):
             attention_mask = attention_mask[self.layer_type]
             if isinstance(attention_mask, dict):  # one a window
@@ -418,7 +413,7 @@ class HeterogeneousLlamaPreTrainedModel(HeterogeneousPreTrainedModel):
         "hidden_states": HeterogeneousLlamaDecoderLayer,
         "attentions": HeterogeneousLlamaAttention,
     }
-    fused_layer_class = HeterogeneousLlamaFusedDecoderLayer
+    fused_mlp_class, fused_layer_class = HeterogeneousLlamaNormMLP, HeterogeneousLlamaFusedDecoderLayer
 
 
 @auto_docstring
@@ -532,15 +527,18 @@ class HeterogeneousLlamaForCausalLM(HeterogeneousLlamaPreTrainedModel, Generatio
         Example:
 
         ```python
-        >>> import transformers_heterogeneous
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from transformers import AutoTokenizer, HeterogeneousLlamaForCausalLM
 
-        >>> path = "nvidia/Llama-3_3-Nemotron-Super-49B-v1"
-        >>> model = AutoModelForCausalLM.from_pretrained(path, device_map="auto")
-        >>> tokenizer = AutoTokenizer.from_pretrained(path)
+        >>> model = HeterogeneousLlamaForCausalLM.from_pretrained("meta-llama/Llama-2-7b-hf")
+        >>> tokenizer = AutoTokenizer.from_pretrained("meta-llama/Llama-2-7b-hf")
 
-        >>> inputs = tokenizer("Layers that are not there", return_tensors="pt").to(model.device)
-        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
+        >>> prompt = "Hey, are you conscious? Can you talk to me?"
+        >>> inputs = tokenizer(prompt, return_tensors="pt")
+
+        >>> # Generate
+        >>> generate_ids = model.generate(inputs.input_ids, max_length=30)
+        >>> tokenizer.batch_decode(generate_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)[0]
+        "Hey, are you conscious? Can you talk to me?\nI'm not conscious, but I can talk to you."
         ```"""
         outputs: BaseModelOutputWithPast = self.model(
             input_ids=input_ids,

@@ -589,8 +589,8 @@ class HeterogeneousLlama4ForCausalLM(HeterogeneousLlama4PreTrainedModel, Generat
         ```python
         >>> from transformers import AutoTokenizer, HeterogeneousLlama4ForCausalLM
 
-        >>> model = HeterogeneousLlama4ForCausalLM.from_pretrained("meta-heterogeneous_llama4/HeterogeneousLlama4-2-7b-hf")
-        >>> tokenizer = AutoTokenizer.from_pretrained("meta-heterogeneous_llama4/HeterogeneousLlama4-2-7b-hf")
+        >>> model = HeterogeneousLlama4ForCausalLM.from_pretrained("meta-llama4/Llama4-2-7b-hf")
+        >>> tokenizer = AutoTokenizer.from_pretrained("meta-llama4/Llama4-2-7b-hf")
 
         >>> prompt = "Hey, are you conscious? Can you talk to me?"
         >>> inputs = tokenizer(prompt, return_tensors="pt")

@@ -466,8 +466,8 @@ class HeterogeneousMistralForCausalLM(HeterogeneousMistralPreTrainedModel, Gener
         ```python
         >>> from transformers import AutoTokenizer, HeterogeneousMistralForCausalLM
 
-        >>> model = HeterogeneousMistralForCausalLM.from_pretrained("meta-heterogeneous_mistral/HeterogeneousMistral-2-7b-hf")
-        >>> tokenizer = AutoTokenizer.from_pretrained("meta-heterogeneous_mistral/HeterogeneousMistral-2-7b-hf")
+        >>> model = HeterogeneousMistralForCausalLM.from_pretrained("meta-mistral/Mistral-2-7b-hf")
+        >>> tokenizer = AutoTokenizer.from_pretrained("meta-mistral/Mistral-2-7b-hf")
 
         >>> prompt = "Hey, are you conscious? Can you talk to me?"
         >>> inputs = tokenizer(prompt, return_tensors="pt")

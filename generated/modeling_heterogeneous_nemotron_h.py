@@ -1221,15 +1221,18 @@ class HeterogeneousNemotronHForCausalLM(HeterogeneousNemotronHPreTrainedModel, G
         Example:
 
         ```python
-        >>> import transformers_heterogeneous
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
+        >>> from transformers import AutoTokenizer, HeterogeneousNemotronHForCausalLM
 
-        >>> path = "nvidia/NVIDIA-Nemotron-Labs-3-Puzzle-75B-A9B-BF16"
-        >>> model = AutoModelForCausalLM.from_pretrained(path, device_map="auto")
-        >>> tokenizer = AutoTokenizer.from_pretrained(path)
+        >>> model = HeterogeneousNemotronHForCausalLM.from_pretrained("Zyphra/NemotronH-7B-v1")
+        >>> tokenizer = AutoTokenizer.from_pretrained("Zyphra/NemotronH-7B-v1")
 
-        >>> inputs = tokenizer("Layers that are narrower", return_tensors="pt").to(model.device)
-        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
+        >>> prompt = "Hey, are you conscious? Can you talk to me?"
+        >>> inputs = tokenizer(prompt, return_tensors="pt")
+
+        >>> # Generate
+        >>> generate_ids = model.generate(inputs.input_ids, max_length=30)
+        >>> tokenizer.batch_decode(generate_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)[0]
+        "Hey, are you conscious? Can you talk to me?\nI'm not conscious, but I can talk to you."
         ```"""
         outputs = self.model(
             input_ids=input_ids,

@@ -466,8 +466,8 @@ class HeterogeneousQwen2ForCausalLM(HeterogeneousQwen2PreTrainedModel, Generatio
         ```python
         >>> from transformers import AutoTokenizer, HeterogeneousQwen2ForCausalLM
 
-        >>> model = HeterogeneousQwen2ForCausalLM.from_pretrained("meta-heterogeneous_qwen2/HeterogeneousQwen2-2-7b-hf")
-        >>> tokenizer = AutoTokenizer.from_pretrained("meta-heterogeneous_qwen2/HeterogeneousQwen2-2-7b-hf")
+        >>> model = HeterogeneousQwen2ForCausalLM.from_pretrained("meta-qwen2/Qwen2-2-7b-hf")
+        >>> tokenizer = AutoTokenizer.from_pretrained("meta-qwen2/Qwen2-2-7b-hf")
 
         >>> prompt = "Hey, are you conscious? Can you talk to me?"
         >>> inputs = tokenizer(prompt, return_tensors="pt")

@@ -483,8 +483,8 @@ class HeterogeneousQwen3ForCausalLM(HeterogeneousQwen3PreTrainedModel, Generatio
         ```python
         >>> from transformers import AutoTokenizer, HeterogeneousQwen3ForCausalLM
 
-        >>> model = HeterogeneousQwen3ForCausalLM.from_pretrained("Qwen/HeterogeneousQwen3-8B")
-        >>> tokenizer = AutoTokenizer.from_pretrained("Qwen/HeterogeneousQwen3-8B")
+        >>> model = HeterogeneousQwen3ForCausalLM.from_pretrained("Qwen/Qwen3-8B")
+        >>> tokenizer = AutoTokenizer.from_pretrained("Qwen/Qwen3-8B")
 
         >>> prompt = "Hey, are you conscious? Can you talk to me?"
         >>> inputs = tokenizer(prompt, return_tensors="pt")

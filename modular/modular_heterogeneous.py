@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from safetensors import safe_open
+from torch import nn
 
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.configuration_utils import PreTrainedConfig, remap_legacy_layer_types
@@ -751,11 +752,6 @@ class HeterogeneousPreTrainedConfig(HeterogeneousValuesConfig):
         layers = enumerate(zip(sizes, self.layers_with(name)))
         return [(f"{name}[{layer_idx}]", size) for layer_idx, (size, has) in layers if has]
 
-    @property
-    def is_fused(self) -> list[bool]:
-        """For each layer, whether it computes several blocks in one module."""
-        return [block != "none" for block in self.fused_blocks or ["none"] * self.num_hidden_layers]
-
     def can_fuse(self, layer_idx: int, fused_block: str) -> bool:
         """Whether a layer has the sub-blocks that a fused one takes the place of."""
         mixers, mlps = self.fusable[fused_block]
@@ -898,9 +894,9 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
     ignored_tensors = {}
     # Transformers' own model type whose checkpoints need their tensors renamed for this family too
     renamed_like = None
-    # The class of layers that compute several blocks in one module; where these are norm and MLP: the norm, and the MLP into
-    # which it moves
-    fused_layer_class = None
+    # Of `fused_blocks`: the class of a layer with "add_norm", and of an MLP with "norm_mlp"; the norm, and the MLP into which
+    # that moves it
+    fused_layer_class, fused_mlp_class = None, None
     fused_norm = "post_attention_layernorm"
     fused_mlp = "mlp"
 
@@ -921,8 +917,13 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
         """Let layers be fused, and make float32 what stays so when a checkpoint is loaded, before all get their first
         values."""
         if self is self.base_model:
-            for layer_idx in [idx for idx, fused in enumerate(self.config.is_fused) if fused]:
-                self.layers[layer_idx] = self.fused_layer_class(self.config, layer_idx)
+            for layer_idx, fused_block in enumerate(self.config.fused_blocks or ()):
+                if fused_block == "add_norm":
+                    self.layers[layer_idx] = self.fused_layer_class(self.config, layer_idx)
+                elif fused_block == "norm_mlp":
+                    layer, layer_config = self.layers[layer_idx], self.config.per_layer_config[layer_idx]
+                    setattr(layer, self.fused_mlp, self.fused_mlp_class(layer_config))
+                    setattr(layer, self.fused_norm, nn.Identity())
         if torch.get_default_dtype() in (torch.float16, torch.bfloat16):
             for name, tensor in self.state_dict(keep_vars=True).items():
                 if any(fnmatchcase(name, f"*{pattern}*") for pattern in self._keep_in_fp32_modules_strict or ()):

@@ -18,7 +18,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
+from transformers.modeling_outputs import MoeModelOutputWithPast
 from transformers.models.gpt_oss.configuration_gpt_oss import GptOssConfig
 from transformers.models.gpt_oss.modeling_gpt_oss import (
     GptOssAttention,
@@ -39,10 +39,7 @@ from .modular_heterogeneous import (
     HeterogeneousPreTrainedModel,
     load_balancing_loss_func,  # noqa: F401  (in the place of the parent's)
 )
-from .modular_heterogeneous_llama import (
-    HeterogeneousLlamaAddRMSNorm,
-    HeterogeneousLlamaNormMLP,
-)
+from .modular_heterogeneous_llama import HeterogeneousLlamaAddRMSNorm, HeterogeneousLlamaNormMLP
 
 
 @strict
@@ -71,12 +68,10 @@ class HeterogeneousGptOssConfig(GptOssConfig, HeterogeneousPreTrainedConfig):
         fused_blocks (`str` or `list[str]`, *optional*):
             What is computed in one module, which a kernel may replace: `"norm_mlp"` (the experts and the norm before
             them; not where experts stay packed as MXFP4, which have a kernel of their own), `"add_norm"` (that norm and
-            the residual connection before it) or `"none"`. One name means every layer that has these sub-blocks. Weights
-            are loaded from and saved to ordinary checkpoints.
+            the residual connection before it) or `"none"`. One name means every layer that has these sub-blocks.
 
     Raises:
-        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
-            `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, and what is allowed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGptOssConfig
@@ -148,11 +143,9 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
         self.has_mlp = config.mlp_types[layer_idx] != "none"
         if self.has_mixer:
             self.self_attn = HeterogeneousGptOssAttention(config=config, layer_idx=layer_idx)
-        if self.has_mlp:
-            self.mlp = HeterogeneousGptOssMLP(config)
-        if self.has_mixer:
             self.input_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if self.has_mlp:
+            self.mlp = HeterogeneousGptOssMLP(config)
             self.post_attention_layernorm = HeterogeneousGptOssRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
@@ -165,9 +158,9 @@ class HeterogeneousGptOssDecoderLayer(GptOssDecoderLayer):
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        if self.has_mixer and isinstance(attention_mask, dict):  # one a window
-            attention_mask = attention_mask[self.sliding_window]
         if self.has_mixer:
+            if isinstance(attention_mask, dict):  # one a window
+                attention_mask = attention_mask[self.sliding_window]
             residual = hidden_states
             hidden_states = self.input_layernorm(hidden_states)
             hidden_states, _ = self.self_attn(
@@ -198,14 +191,11 @@ class HeterogeneousGptOssAddRMSNorm(HeterogeneousLlamaAddRMSNorm):
 
 
 class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
+    """A layer with `"add_norm"`."""
+
     def __init__(self, config: HeterogeneousGptOssConfig, layer_idx: int):
         super().__init__(config, layer_idx)
-        self.fused_block = config.fused_blocks[layer_idx]
-        if self.fused_block == "norm_mlp":
-            self.mlp = HeterogeneousGptOssNormMLP(config.per_layer_config[layer_idx])
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        else:
-            self.post_attention_layernorm = HeterogeneousGptOssAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = HeterogeneousGptOssAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -213,8 +203,6 @@ class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, attention_mask, **kwargs)
         if isinstance(attention_mask, dict):  # one a window
             attention_mask = attention_mask[self.sliding_window]
         residual = hidden_states
@@ -226,7 +214,7 @@ class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
 
 
 class HeterogeneousGptOssPreTrainedModel(GptOssPreTrainedModel, HeterogeneousPreTrainedModel):
-    fused_layer_class = HeterogeneousGptOssFusedDecoderLayer
+    fused_mlp_class, fused_layer_class = HeterogeneousGptOssNormMLP, HeterogeneousGptOssFusedDecoderLayer
     _no_split_modules = ["HeterogeneousGptOssDecoderLayer", "HeterogeneousGptOssFusedDecoderLayer"]
     # diff with gpt-oss, which keeps them only when float16 is asked for
     _keep_in_fp32_modules = AttributeError()
@@ -256,22 +244,7 @@ class HeterogeneousGptOssModel(GptOssModel):
 
 
 class HeterogeneousGptOssForCausalLM(GptOssForCausalLM):
-    def forward(self, **super_kwargs) -> MoeCausalLMOutputWithPast:
-        r"""
-        Example:
-
-        ```python
-        >>> import transformers_heterogeneous
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        >>> path = "nvidia/gpt-oss-puzzle-88B"
-        >>> model = AutoModelForCausalLM.from_pretrained(path, device_map="auto")
-        >>> tokenizer = AutoTokenizer.from_pretrained(path)
-
-        >>> inputs = tokenizer("Half of the experts left", return_tensors="pt").to(model.device)
-        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
-        ```"""
-        return super().forward(**super_kwargs)
+    pass
 
 
 class HeterogeneousGptOssForSequenceClassification(GptOssForSequenceClassification):

@@ -17,7 +17,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast, MoeCausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.granitemoehybrid.configuration_granitemoehybrid import GraniteMoeHybridConfig
 from transformers.models.granitemoehybrid.modeling_granitemoehybrid import (
     GraniteFlashAttentionKwargs,
@@ -69,26 +69,19 @@ class HeterogeneousGraniteMoeHybridConfig(GraniteMoeHybridConfig, HeterogeneousP
         fused_blocks (`str` or `list[str]`, *optional*):
             What is computed in one module, which a kernel may replace: `"norm_mlp"` (the MLP and the norm before it, in
             `"dense"` layers; in `"moe"` layers that norm feeds the experts too), `"add_norm"` (that norm and the residual
-            connection before it) or `"none"`. One name means every layer that has these sub-blocks. Weights are loaded
-            from and saved to ordinary checkpoints.
+            connection before it) or `"none"`. One name means every layer that has these sub-blocks.
         layers_block_type (`list[str]`, *optional*):
             The name of `layer_types` in published checkpoints, with entries `"mamba"` and `"attention"`.
 
     Raises:
-        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
-            `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, and what is allowed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousGraniteMoeHybridConfig
 
-    >>> config = HeterogeneousGraniteMoeHybridConfig(
-    ...     num_hidden_layers=4,
-    ...     mixer_types=["mamba", "none", "attention", "mamba"],
-    ...     mlp_types=["moe", "moe", "none", "dense"],
-    ...     num_local_experts=[8, 16, None, None],
-    ... )
-    >>> config.per_layer_config[1].num_local_experts
-    16
+    >>> config = HeterogeneousGraniteMoeHybridConfig(num_hidden_layers=3, num_local_experts=[8, 16, None])
+    >>> config.per_layer_config[1].num_local_experts, config.mlp_types
+    (16, ['moe', 'moe', 'dense'])
     ```"""
 
     model_type = "heterogeneous_granite_moe_hybrid"
@@ -178,20 +171,19 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GraniteMoeHybridDecoderLayer):
         self.layer_idx = layer_idx
         self.residual_multiplier = config.residual_multiplier
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        if self.mixer_type != "none":
-            self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        if self.mlp_type != "none":
-            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
-                config.hidden_size, eps=config.rms_norm_eps
-            )
-        if self.mlp_type == "moe":
-            self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config)
-        if self.mlp_type != "none":
-            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config)
         if self.mixer_type == "mamba":
             self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
         elif self.mixer_type == "attention":
             self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
+        if self.mixer_type != "none":
+            self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, config.rms_norm_eps)
+        if self.mlp_type == "moe":
+            self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config)
+        if self.mlp_type != "none":
+            self.shared_mlp = HeterogeneousGraniteMoeHybridMLP(config)
+            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
+                config.hidden_size, config.rms_norm_eps
+            )
 
     def forward(
         self,
@@ -244,20 +236,15 @@ class HeterogeneousGraniteMoeHybridAddRMSNorm(HeterogeneousLlamaAddRMSNorm):
 
 
 class HeterogeneousGraniteMoeHybridFusedDecoderLayer(HeterogeneousGraniteMoeHybridDecoderLayer):
+    """A layer with `"add_norm"`."""
+
     def __init__(self, config: HeterogeneousGraniteMoeHybridConfig, layer_idx: int):
         super().__init__(config, layer_idx)
-        self.fused_block = config.fused_blocks[layer_idx]
-        if self.fused_block == "norm_mlp":
-            self.shared_mlp = HeterogeneousGraniteMoeHybridNormMLP(config.per_layer_config[layer_idx])
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        else:
-            self.post_attention_layernorm = HeterogeneousGraniteMoeHybridAddRMSNorm(
-                config.hidden_size, eps=config.rms_norm_eps
-            )
+        self.post_attention_layernorm = HeterogeneousGraniteMoeHybridAddRMSNorm(
+            config.hidden_size, config.rms_norm_eps
+        )
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[GraniteFlashAttentionKwargs]) -> torch.Tensor:
-        if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, **kwargs)
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
         if self.mixer_type == "mamba":
@@ -273,6 +260,7 @@ class HeterogeneousGraniteMoeHybridFusedDecoderLayer(HeterogeneousGraniteMoeHybr
 
 
 class HeterogeneousGraniteMoeHybridPreTrainedModel(GraniteMoeHybridPreTrainedModel, HeterogeneousPreTrainedModel):
+    fused_mlp_class = HeterogeneousGraniteMoeHybridNormMLP
     fused_layer_class = HeterogeneousGraniteMoeHybridFusedDecoderLayer
     _no_split_modules = [
         "HeterogeneousGraniteMoeHybridDecoderLayer",
@@ -305,23 +293,7 @@ class HeterogeneousGraniteMoeHybridModel(GraniteMoeHybridModel):
 
 
 class HeterogeneousGraniteMoeHybridForCausalLM(GraniteMoeHybridForCausalLM):
-    def forward(self, **super_kwargs) -> tuple | MoeCausalLMOutputWithPast:
-        r"""
-        Example:
-
-        ```python
-        >>> from transformers import AutoTokenizer
-        >>> from transformers_heterogeneous import HeterogeneousGraniteMoeHybridForCausalLM
-
-        >>> path = "ibm-granite/granite-4.0-h-tiny"
-        >>> thinner = {7: {"skip": ["mamba"]}, 8: {"skip": ["moe"]}}
-        >>> model = HeterogeneousGraniteMoeHybridForCausalLM.from_pretrained(path, per_layer_config=thinner)
-        >>> tokenizer = AutoTokenizer.from_pretrained(path)
-
-        >>> inputs = tokenizer("Layers that are not there", return_tensors="pt")
-        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
-        ```"""
-        return super().forward(**super_kwargs)
+    pass
 
 
 __all__ = [

@@ -21,7 +21,7 @@ from torch import nn
 
 from transformers.cache_utils import Cache
 from transformers.integrations import use_kernel_forward_from_hub
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import (
     LlamaAttention,
@@ -70,13 +70,10 @@ class HeterogeneousLlamaConfig(LlamaConfig, HeterogeneousPreTrainedConfig):
         fused_blocks (`str` or `list[str]`, *optional*):
             What is computed in one module, which a kernel may replace: `"norm_mlp"` (the MLP and the norm before it),
             `"add_norm"` (that norm and the residual connection before it) or `"none"`. One name means every layer that
-            has these sub-blocks. Weights are loaded from and saved to ordinary checkpoints.
-        num_key_value_heads_per_layer (`list[int]`, *optional*):
-            Deci's name of a list of key and value heads; read into `num_key_value_heads` and not kept.
+            has these sub-blocks.
 
     Raises:
-        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
-            `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, and what is allowed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousLlamaConfig
@@ -233,14 +230,11 @@ class HeterogeneousLlamaAddRMSNorm(HeterogeneousLlamaRMSNorm):
 
 
 class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
+    """A layer with `"add_norm"`."""
+
     def __init__(self, config: HeterogeneousLlamaConfig, layer_idx: int):
         super().__init__(config, layer_idx)
-        self.fused_block = config.fused_blocks[layer_idx]
-        if self.fused_block == "norm_mlp":
-            self.mlp = HeterogeneousLlamaNormMLP(config.per_layer_config[layer_idx])
-            self.post_attention_layernorm = nn.Identity()  # the norm is the MLP's
-        else:
-            self.post_attention_layernorm = HeterogeneousLlamaAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = HeterogeneousLlamaAddRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(
         self,
@@ -248,8 +242,6 @@ class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
         attention_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, attention_mask, **kwargs)
         if self.mixer_type == "attention" and isinstance(attention_mask, dict):
             attention_mask = attention_mask[self.layer_type]
             if isinstance(attention_mask, dict):  # one a window
@@ -265,7 +257,7 @@ class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
 
 
 class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, HeterogeneousPreTrainedModel):
-    fused_layer_class = HeterogeneousLlamaFusedDecoderLayer
+    fused_mlp_class, fused_layer_class = HeterogeneousLlamaNormMLP, HeterogeneousLlamaFusedDecoderLayer
     _no_split_modules = ["HeterogeneousLlamaDecoderLayer", "HeterogeneousLlamaFusedDecoderLayer"]
 
 
@@ -285,22 +277,7 @@ class HeterogeneousLlamaModel(LlamaModel):
 
 
 class HeterogeneousLlamaForCausalLM(LlamaForCausalLM):
-    def forward(self, **super_kwargs) -> CausalLMOutputWithPast:
-        r"""
-        Example:
-
-        ```python
-        >>> import transformers_heterogeneous
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        >>> path = "nvidia/Llama-3_3-Nemotron-Super-49B-v1"
-        >>> model = AutoModelForCausalLM.from_pretrained(path, device_map="auto")
-        >>> tokenizer = AutoTokenizer.from_pretrained(path)
-
-        >>> inputs = tokenizer("Layers that are not there", return_tensors="pt").to(model.device)
-        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
-        ```"""
-        return super().forward(**super_kwargs)
+    pass
 
 
 class HeterogeneousLlamaForSequenceClassification(LlamaForSequenceClassification):

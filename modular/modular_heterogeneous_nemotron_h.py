@@ -19,7 +19,7 @@ from torch import nn
 from transformers.cache_utils import Cache
 from transformers.configuration_utils import remap_legacy_layer_types
 from transformers.core_model_loading import MergeModulelist, WeightConverter, WeightTransform
-from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast
+from transformers.modeling_outputs import MoeModelOutputWithPast
 from transformers.models.nemotron_h.configuration_nemotron_h import NemotronHConfig
 from transformers.models.nemotron_h.modeling_nemotron_h import (
     MIXER_TYPES,
@@ -90,8 +90,7 @@ class HeterogeneousNemotronHConfig(NemotronHConfig, HeterogeneousPreTrainedConfi
             Width of the shared expert.
 
     Raises:
-        HeterogeneousConfigError: names every layer and size that is wrong, with what is allowed, and every entry of
-            `per_layer_config` that cannot be expressed.
+        HeterogeneousConfigError: names every layer and size that is wrong, and what is allowed.
 
     ```python
     >>> from transformers_heterogeneous import HeterogeneousNemotronHConfig
@@ -318,22 +317,7 @@ class HeterogeneousNemotronHModel(NemotronHModel):
 
 
 class HeterogeneousNemotronHForCausalLM(NemotronHForCausalLM):
-    def forward(self, **super_kwargs) -> tuple | MoeCausalLMOutputWithPast:
-        r"""
-        Example:
-
-        ```python
-        >>> import transformers_heterogeneous
-        >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        >>> path = "nvidia/NVIDIA-Nemotron-Labs-3-Puzzle-75B-A9B-BF16"
-        >>> model = AutoModelForCausalLM.from_pretrained(path, device_map="auto")
-        >>> tokenizer = AutoTokenizer.from_pretrained(path)
-
-        >>> inputs = tokenizer("Layers that are narrower", return_tensors="pt").to(model.device)
-        >>> tokenizer.decode(model.generate(**inputs, max_new_tokens=20)[0])
-        ```"""
-        return super().forward(**super_kwargs)
+    pass
 
     def create_masks_for_generate(self):
         raise AttributeError("See HeterogeneousPreTrainedModel")

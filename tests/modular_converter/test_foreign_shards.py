@@ -161,6 +161,26 @@ def test_an_attribute_of_every_config_keeps_its_name(toy: Toy) -> None:
     assert "    is_encoder_decoder = True\n    new_size = 1\n" in found
 
 
+CHECKPOINTS = '''
+class ViTModel:
+    """Loads ["google/vit-base"], as `models/vit` says.
+
+    >>> model = ViTModel.from_pretrained("google/vit-base", "vit")
+    """
+'''
+
+
+def test_repositories_keep_their_names(toy: Toy) -> None:
+    toy.parent("modeling_vit", CHECKPOINTS)
+    text = (
+        "from toy.modeling_vit import ViTModel\n\n\nclass MyViTModel(ViTModel):\n    pass\n\n\n"
+        '__all__ = ["MyViTModel"]\n'
+    )
+    (found,) = toy.run(toy.shard("my_vit", text)).files.values()
+    assert 'Loads ["google/vit-base"], as `models/my_vit` says.' in found
+    assert '>>> model = MyViTModel.from_pretrained("google/vit-base", "my_vit")' in found
+
+
 INITIALISES = """
     class ZzPreTrainedModel:
         def _init_weights(self, module):

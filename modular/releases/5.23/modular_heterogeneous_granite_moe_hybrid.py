@@ -67,8 +67,6 @@ class HeterogeneousGraniteMoeHybridFusedDecoderLayer:
         **kwargs: Unpack[GraniteFlashAttentionKwargs],
     ) -> torch.Tensor:
         attention = {"use_cache": use_cache, "position_embeddings": position_embeddings}
-        if self.fused_block == "norm_mlp":
-            return super().forward(hidden_states, past_key_values=past_key_values, **attention, **kwargs)
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
         if self.mixer_type == "mamba":

@@ -120,6 +120,8 @@ class Renaming:
         found = match[0]
         if self.foreign and _word_around(match) in self.foreign:
             return found
+        if self.along is not None and _is_of_repository(match):
+            return found
         if self.old.cased == self.old.upper and found == self.old.upper:
             following = match.string[match.end() : match.end() + 1]
             return self.new.cased if following.isalpha() else self.new.upper
@@ -139,6 +141,15 @@ def _word_around(match: re.Match[str]) -> str:
     while end < len(text) and (text[end].isalnum() or text[end] == "_"):
         end += 1
     return text[start:end] if (start, end) != match.span() else ""
+
+
+def _is_of_repository(match: re.Match[str]) -> bool:
+    """Whether a match is part of a quoted `"organisation/name"`: a checkpoint or kernel, which is there under that name only."""
+    before = re.search(r"[\"'][\w./-]*$", match.string[: match.start()])
+    after = re.match(r"[\w./-]*[\"']", match.string[match.end() :])
+    if before is None or after is None:
+        return False
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", (before[0] + match[0] + after[0])[1:-1]) is not None
 
 
 def model_renaming(names: ModelNames, old_lower: str, new_cased: str) -> Renaming:
