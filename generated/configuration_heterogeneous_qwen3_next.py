@@ -165,16 +165,13 @@ class HeterogeneousQwen3NextConfig(HeterogeneousPreTrainedConfig):
             ]
         if self.mlp_types is None:
             self.mlp_only_layers = [] if self.mlp_only_layers is None else self.mlp_only_layers
-            self.mlp_types = [
-                "moe"
-                if (layer_idx not in self.mlp_only_layers)
-                and (
-                    (self._as_list("num_experts")[layer_idx] or 0) > 0
-                    and (layer_idx + 1) % self.decoder_sparse_step == 0
-                )
-                else "dense"
-                for layer_idx in range(self.num_hidden_layers)
+            sparse = [
+                (num_experts or 0) > 0
+                and layer_idx not in self.mlp_only_layers
+                and (layer_idx + 1) % self.decoder_sparse_step == 0
+                for layer_idx, num_experts in enumerate(self._as_list("num_experts"))
             ]
+            self.mlp_types = ["moe" if is_sparse else "dense" for is_sparse in sparse]
         kwargs.setdefault("partial_rotary_factor", 0.25)  # assign default for BC
         self.mlp_only_layers = [] if self.mlp_only_layers is None else self.mlp_only_layers
         if self.layer_types is None:

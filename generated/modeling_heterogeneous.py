@@ -207,6 +207,9 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                     tensor.data = tensor.data.float()
         super().post_init()
 
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False):
+        super()._initialize_weights(module)  # custom code passes over modules without parameters of their own
+
     def __setstate__(self, state: dict[str, Any]):
         super().__setstate__(state)
         self.config.freeze()

@@ -904,12 +904,6 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
         self.layer_idx = layer_idx
         self.residual_multiplier = config.residual_multiplier
         self.mixer_type, self.mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
-        if self.mixer_type == "mamba":
-            self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
-        elif self.mixer_type == "attention":
-            self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
-        if self.mixer_type != "none":
-            self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, config.rms_norm_eps)
         if self.mlp_type == "moe":
             self.block_sparse_moe = HeterogeneousGraniteMoeHybridMoE(config)
         if self.mlp_type != "none":
@@ -917,6 +911,12 @@ class HeterogeneousGraniteMoeHybridDecoderLayer(GradientCheckpointingLayer):
             self.post_attention_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(
                 config.hidden_size, config.rms_norm_eps
             )
+        if self.mixer_type == "mamba":
+            self.mamba = HeterogeneousGraniteMoeHybridMambaLayer(config, layer_idx)
+        elif self.mixer_type == "attention":
+            self.self_attn = HeterogeneousGraniteMoeHybridAttention(config, layer_idx)
+        if self.mixer_type != "none":
+            self.input_layernorm = HeterogeneousGraniteMoeHybridRMSNorm(config.hidden_size, config.rms_norm_eps)
 
     @auto_docstring
     @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import transformers.initialization as init
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
@@ -791,27 +791,6 @@ class HeterogeneousQwen3NextMLP(nn.Module):
         return down_proj
 
 
-class HeterogeneousQwen3NextTopKRouter(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        self.top_k = config.num_experts_per_tok
-        self.num_experts = config.num_experts
-        self.norm_topk_prob = config.norm_topk_prob
-        self.hidden_dim = config.hidden_size
-        self.weight = nn.Parameter(torch.zeros(self.num_experts, self.hidden_dim))
-
-    def forward(self, hidden_states):
-        hidden_states = hidden_states.reshape(-1, self.hidden_dim)
-        router_logits = F.linear(hidden_states, self.weight)  # (seq_len, num_experts)
-        router_probs = torch.nn.functional.softmax(router_logits, dtype=torch.float, dim=-1)
-        router_top_value, router_indices = torch.topk(router_probs, self.top_k, dim=-1)  # (seq_len, top_k)
-        if self.norm_topk_prob:
-            router_top_value /= router_top_value.sum(dim=-1, keepdim=True)
-        router_top_value = router_top_value.to(router_logits.dtype)
-        router_scores = router_top_value
-        return router_logits, router_scores, router_indices
-
-
 @use_experts_implementation
 class HeterogeneousQwen3NextExperts(nn.Module):
     """Collection of expert weights stored as 3D tensors."""
@@ -852,6 +831,27 @@ class HeterogeneousQwen3NextExperts(nn.Module):
         return final_hidden_states
 
 
+class HeterogeneousQwen3NextTopKRouter(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.top_k = config.num_experts_per_tok
+        self.num_experts = config.num_experts
+        self.norm_topk_prob = config.norm_topk_prob
+        self.hidden_dim = config.hidden_size
+        self.weight = nn.Parameter(torch.zeros(self.num_experts, self.hidden_dim))
+
+    def forward(self, hidden_states):
+        hidden_states = hidden_states.reshape(-1, self.hidden_dim)
+        router_logits = F.linear(hidden_states, self.weight)  # (seq_len, num_experts)
+        router_probs = torch.nn.functional.softmax(router_logits, dtype=torch.float, dim=-1)
+        router_top_value, router_indices = torch.topk(router_probs, self.top_k, dim=-1)  # (seq_len, top_k)
+        if self.norm_topk_prob:
+            router_top_value /= router_top_value.sum(dim=-1, keepdim=True)
+        router_top_value = router_top_value.to(router_logits.dtype)
+        router_scores = router_top_value
+        return router_logits, router_scores, router_indices
+
+
 class HeterogeneousQwen3NextSparseMoeBlock(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -880,22 +880,19 @@ class HeterogeneousQwen3NextDecoderLayer(GradientCheckpointingLayer):
     def __init__(self, config: HeterogeneousQwen3NextConfig, layer_idx: int):
         config = config.per_layer_config[layer_idx]
         super().__init__()
-        self.has_mixer = config.mixer_types[layer_idx] != "none"
-        self.has_mlp = config.mlp_types[layer_idx] != "none"
-        mlp_type = config.mlp_types[layer_idx]
+        mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
+        self.has_mixer, self.has_mlp = mixer_type != "none", mlp_type != "none"
         self.layer_idx = layer_idx
         self.hidden_size = config.hidden_size
         self.block_type = config.layer_types[layer_idx]
-        if self.has_mixer:
-            if self.block_type == "linear_attention":
-                self.linear_attn = HeterogeneousQwen3NextGatedDeltaNet(config, layer_idx)
-            elif self.block_type == "full_attention":
-                self.self_attn = HeterogeneousQwen3NextAttention(config, layer_idx)
-        if self.has_mlp:
-            if mlp_type == "moe":
-                self.mlp = HeterogeneousQwen3NextSparseMoeBlock(config)
-            elif mlp_type == "dense":
-                self.mlp = HeterogeneousQwen3NextMLP(config, intermediate_size=config.intermediate_size)
+        if mixer_type == "mamba":
+            self.linear_attn = HeterogeneousQwen3NextGatedDeltaNet(config, layer_idx)
+        elif mixer_type == "attention":
+            self.self_attn = HeterogeneousQwen3NextAttention(config, layer_idx)
+        if mlp_type == "moe":
+            self.mlp = HeterogeneousQwen3NextSparseMoeBlock(config)
+        elif mlp_type == "dense":
+            self.mlp = HeterogeneousQwen3NextMLP(config, intermediate_size=config.intermediate_size)
         if self.has_mixer:
             self.input_layernorm = HeterogeneousQwen3NextRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if self.has_mlp:
@@ -913,9 +910,7 @@ class HeterogeneousQwen3NextDecoderLayer(GradientCheckpointingLayer):
     ) -> torch.Tensor:
         if self.has_mixer:
             residual = hidden_states
-
             hidden_states = self.input_layernorm(hidden_states)
-
             # Token Mixer
             if self.block_type == "linear_attention":
                 hidden_states = self.linear_attn(
@@ -934,7 +929,6 @@ class HeterogeneousQwen3NextDecoderLayer(GradientCheckpointingLayer):
                     position_embeddings=position_embeddings,
                     **kwargs,
                 )
-
             hidden_states = residual + hidden_states
 
         if self.has_mlp:
@@ -985,9 +979,6 @@ class HeterogeneousQwen3NextPreTrainedModel(HeterogeneousPreTrainedModel):
             init.normal_(module.down_proj, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, HeterogeneousQwen3NextSparseMoeBlock):
             init.normal_(module.gate.weight, mean=0.0, std=self.config.initializer_range)
-        # Outside transformers a module without parameters of its own, as the block around the router, is passed over
-        if isinstance(module, HeterogeneousQwen3NextTopKRouter):
-            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
 
 
 class HeterogeneousQwen3NextModel(HeterogeneousQwen3NextPreTrainedModel):

@@ -16,7 +16,6 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
-import transformers.initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_flash_attention_utils import FlashAttentionKwargs
 from transformers.modeling_outputs import MoeModelOutputWithPast
@@ -35,7 +34,6 @@ from transformers.models.qwen3_next.modeling_qwen3_next import (
     Qwen3NextRMSNorm,
     Qwen3NextRotaryEmbedding,
     Qwen3NextSparseMoeBlock,
-    Qwen3NextTopKRouter,
 )
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
@@ -128,16 +126,13 @@ class HeterogeneousQwen3NextConfig(Qwen3NextConfig, HeterogeneousPreTrainedConfi
             ]
         if self.mlp_types is None:
             self.mlp_only_layers = [] if self.mlp_only_layers is None else self.mlp_only_layers
-            self.mlp_types = [
-                "moe"
-                if (layer_idx not in self.mlp_only_layers)
-                and (
-                    (self._as_list("num_experts")[layer_idx] or 0) > 0
-                    and (layer_idx + 1) % self.decoder_sparse_step == 0
-                )
-                else "dense"
-                for layer_idx in range(self.num_hidden_layers)
+            sparse = [
+                (num_experts or 0) > 0
+                and layer_idx not in self.mlp_only_layers
+                and (layer_idx + 1) % self.decoder_sparse_step == 0
+                for layer_idx, num_experts in enumerate(self._as_list("num_experts"))
             ]
+            self.mlp_types = ["moe" if is_sparse else "dense" for is_sparse in sparse]
         super().__post_init__(**kwargs)
 
 
@@ -163,10 +158,6 @@ class HeterogeneousQwen3NextMLP(Qwen3NextMLP):
     pass
 
 
-class HeterogeneousQwen3NextTopKRouter(Qwen3NextTopKRouter):
-    pass
-
-
 class HeterogeneousQwen3NextSparseMoeBlock(Qwen3NextSparseMoeBlock):
     pass
 
@@ -175,22 +166,19 @@ class HeterogeneousQwen3NextDecoderLayer(Qwen3NextDecoderLayer):
     def __init__(self, config: HeterogeneousQwen3NextConfig, layer_idx: int):
         config = config.per_layer_config[layer_idx]
         nn.Module.__init__(self)
-        self.has_mixer = config.mixer_types[layer_idx] != "none"
-        self.has_mlp = config.mlp_types[layer_idx] != "none"
-        mlp_type = config.mlp_types[layer_idx]
+        mixer_type, mlp_type = config.mixer_types[layer_idx], config.mlp_types[layer_idx]
+        self.has_mixer, self.has_mlp = mixer_type != "none", mlp_type != "none"
         self.layer_idx = layer_idx
         self.hidden_size = config.hidden_size
         self.block_type = config.layer_types[layer_idx]
-        if self.has_mixer:
-            if self.block_type == "linear_attention":
-                self.linear_attn = HeterogeneousQwen3NextGatedDeltaNet(config, layer_idx)
-            elif self.block_type == "full_attention":
-                self.self_attn = HeterogeneousQwen3NextAttention(config, layer_idx)
-        if self.has_mlp:
-            if mlp_type == "moe":
-                self.mlp = HeterogeneousQwen3NextSparseMoeBlock(config)
-            elif mlp_type == "dense":
-                self.mlp = HeterogeneousQwen3NextMLP(config, intermediate_size=config.intermediate_size)
+        if mixer_type == "mamba":
+            self.linear_attn = HeterogeneousQwen3NextGatedDeltaNet(config, layer_idx)
+        elif mixer_type == "attention":
+            self.self_attn = HeterogeneousQwen3NextAttention(config, layer_idx)
+        if mlp_type == "moe":
+            self.mlp = HeterogeneousQwen3NextSparseMoeBlock(config)
+        elif mlp_type == "dense":
+            self.mlp = HeterogeneousQwen3NextMLP(config, intermediate_size=config.intermediate_size)
         if self.has_mixer:
             self.input_layernorm = HeterogeneousQwen3NextRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if self.has_mlp:
@@ -207,9 +195,7 @@ class HeterogeneousQwen3NextDecoderLayer(Qwen3NextDecoderLayer):
     ) -> torch.Tensor:
         if self.has_mixer:
             residual = hidden_states
-
             hidden_states = self.input_layernorm(hidden_states)
-
             # Token Mixer
             if self.block_type == "linear_attention":
                 hidden_states = self.linear_attn(
@@ -228,7 +214,6 @@ class HeterogeneousQwen3NextDecoderLayer(Qwen3NextDecoderLayer):
                     position_embeddings=position_embeddings,
                     **kwargs,
                 )
-
             hidden_states = residual + hidden_states
 
         if self.has_mlp:
@@ -247,12 +232,6 @@ class HeterogeneousQwen3NextDecoderLayer(Qwen3NextDecoderLayer):
 class HeterogeneousQwen3NextPreTrainedModel(Qwen3NextPreTrainedModel, HeterogeneousPreTrainedModel):
     ignored_tensors = {"mtp.*": "layers of multi-token prediction, which this family does not build"}
     renamed_like = "qwen3_next"  # tensors have other names in published checkpoints
-
-    def _init_weights(self, module):
-        super()._init_weights(module)
-        # Outside transformers a module without parameters of its own, as the block around the router, is passed over
-        if isinstance(module, HeterogeneousQwen3NextTopKRouter):
-            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
 
 
 class HeterogeneousQwen3NextModel(Qwen3NextModel):

@@ -144,6 +144,21 @@ def test_uniform_logits_are_the_parents(family, parent_folder, tokens, implement
 
 
 @every_family
+def test_new_models_begin_with_the_parents_weights(family):
+    def made(model_class, config):
+        torch.manual_seed(0)
+        return model_class(config).state_dict()
+
+    small = family.small
+    own, theirs = (
+        made(small.CAUSAL, small.CONFIG(**small.UNIFORM)),
+        made(small.PARENT, small.PARENT_CONFIG(**small.UNIFORM)),
+    )
+    assert own.keys() == theirs.keys()
+    assert not [name for name, tensor in theirs.items() if not torch.equal(own[name], tensor)]
+
+
+@every_family
 def test_uniform_models_save_what_the_parent_saves(family, parent_folder, tmp_path):
     family.small.CAUSAL.from_pretrained(parent_folder).save_pretrained(tmp_path / "ours")
     saved, expected = (load_file(path / "model.safetensors") for path in (tmp_path / "ours", parent_folder))
