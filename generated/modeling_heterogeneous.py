@@ -14,6 +14,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -80,6 +81,11 @@ MIXERS_BY_LAYER_TYPE = {
 }
 # What keeps something in the cache
 MIXERS_WITH_STATE = frozenset(MIXERS_BY_LAYER_TYPE.values())
+# What `save_pretrained` writes where there is no model card
+MODEL_CARD = (
+    "---\nlibrary_name: transformers\ntags:\n- transformers-heterogeneous\n---\n\nconfig.json says what each layer has.\n\n"
+    '```python\nfrom {package} import {name}\n\nmodel = {name}.from_pretrained("path/to/this/folder")\n```\n'
+)
 
 
 def tell_of_other_sizes(mismatched_keys: set[tuple[str, tuple, tuple]], load_config):
@@ -336,9 +342,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 "model and config"
             )
 
-    def save_pretrained(self, *args, **kwargs):
+    def save_pretrained(self, save_directory, is_main_process=True, *args, **kwargs):
+        """As transformers saves; where there is no model card, with one that says what loads the folder."""
         self.base_model.check_layers()
-        super().save_pretrained(*args, **kwargs)
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        package, card = type(self).__module__.partition(".")[0], os.path.join(save_directory, "README.md")
+        remote = package == "transformers_modules"  # code that lies beside the weights, and is imported by no name
+        if is_main_process and not remote and os.path.isdir(save_directory) and not os.path.exists(card):
+            with open(card, "w", encoding="utf-8") as file:
+                file.write(MODEL_CARD.format(package=package, name=type(self).__name__))
 
     def prepare_cache(self, cache: Cache | None, use_cache: bool | None) -> Cache | None:
         """The cache of a forward. One that was made without a config gets its layers from this model's: it would take a

@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 import copy
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -65,6 +66,11 @@ RELATIONS = {
 # Of the fields that published configs describe layers with, those that no type of transformers has itself
 PUBLISHED_LAYERS = {"block_configs", "drop_attn_list", "drop_mlp_list", "num_key_value_heads_per_layer"}
 MAX_LAYERS = 4096  # eight times what any model has
+# What `save_pretrained` writes where there is no model card
+MODEL_CARD = (
+    "---\nlibrary_name: transformers\ntags:\n- transformers-heterogeneous\n---\n\nconfig.json says what each layer has.\n\n"
+    '```python\nfrom {package} import {name}\n\nmodel = {name}.from_pretrained("path/to/this/folder")\n```\n'
+)
 
 
 class HeterogeneousConfigError(StrictDataclassClassValidationError, ValueError):
@@ -1059,9 +1065,15 @@ class HeterogeneousPreTrainedModel(PreTrainedModel):
                 "model and config"
             )
 
-    def save_pretrained(self, *args, **kwargs):
+    def save_pretrained(self, save_directory, is_main_process=True, *args, **kwargs):
+        """As transformers saves; where there is no model card, with one that says what loads the folder."""
         self.base_model.check_layers()
-        super().save_pretrained(*args, **kwargs)
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        package, card = type(self).__module__.partition(".")[0], os.path.join(save_directory, "README.md")
+        remote = package == "transformers_modules"  # code that lies beside the weights, and is imported by no name
+        if is_main_process and not remote and os.path.isdir(save_directory) and not os.path.exists(card):
+            with open(card, "w", encoding="utf-8") as file:
+                file.write(MODEL_CARD.format(package=package, name=type(self).__name__))
 
     def prepare_cache(self, cache: Cache | None, use_cache: bool | None) -> Cache | None:
         """The cache of a forward. One that was made without a config gets its layers from this model's: it would take a

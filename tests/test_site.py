@@ -1,23 +1,12 @@
-"""The documentation site builds without a network and without a warning, and its terminal sessions are what is printed."""
+"""The documentation site builds without a network and without a warning."""
 
-import os
-import re
-import shlex
 import socket
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-from transformers_heterogeneous.scripts.command.cli import app
 
 
 ROOT = Path(__file__).resolve().parent.parent
-SESSIONS = [
-    pytest.param(session, id=f"{path.name}-{number}")
-    for path in sorted((ROOT / "docs").glob("*.md"))
-    for number, session in enumerate(re.findall(r"^```console\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE))
-]
 
 
 @pytest.mark.release
@@ -45,21 +34,3 @@ def test_the_site_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     reference = (tmp_path / "reference/index.html").read_text()
     assert "keep_layers" in reference and "indices of layers" in reference
-
-
-def test_there_are_sessions() -> None:
-    assert SESSIONS
-
-
-@pytest.mark.parametrize("session", SESSIONS)
-def test_sessions_print_what_is_shown(session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Line by line, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE):
-        program, *words = shlex.split(command)
-        if program == "cd":
-            os.chdir(words[0])
-            continue
-        assert program == "hetero"
-        result = CliRunner().invoke(app, words)
-        assert result.stdout + result.stderr == shown, command

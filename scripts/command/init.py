@@ -67,8 +67,8 @@ on:
   workflow_dispatch:
 
 env:
-  # Or a version of it, or 'transformers-heterogeneous[generator] @ git+URL'
-  HETERO: transformers-heterogeneous[generator]
+  # URL is that of its repository: no package index has it yet
+  HETERO: transformers-heterogeneous[generator] @ git+URL
 
 jobs:
   check:

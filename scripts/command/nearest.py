@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich import box
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..likeness.class_features import Known, known_classes
+from ..likeness.family_names import family_prefix, kept_prefix, under_own_names
 from ..likeness.likeness_index import index_of
 from ..likeness.model_ranking import Ranking, ranking
 from ..likeness.shard_outline import Inherits, near_configs, near_enough, outline, outline_text
@@ -42,16 +44,26 @@ def nearest_command(asked: str, write: Path | None, as_json: bool) -> int:
         path, left_out = file_of(asked)
         classes = known_classes_of(path)
         result = ranking(index_of(models_folder(), parents()), classes, left_out)
-        outlined = outline(path, near_enough(result.classes), models_folder())
-        written = written_shard(path, write, result, outlined) if write else None
+        prefix = kept_prefix(result)
+        renamed = (prefix, family_prefix(path)) if prefix else None
+        if renamed and write and renamed[0] == renamed[1]:
+            raise CannotCompare(
+                f"the classes of {path} have the names of those that a shard would inherit from, and a family has names of its own: "
+                f"copy it to modeling_NAME.py, and the shard's classes are called after NAME"
+            )
+        with under_own_names(path, result, prefix) if prefix else nullcontext((path, result)) as (file, named):
+            outlined = outline(file, near_enough(named.classes), models_folder())
+            written = written_shard(file, write, result, outlined) if write else None
     except (CannotCompare, CannotStart) as error:
         print(f"hetero nearest: {error}", file=sys.stderr)
         return 2
     if as_json:
-        print(json.dumps(structured(path, result, outlined, written), indent=2))
+        print(json.dumps(structured(path, named, outlined, written), indent=2))
     else:
         print_ranking(path, result)
-        print(outline_text([each.name for each in result.classes], outlined))
+        if renamed:
+            print(f"{renamed[0]}... is {renamed[1]}... in the shard: a family has names of its own")
+        print(outline_text([each.name for each in named.classes], outlined))
         if written:
             print_written(*written)
     return int(bool(written and (written[1].differences or written[1].problems)))

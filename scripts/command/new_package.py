@@ -134,7 +134,8 @@ def package_command(model: str, parent: str, folder: Path, year: int, heterogene
         return 2
     for note in notes:
         print(note)
-    print(f"{folder} is written; pip install {folder}, then: import {model}")
+    place = folder if folder.is_absolute() else f"./{folder}"  # a bare name is asked of the package index
+    print(f"{folder} is written; pip install {place}, then: import {model}")
     return 0
 
 

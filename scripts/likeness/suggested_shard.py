@@ -7,6 +7,7 @@ import ast
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from ..modular_converter.output.formatting import format_files
@@ -174,11 +175,19 @@ def _imports(path: Path, used: set[str], own: set[str], models: Path) -> Iterato
 
 
 def _of_package(names: Sequence[ast.alias], package: Path) -> Iterator[str]:
-    """`from transformers import x` of modules by their full names, which the generator asks for; of others as it is."""
+    """`from transformers import x` by the modules' full names, which the generator asks for; where none is known as it is."""
+    homes = _homes(package / "__init__.py")
     for each in names:
         module = (package / f"{each.name}.py").is_file() or (package / each.name).is_dir()
         named = f" as {each.asname}" if each.asname else ""
         if module:
             yield f"import transformers.{each.name} as {each.asname or each.name}"
         else:
-            yield f"from transformers import {each.name}{named}"
+            yield f"from transformers{homes.get(each.name, '')} import {each.name}{named}"
+
+
+@cache
+def _homes(file: Path) -> dict[str, str]:
+    """The module that a package's file imports each name from, for type checkers where it does so lazily itself."""
+    imports = [node for node in ast.walk(parsed(file)) if isinstance(node, ast.ImportFrom) and node.level == 1]
+    return {each.asname or each.name: f".{node.module}" for node in imports if node.module for each in node.names}

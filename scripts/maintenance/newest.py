@@ -113,7 +113,7 @@ def page(environment: Environment) -> int:
     )
     by_hand = [*told_of_shards(environment), *told_of_corpus(environment), *told_of_tests(environment)]
     if newest.split(".")[:2] != parents_version().split(".")[:2]:
-        by_hand.append("version, dependency, constraints.txt and the README's table, for the new minor")
+        by_hand.append("version, dependency, constraints.txt and what the README says, for the new minor")
     if by_hand:
         console.print("\nfollow by hand: " + "; ".join(by_hand))
         return 1

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 
@@ -165,6 +166,22 @@ def test_uniform_models_save_what_the_parent_saves(family, parent_folder, tmp_pa
     expected = {name.replace("backbone.", "model."): tensor for name, tensor in expected.items()}
     assert saved.keys() == expected.keys()
     assert all(torch.equal(saved[name], tensor) for name, tensor in expected.items())
+
+
+@every_family
+def test_what_is_saved_has_a_card_whose_code_loads_it(family, tmp_path):
+    model = family.build(family.small.UNIFORM)
+    model.save_pretrained(tmp_path, is_main_process=False)
+    assert not (tmp_path / "README.md").exists()
+    model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "library_name: transformers\n" in card.split("---\n")[1]
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1].replace("path/to/this/folder", str(tmp_path)), names)
+    assert type(names["model"]) is type(model) and names["model"].state_dict().keys() == model.state_dict().keys()
+    (tmp_path / "README.md").write_text("somebody's")
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "somebody's"
 
 
 @every_kind

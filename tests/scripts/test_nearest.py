@@ -114,6 +114,51 @@ def test_the_shard_that_is_written_expands_to_the_file_again(tmp_path: Path) -> 
         assert expected == found and expected
 
 
+@pytest.mark.parametrize("config", ["beside it", "the parent's"])
+def test_a_fork_that_kept_its_parents_names_becomes_a_family_of_the_files_name(tmp_path: Path, config: str) -> None:
+    path = foreign(tmp_path)
+    for file in (path, tmp_path / "configuration_foo.py"):
+        file.write_text(file.read_text().replace("Foo", "Qwen3").replace('"foo"', '"qwen3"'))
+    if config == "the parent's":
+        (tmp_path / "configuration_foo.py").unlink()
+        theirs = "transformers.models.qwen3.configuration_qwen3"
+        path.write_text(path.read_text().replace("from .configuration_foo", f"from {theirs}"))
+    code, out, err = hetero(path, "--write", tmp_path / "shards")
+    assert code == 0, out + err
+    assert "Qwen3... is Foo... in the shard" in out
+    text = (tmp_path / "shards/modular_foo.py").read_text()
+    for inherited in ("FooRMSNorm(Qwen3RMSNorm)", "FooAttention(Qwen3Attention)", "FooForCausalLM(Qwen3ForCausalLM)"):
+        assert f"class {inherited}:\n    pass\n" in text
+    assert ("class FooConfig(Qwen3Config)" in text) == (config == "beside it")
+    run = expand([tmp_path / "shards/modular_foo.py"], lambda _: tmp_path / "out")
+    expected, found = classes_in(path.read_text()), classes_in(run.files[tmp_path / "out/modeling_foo.py"])
+    own = re.compile(r"\bQwen3(?!Config)")
+    expected = {own.sub("Foo", name): own.sub("Foo", code) for name, code in expected.items()}
+    if config == "beside it":
+        expected = {name: code.replace("Qwen3Config", "FooConfig") for name, code in expected.items()}
+    assert expected == found and expected
+
+
+def test_a_shard_of_its_parents_own_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "modeling_qwen3.py"
+    path.write_text(foreign(tmp_path).read_text().replace("Foo", "Qwen3"))
+    code, out, err = hetero(path, "--write", tmp_path / "shards")
+    assert (code, out) == (2, "") and "copy it to modeling_NAME.py" in err
+    assert not (tmp_path / "shards").exists()
+
+
+def test_names_that_are_imported_of_transformers_are_looked_up(tmp_path: Path) -> None:
+    path = foreign(tmp_path)
+    text = re.sub(r"from transformers\.modeling_utils import .*PreTrainedModel\n", "", path.read_text())
+    text = text.replace("class FooGate(nn.Module)", "class FooGate(PreTrainedModel)")
+    path.write_text(text.replace("import torch\n", "import torch\nfrom transformers import PreTrainedModel\n", 1))
+    code, out, err = hetero(path, "--write", tmp_path / "shards")
+    assert code == 0, out + err
+    assert (
+        "from transformers.modeling_utils import PreTrainedModel\n" in (tmp_path / "shards/modular_foo.py").read_text()
+    )
+
+
 def classes_in(text: str) -> dict[str, str]:
     """Independent of how the command compares: all of each class, docstrings cut out."""
     tree = ast.parse(text)
