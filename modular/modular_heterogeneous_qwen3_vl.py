@@ -133,7 +133,9 @@ class HeterogeneousQwen3VLTextDecoderLayer(Qwen3VLTextDecoderLayer):
         if self.has_mixer:
             self.input_layernorm = HeterogeneousQwen3VLTextRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         if self.has_mlp:
-            self.post_attention_layernorm = HeterogeneousQwen3VLTextRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+            self.post_attention_layernorm = HeterogeneousQwen3VLTextRMSNorm(
+                config.hidden_size, eps=config.rms_norm_eps
+            )
 
     def forward(
         self,
