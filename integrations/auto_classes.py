@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from ..configuration_heterogeneous import PUBLISHED_LAYERS
 from .at_import import at_import
 from .trl import by_layer
 
@@ -84,7 +85,7 @@ def hand_over(module: str, name: str, family: Any) -> None:
                 f"a {parent.model_type} whose layers differ ({form}), which {cls.__name__} does not read: load it with "
                 f"AutoConfig and AutoModel..., or with {family.__name__} and the models that have it"
             )
-        unread = [name for name in UNREAD if cls is parent and isinstance(config_dict.get(name), list)]
+        unread = unread_lists(config_dict) if cls is parent else []
         if unread:
             raise ValueError(
                 f"{' and '.join(unread)} of a {parent.model_type}: the layers differ, and nothing reads how. {cls.__name__} would "
@@ -94,6 +95,15 @@ def hand_over(module: str, name: str, family: Any) -> None:
 
     functools.update_wrapper(from_dict, read)
     parent.from_dict = classmethod(from_dict)
+
+
+def unread_lists(config_dict: Mapping[str, Any]) -> list[str]:
+    """Lists by layer that nobody reads: beside other models, not in the forms that text models alone are published in either."""
+    text_config = config_dict.get("text_config")
+    if not isinstance(text_config, dict):
+        return [name for name in UNREAD if isinstance(config_dict.get(name), list)]
+    names = (*UNREAD, *sorted(PUBLISHED_LAYERS))
+    return [name for name in names if isinstance(config_dict.get(name, text_config.get(name)), list)]
 
 
 def form_of(config_dict: Mapping[str, Any]) -> str:

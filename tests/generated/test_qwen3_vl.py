@@ -4,6 +4,7 @@ stock model where the layers are alike, else to stock layers put together by han
 """
 
 import copy
+import itertools
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, DynamicCache, StaticCache
 from transformers_heterogeneous import HeterogeneousConfigError, keep_layers
+from transformers_heterogeneous.converters import CheckpointError, convert, inspect, prune
 
 from .release import CACHE
 from .small_qwen3_vl import DENSE, IMAGE, MARKS, OF_EXPERTS, question
@@ -307,6 +309,18 @@ def test_per_layer_config_of_the_parents_type_is_read(family, parent_folder, inp
         assert family.CONFIG.__name__ in str(error.value)
 
 
+@pytest.mark.parametrize("place", ["config", "text_config"])
+@both
+def test_lists_that_nobody_reads_are_refused(family, parent_folder, place):
+    """As pruning tools write them: the stock model would pass over them."""
+    blocks = {"block_configs": [{"attention": {"no_op": True}}] * 4}
+    text_config = json.loads((parent_folder / "config.json").read_text())["text_config"]
+    rewritten(parent_folder, **(blocks if place == "config" else {"text_config": {**text_config, **blocks}}))
+    for load in (AutoModelForImageTextToText.from_pretrained, family.PARENT.from_pretrained):
+        with pytest.raises(ValueError, match=f"block_configs of a {family}: the layers differ, and nothing reads how"):
+            load(parent_folder)
+
+
 @both
 def test_the_text_models_type_inside_the_parents_is_read(family, tmp_path):
     model = family.build(family.kinds["mixed"])
@@ -334,6 +348,22 @@ def test_sub_blocks_are_left_out_while_the_parents_checkpoint_loads(family, pare
     assert not report["missing_keys"] and report["unexpected_keys"]
     assert all(".layers.2." in name for name in report["unexpected_keys"])
     assert not hasattr(model.model.language_model.layers[2], "mlp")
+
+
+@both
+def test_what_converts_text_models_alone_says_so(family, parent_folder, tmp_path):
+    family.build(family.kinds["mixed"]).save_pretrained(tmp_path / "mixed")
+    out = tmp_path / "out"
+    calls = [
+        inspect,
+        lambda each: convert(each, out, skip={1: ["mlp"]}),
+        lambda each: prune(each, out, {1: {"skip": ["mlp"]}}),
+    ]
+    for folder, call in itertools.product((parent_folder, tmp_path / "mixed"), calls):
+        with pytest.raises(CheckpointError, match="whose text model is one of several") as error:
+            call(folder)
+        assert "AutoModelForImageTextToText" in str(error.value)
+    assert not out.exists()
 
 
 @both
