@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from ..configuration_heterogeneous import PUBLISHED_LAYERS
 from .at_import import at_import
 from .trl import by_layer
 
@@ -89,7 +88,9 @@ def hand_over(module: str, name: str, family: Any) -> None:
         if unread:
             raise ValueError(
                 f"{' and '.join(unread)} of a {parent.model_type}: the layers differ, and nothing reads how. {cls.__name__} would "
-                "pass over it and build another model; `hetero infer` reads sizes off the weights"
+                "pass over it and build another model"
+                + "; `hetero infer` reads sizes off the weights"
+                * ("text_config" not in config_dict)
             )
         return read(cls, config_dict, **kwargs)
 
@@ -99,6 +100,8 @@ def hand_over(module: str, name: str, family: Any) -> None:
 
 def unread_lists(config_dict: Mapping[str, Any]) -> list[str]:
     """Lists by layer that nobody reads: beside other models, not in the forms that text models alone are published in either."""
+    from ..configuration_heterogeneous import PUBLISHED_LAYERS
+
     text_config = config_dict.get("text_config")
     if not isinstance(text_config, dict):
         return [name for name in UNREAD if isinstance(config_dict.get(name), list)]
