@@ -41,6 +41,8 @@ from .configuration_heterogeneous_qwen2 import HeterogeneousQwen2Config
 from .configuration_heterogeneous_qwen3 import HeterogeneousQwen3Config
 from .configuration_heterogeneous_qwen3_moe import HeterogeneousQwen3MoeConfig
 from .configuration_heterogeneous_qwen3_next import HeterogeneousQwen3NextConfig
+from .configuration_heterogeneous_qwen3_vl import HeterogeneousQwen3VLConfig, HeterogeneousQwen3VLTextConfig
+from .configuration_heterogeneous_qwen3_vl_moe import HeterogeneousQwen3VLMoeConfig, HeterogeneousQwen3VLMoeTextConfig
 from .converters.formats.deci import DeciConfig
 from .converters.formats.gpt_oss_puzzle import GptOssPuzzleConfig
 from .converters.formats.nemotron_h_puzzle import NemotronHPuzzleConfig
@@ -123,6 +125,11 @@ from .modeling_heterogeneous_qwen3_next import (
     HeterogeneousQwen3NextModel,
     HeterogeneousQwen3NextPreTrainedModel,
 )
+from .modeling_heterogeneous_qwen3_vl import HeterogeneousQwen3VLPreTrainedModel, HeterogeneousQwen3VLTextModel
+from .modeling_heterogeneous_qwen3_vl_moe import (
+    HeterogeneousQwen3VLMoePreTrainedModel,
+    HeterogeneousQwen3VLMoeTextModel,
+)
 
 
 if TYPE_CHECKING:
@@ -160,6 +167,10 @@ def register() -> None:
         HeterogeneousQwen3Config,
         HeterogeneousQwen3MoeConfig,
         HeterogeneousQwen3NextConfig,
+        HeterogeneousQwen3VLConfig,
+        HeterogeneousQwen3VLMoeConfig,
+        HeterogeneousQwen3VLMoeTextConfig,
+        HeterogeneousQwen3VLTextConfig,
         DeciConfig,
         GptOssPuzzleConfig,
         NemotronHPuzzleConfig,
@@ -249,6 +260,8 @@ def register() -> None:
         HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextForTokenClassification, exist_ok=True
     )
     AutoModel.register(HeterogeneousQwen3NextConfig, HeterogeneousQwen3NextModel, exist_ok=True)
+    AutoModel.register(HeterogeneousQwen3VLTextConfig, HeterogeneousQwen3VLTextModel, exist_ok=True)
+    AutoModel.register(HeterogeneousQwen3VLMoeTextConfig, HeterogeneousQwen3VLMoeTextModel, exist_ok=True)
     classes = {name: globals()[name] for name in __all__ if name != "register"}
     for module in (transformers, sys.modules["transformers"]):  # importing its models exchanges one for the other
         vars(module).update(classes)
@@ -321,6 +334,14 @@ __all__ = [
     "HeterogeneousQwen3NextModel",
     "HeterogeneousQwen3NextPreTrainedModel",
     "HeterogeneousQwen3PreTrainedModel",
+    "HeterogeneousQwen3VLConfig",
+    "HeterogeneousQwen3VLMoeConfig",
+    "HeterogeneousQwen3VLMoePreTrainedModel",
+    "HeterogeneousQwen3VLMoeTextConfig",
+    "HeterogeneousQwen3VLMoeTextModel",
+    "HeterogeneousQwen3VLPreTrainedModel",
+    "HeterogeneousQwen3VLTextConfig",
+    "HeterogeneousQwen3VLTextModel",
     "NemotronHPuzzleConfig",
     "NemotronNasConfig",
     "UnreadFieldsError",

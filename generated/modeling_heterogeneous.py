@@ -428,13 +428,15 @@ def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> H
     its config describes them. What is saved loads as it is.
 
     Args:
-        model: of one of the families, with a head or without. It is changed, and returned.
+        model: of one of the families, with a head or without, or one that has it as its text model. It is changed, and
+            returned.
         layers: indices of layers. One that is there again is a copy, with weights of its own.
 
     Raises:
         ValueError: an index is none of a layer, or what is left is no model. Nothing is changed.
     """
-    base, config = model.base_model, model.config
+    base = getattr(model.base_model, "language_model", model.base_model)  # beside a vision model
+    config = base.config
     layers, num_layers = list(layers), len(config.mixer_types)
     if wrong := [idx for idx in layers if not 0 <= idx < num_layers] or [] if layers else [None]:
         raise ValueError(f"layers {wrong}: indices in 0..{num_layers - 1} are needed")
@@ -445,7 +447,7 @@ def keep_layers(model: HeterogeneousPreTrainedModel, layers: Sequence[int]) -> H
     del vars(config)["_view"]
     vars(config).update({name: vars(described)[name] for name in (*held, "num_hidden_layers")})
     config.freeze()
-    for module in {model, base}:  # heads keep numbers of experts for their loss
+    for module in {model, base} if config is model.config else {base}:  # heads keep numbers of experts for their loss
         for name, value in list(vars(module).items()):
             field = next(
                 (field for field, entries in held.items() if isinstance(value, list) and value == entries), None

@@ -31,8 +31,11 @@ def found_families() -> tuple[Family, ...]:
 
 
 def is_config_of(value: Any, module: ModuleType) -> bool:
-    """Whether something is the config class of a family, defined in this module."""
-    return isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "per_layer_sizes")
+    """Whether something is the config class of a family, defined in this module. A text model beside others is none: no
+    checkpoint has it alone."""
+    parts = {part for each in vars(module).values() for part in getattr(each, "sub_configs", {}).values()}
+    own = isinstance(value, type) and value.__module__ == module.__name__ and value not in parts
+    return own and hasattr(value, "per_layer_sizes")
 
 
 @cache

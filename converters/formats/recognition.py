@@ -86,6 +86,13 @@ def recognise(config_dict: Mapping[str, Any], source: str, to: str | None = None
             return published
     if registered := registered_format(config_dict, to):
         return registered
+    if isinstance(config_dict.get("text_config"), dict):
+        raise CheckpointError(
+            f"{source}: a {model_type}, whose text model is one of several: inspected, converted and pruned are checkpoints of text "
+            "models alone",
+            remedy="A Qwen3-VL is loaded by AutoModelForImageTextToText; per_layer_config in its text_config leaves sub-blocks out "
+            "on the way, keep_layers takes layers out, and save_pretrained writes what is left.",
+        )
     found = {name: config_dict.get(name) for name in ("model_type", "architectures")}
     known = [f"{published.name}: {published.looks_like}" for published in FORMATS]
     raise CheckpointError(f"{source}: of no known format ({found}). Known are", known)

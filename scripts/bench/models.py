@@ -13,22 +13,36 @@ from transformers import (
     GptOssForCausalLM,
     GraniteMoeHybridConfig,
     GraniteMoeHybridForCausalLM,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     NemotronHConfig,
     NemotronHForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
 )
 from transformers_heterogeneous import (
     HeterogeneousGptOssConfig,
     HeterogeneousGptOssForCausalLM,
     HeterogeneousGraniteMoeHybridConfig,
     HeterogeneousGraniteMoeHybridForCausalLM,
+    HeterogeneousLlama4ForCausalLM,
+    HeterogeneousLlama4TextConfig,
     HeterogeneousLlamaConfig,
     HeterogeneousLlamaForCausalLM,
     HeterogeneousNemotronHConfig,
     HeterogeneousNemotronHForCausalLM,
+    HeterogeneousQwen3NextConfig,
+    HeterogeneousQwen3NextForCausalLM,
+    HeterogeneousQwen3VLConfig,
+    HeterogeneousQwen3VLMoeConfig,
 )
 
 from .measure import TASKS, Row, Side, call_ratio, compare, model, time_ratio
@@ -78,6 +92,39 @@ NEMOTRON = {
     "moe_intermediate_size": 128,
     "moe_shared_expert_intermediate_size": 256,
 }
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128}
+QWEN3_NEXT = {
+    **LLAMA,
+    **EXPERTS,
+    "head_dim": 32,
+    "num_hidden_layers": 12,
+    "layer_types": MAMBA_AND_ATTENTION,
+    "linear_num_value_heads": 8,
+    "linear_num_key_heads": 4,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
+    "shared_expert_intermediate_size": 128,
+}
+LLAMA4 = {
+    **LLAMA,
+    "head_dim": 32,
+    "intermediate_size": 128,
+    "intermediate_size_mlp": 512,
+    "num_hidden_layers": 12,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "interleave_moe_layer_step": 2,
+    "attention_chunk_size": 64,
+    "pad_token_id": 0,
+}
+# Around these, the questions of the bench being words alone, a vision model that is not asked
+VISION = {"depth": 1, "hidden_size": 32, "num_heads": 2, "out_hidden_size": 256, "deepstack_visual_indexes": [0]}
+QWEN3_VL_TEXT = {
+    **LLAMA,
+    "head_dim": 32,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 4, 4]},
+}
+QWEN3_VL_MOE_TEXT = {**QWEN3_VL_TEXT, **EXPERTS, "num_hidden_layers": 12}
 
 
 @dataclass(frozen=True)
@@ -143,6 +190,51 @@ CONTESTS = (
             },
         },
     ),
+    Contest(
+        "qwen3_next",
+        HeterogeneousQwen3NextForCausalLM,
+        HeterogeneousQwen3NextConfig,
+        Qwen3NextForCausalLM,
+        Qwen3NextConfig,
+        QWEN3_NEXT,
+        {
+            "half its experts removed": {"num_experts": 4},
+            "half its mixers removed": {
+                "layer_types": None,
+                "mixer_types": ["mamba", "none", "none", "attention"] * 3,
+            },
+        },
+    ),
+    Contest(
+        "llama4_text",
+        HeterogeneousLlama4ForCausalLM,
+        HeterogeneousLlama4TextConfig,
+        Llama4ForCausalLM,
+        Llama4TextConfig,
+        LLAMA4,
+        {
+            "half its experts removed": {"num_local_experts": 4},
+            "half its attention removed": {"mixer_types": ["attention", "none"] * 6},
+        },
+    ),
+    Contest(
+        "qwen3_vl",
+        Qwen3VLForConditionalGeneration,
+        HeterogeneousQwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLConfig,
+        {"vision_config": VISION, "text_config": QWEN3_VL_TEXT},
+        {"half its attention removed": {"text_config": {**QWEN3_VL_TEXT, "mixer_types": ["attention", "none"] * 12}}},
+    ),
+    Contest(
+        "qwen3_vl_moe",
+        Qwen3VLMoeForConditionalGeneration,
+        HeterogeneousQwen3VLMoeConfig,
+        Qwen3VLMoeForConditionalGeneration,
+        Qwen3VLMoeConfig,
+        {"vision_config": VISION, "text_config": QWEN3_VL_MOE_TEXT},
+        {"half its experts removed": {"text_config": {**QWEN3_VL_MOE_TEXT, "num_experts": 4}}},
+    ),
 )
 IMPORTS = ("import transformers_heterogeneous", "from transformers import LlamaForCausalLM")
 
@@ -178,7 +270,7 @@ def fused_rows(contest: Contest) -> Iterator[Row]:
     """Fused blocks without a kernel."""
     plain_config = contest.our_config(**contest.sizes)
     plain = model(contest.ours, plain_config)
-    for block in plain_config.fusable:
+    for block in getattr(plain_config, "fusable", ()):
         if any(plain_config.can_fuse(layer_idx, block) for layer_idx in range(plain_config.num_hidden_layers)):
             fused = model(contest.ours, contest.our_config(**contest.sizes, fused_blocks=block))
             for name in ("forward, 128 tokens", "decode, 8 tokens"):

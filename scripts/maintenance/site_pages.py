@@ -28,7 +28,7 @@ Its shard is `modular/modular_{model_type}.py` ({shard} lines), which expands to
 
 ## Config
 
-::: transformers_heterogeneous.configuration_{model_type}.{config}
+{configs}
 
 ## Models
 
@@ -50,6 +50,11 @@ def family_page(model_type: str, shard: Path) -> str:
     names = re.findall(r'"(\w+)"', listed[1]) if listed else []
     parent = re.search(r"^from transformers\.models\.(\w+)\.configuration_", text, re.MULTILINE)
     written = [ROOT / f"generated/{kind}_{model_type}.py" for kind in ("configuration", "modeling")]
+    configs = [
+        f"::: transformers_heterogeneous.configuration_{model_type}.{name}"
+        for name in names
+        if name.endswith("Config")
+    ]
     models = [
         f"::: transformers_heterogeneous.modeling_{model_type}.{name}\n    options:\n      members: [forward]\n      "
         "show_docstring_description: true"
@@ -61,7 +66,7 @@ def family_page(model_type: str, shard: Path) -> str:
         parent=parent[1] if parent else "?",
         shard=len(text.splitlines()),
         expanded=sum(len(path.read_text(encoding="utf-8").splitlines()) for path in written),
-        config=next(name for name in names if name.endswith("Config")),
+        configs="\n\n".join(configs),
         models="\n\n".join(models),
     )
 
