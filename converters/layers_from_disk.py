@@ -26,6 +26,20 @@ def refuse_unknown_numbers(source: Checkpoint) -> None:
         raise CheckpointError(f"{source.folder}: quantised by {source.method!r}, whose numbers are not known here")
 
 
+def device_of(named: str | None) -> torch.device:
+    """The device that is named, else the accelerator that there is, else the CPU; a `CheckpointError` where there is none such."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if named is None:
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.empty(0, device=named).device
+    except (AssertionError, ImportError, NotImplementedError, RuntimeError) as error:
+        raise CheckpointError(f"device {named}: {str(error).splitlines()[0]}") from error
+    if device.type == "meta":
+        raise CheckpointError("device meta: nothing is computed there")
+    return device
+
+
 class LayersFromDisk:
     """
     A checkpoint of which one layer is loaded at a time.
@@ -39,8 +53,7 @@ class LayersFromDisk:
     def __init__(self, source: Checkpoint, files: Mapping[str, int], dtype: str | None, device: str | None) -> None:
         self.source, self.files = source, files
         self.dtype = dtype or str(source.model_fields()["dtype"] or dtype_of(source.config))
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        self.device = torch.device(device or accelerator or "cpu")
+        self.device = device_of(device)
         tensors = source.tensors
         if is_quantised(source):
             assert source.method is not None

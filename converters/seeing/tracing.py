@@ -17,7 +17,7 @@ from ..engine.json_objects import MAX_JSON_BYTES, read_object
 from ..engine.open_files import held
 from ..families.layers import place_in, renumbered
 from ..hub import local_folder
-from ..layers_from_disk import LayersFromDisk, Passing, refuse_unknown_numbers
+from ..layers_from_disk import LayersFromDisk, Passing, device_of, refuse_unknown_numbers
 from ..loading import AUTO_CLASS
 from ..provenance import read_origin
 from ..quantisation import quantisation_method
@@ -248,12 +248,12 @@ def runs_as_it_is(folder: Path) -> bool:
 
 def loaded_whole(folder: Path, dtype: str | None, device: str | None) -> Any:
     """A model of transformers, loaded by its own class."""
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    place = device_of(device)
     try:
         loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto")
     except Exception as error:  # whatever a checkpoint may hold
         raise CheckpointError(f"{folder}: {AUTO_CLASS} cannot load it: {error}") from error
-    return loaded.to(device or accelerator or "cpu")
+    return loaded.to(place)
 
 
 def origin_numbers(source: Checkpoint) -> dict[int, int]:

@@ -79,6 +79,8 @@ def written_shard(
         raise CannotCompare(
             f"a shard takes its name from the file's: call {path} modeling_NAME.py, NAME in lower case"
         )
+    if folder.exists() and not folder.is_dir():
+        raise CannotCompare(f"{folder} is a file; --write names the folder for the shard")
     if os.path.lexists(shard):
         raise CannotCompare(f"{shard} exists; nothing is overwritten")
     config = path.with_name(f"configuration_{model}.py")
@@ -125,7 +127,8 @@ def known_classes_of(path: Path) -> list[Known]:
     try:
         classes = known_classes(path)
     except SyntaxError as error:
-        raise CannotCompare(f"{path}:{error.lineno}:{error.offset}: {error.msg}") from error
+        place = f":{error.lineno}:{error.offset}" if error.lineno else ""
+        raise CannotCompare(f"{path}{place}: {error.msg}") from error
     except (ValueError, OSError) as error:
         raise CannotCompare(f"{path} cannot be read as Python: {error}") from error
     if not classes:

@@ -51,9 +51,14 @@ def trace_command(path: Path, asked: Asked) -> int:
         0 when done and nothing parts, 1 where two part, 2 with the reason on stderr when it could not be done.
     """
     try:
+        if asked.against is None and (asked.plot is not None or asked.layers is not None):
+            what = (
+                "--plot draws the difference of two" if asked.layers is None else "--layers says which are the other's"
+            )
+            raise CheckpointError(f"{what}: name the other by --against")
+        if asked.prompt is not None and asked.ids is not None:
+            raise CheckpointError("--prompt and --ids: one of them is needed")
         if asked.plot is not None:
-            if asked.against is None:
-                raise CheckpointError("--plot draws the difference of two: name the other by --against")
             check_picture(asked.plot)
         return traced(path, asked)
     except (CheckpointError, NoMatplotlib) as error:

@@ -55,17 +55,27 @@ class Definitions:
     order: list[str] = field(default_factory=list)
 
     def members(self, name: str) -> dict[str, list[ast.stmt]]:
-        """The statements of a class's body by the name that they define; a property's accessors are one."""
+        """The statements of a class's body that do something, by the name that they define; a property's accessors are one."""
         found: dict[str, list[ast.stmt]] = {}
-        for each in without_docstring(self.classes[name].body):
+        for each in filter(_does_something, without_docstring(self.classes[name].body)):
             for defined in names_defined(each) or ["<statement>"]:
                 found.setdefault(defined, []).append(each)
         return found
 
     def text(self, name: str, member: str | None = None) -> str:
         """A class as it is written, or a member of it."""
-        nodes = [self.classes[name]] if member is None else self.members(name)[member]
-        return "\n\n".join(segment(self.sources[name], each) for each in nodes)
+        whole, lines = self.classes[name], self.sources[name]
+        if member is None:
+            return segment(lines, whole)
+        return "\n\n".join(
+            segment(lines, each) if each.lineno > whole.lineno else f"    {ast.unparse(each)}"
+            for each in self.members(name)[member]
+        )
+
+
+def _does_something(node: ast.stmt) -> bool:
+    ellipsis = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
+    return not (ellipsis or isinstance(node, ast.Pass))
 
 
 def definitions_of(trees: Sequence[ast.Module], texts: Sequence[str]) -> Definitions:
@@ -146,8 +156,6 @@ def differences(theirs: Definitions, ours: Definitions) -> list[Difference]:
 def _of_class(name: str, theirs: Definitions, ours: Definitions) -> Difference | None:
     first = {member: [plain(each) for each in nodes] for member, nodes in theirs.members(name).items()}
     second = {member: [plain(each) for each in nodes] for member, nodes in ours.members(name).items()}
-    first.pop("<statement>", None) if first.get("<statement>") == [ast.dump(ast.Pass())] else None
-    second.pop("<statement>", None) if second.get("<statement>") == [ast.dump(ast.Pass())] else None
     members = [member for member, nodes in first.items() if nodes != second.get(member)]
     gone = {
         member: any(isinstance(each, ast.FunctionDef) for each in ours.members(name)[member])

@@ -210,6 +210,7 @@ def test_a_difference_that_is_left_is_said(tmp_path: Path) -> None:
             "qwen", None, "qwen is neither a file nor a model of transformers; did you mean qwen", id="no model"
         ),
         pytest.param("modeling_a.py", "class A(:\n", "modeling_a.py:1:9: invalid syntax", id="no Python"),
+        pytest.param("modeling_a.py", "class A:\0", "modeling_a.py: source code string cannot", id="a null byte"),
         pytest.param("modeling_a.py", "x = 1\n", "modeling_a.py defines no class", id="no class"),
         pytest.param("mine.py", "class A:\n    x = 1\n", "call mine.py modeling_NAME.py", id="the file's name"),
     ],
@@ -230,6 +231,23 @@ def test_a_shard_is_not_overwritten(tmp_path: Path) -> None:
     code, _, err = hetero(foreign(tmp_path), "--write", tmp_path)
     assert code == 2 and "modular_foo.py exists; nothing is overwritten" in err
     assert (tmp_path / "modular_foo.py").read_text() == "mine"
+
+
+def test_the_shards_folder_is_no_file(tmp_path: Path) -> None:
+    path = foreign(tmp_path)
+    code, _, err = hetero(path, "--write", path)
+    assert code == 2 and "is a file; --write names the folder" in err
+
+
+def test_classes_of_one_line_are_inherited_or_written_out(tmp_path: Path) -> None:
+    path = foreign(tmp_path)
+    text = re.sub(r"(class FooForSequence\w+\(.*\)):\n    pass", r"\1: ...", path.read_text())
+    path.write_text(re.sub(r"(class FooForToken\w+\(.*\)):\n    pass", r"\1: threshold = 2", text))
+    code, out, err = hetero(path, "--write", tmp_path / "shards")
+    assert code == 0, out + err
+    shard = (tmp_path / "shards/modular_foo.py").read_text()
+    assert re.search(r"class FooForSequenceClassification\(Qwen\dForSequenceClassification\):\n    pass\n", shard)
+    assert re.search(r"class FooForTokenClassification\(.*\):\n    threshold = 2\n", shard)
 
 
 def test_the_index_is_built_once_and_again_when_a_file_changes(

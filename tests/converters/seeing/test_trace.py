@@ -350,6 +350,10 @@ class TestCommand:
             ((), "nothing to run it on"),
             (("--ids", "1,x"), "token ids are needed"),
             (("--ids", "1", "--plot", "a.png"), "--plot draws the difference of two"),
+            (("--ids", "1", "--layers", "0-1"), "--layers says which are the other's: name the other by --against"),
+            (("--ids", "1", "--prompt", "one"), "--prompt and --ids: one of them is needed"),
+            (("--ids", "1", "--device", "nonsense"), "device nonsense: "),
+            (("--ids", "1", "--device", "meta"), "device meta: nothing is computed there"),
             (("--ids", "1", "--against", tmp_path / "model", "--plot", "a.gif"), "cannot draw '.gif'"),
             (("--ids", "1", "--against", tmp_path / "no.json"), "holds no trace"),
         ):
