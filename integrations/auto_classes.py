@@ -71,13 +71,15 @@ def note_auto() -> None:
 
 def hand_over(module: str, name: str, family: Any) -> None:
     """Let `from_dict` of a parent's config return the family's where the layers differ, for AutoConfig; by itself it is refused,
-    since the parent's models would build another model."""
+    since the parent's models would build another model. Those around a text model build what its config says."""
     parent: Any = vars(sys.modules[module])[name]
     read = parent.from_dict.__func__
 
     def from_dict(cls: type[Any], /, config_dict: Mapping[str, Any], **kwargs: Any) -> Any:
         form = "" if cls is not parent else form_of(config_dict)
-        if form and asked_by_auto.get():
+        if form and (
+            asked_by_auto.get() or "text_config" in family.sub_configs
+        ):  # the parent's models have a text model of any class
             return family.from_dict(config_dict, **kwargs)
         if form:
             raise ValueError(
