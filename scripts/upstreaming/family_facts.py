@@ -29,8 +29,7 @@ class Facts:
         models: the public classes of its models.
         said: what its config class says of layers, beside its fields.
         fields: the fields of its config, with their defaults where these are written out.
-        reads_older_names: whether checkpoints may have names of tensors that are not written.
-        renames: whether tensors have other names in checkpoints, read and written.
+        modeling: the text of its modeling file.
     """
 
     model: str
@@ -40,8 +39,7 @@ class Facts:
     said: Mapping[str, Any]
     fields: Mapping[str, object]
     year: str
-    reads_older_names: bool
-    renames: bool
+    modeling: str
 
     @property
     def cased(self) -> str:
@@ -112,8 +110,7 @@ def read_facts(
         {**_DEFAULTS, **_assigned(node)},
         fields,
         max(years, default="2026"),
-        "LoadOnlyRenaming(" in modeling,
-        re.search(r'(?m)^    renamed_like = "', modeling) is not None,
+        modeling,
     )
 
 
