@@ -224,7 +224,7 @@ These sizes are one number for all layers, or a list with one entry a layer, `No
 {sizes}. `config.per_layer_config[i]` is the config of layer `i`, with plain numbers.
 
 ```python
-from transformers import {causal}, {config}
+from transformers import {imported}
 
 
 config = {config}(
@@ -322,6 +322,7 @@ def page_text(facts: Facts, parent: Facts, mixed: Mapping[str, Any]) -> str:
         sizes=", ".join(f"`{name}`" for name in facts.said["per_layer_sizes"]),
         config=facts.config,
         causal=facts.causal,
+        imported=", ".join(sorted((facts.causal, facts.config))),
         example=example.replace("'", '"'),
     )
     return page + sections
