@@ -403,6 +403,11 @@ class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
         "kernels-community/metal-flash-sdpa",
         "kernels-community/aiter-flash-attn",
     ]
+    fused_mlp_class = HeterogeneousGptOssNormMLP
+    fused_layer_class = HeterogeneousGptOssFusedDecoderLayer
+    _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
+    _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
+    ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}
 
     def _init_weights(self, module):
         super()._init_weights(module)
@@ -417,11 +422,6 @@ class HeterogeneousGptOssPreTrainedModel(HeterogeneousPreTrainedModel):
         elif isinstance(module, HeterogeneousGptOssTopKRouter):
             init.normal_(module.weight, mean=0.0, std=std)
             init.normal_(module.bias, mean=0.0, std=std)
-
-    fused_mlp_class, fused_layer_class = HeterogeneousGptOssNormMLP, HeterogeneousGptOssFusedDecoderLayer
-    _keep_in_fp32_modules_strict = ["post_attention_layernorm", "input_layernorm", "norm"]
-    _keys_to_ignore_on_load_unexpected = [r"self_attn\.[qkv]_scale$"]
-    ignored_tensors = {"*.self_attn.[qkv]_scale": "scales of a KV cache in FP8, for servers that have one"}
 
 
 class HeterogeneousGptOssRotaryEmbedding(nn.Module):

@@ -413,7 +413,8 @@ class HeterogeneousLlamaPreTrainedModel(HeterogeneousPreTrainedModel):
         "hidden_states": HeterogeneousLlamaDecoderLayer,
         "attentions": HeterogeneousLlamaAttention,
     }
-    fused_mlp_class, fused_layer_class = HeterogeneousLlamaNormMLP, HeterogeneousLlamaFusedDecoderLayer
+    fused_mlp_class = HeterogeneousLlamaNormMLP
+    fused_layer_class = HeterogeneousLlamaFusedDecoderLayer
 
 
 @auto_docstring

@@ -214,7 +214,8 @@ class HeterogeneousGptOssFusedDecoderLayer(HeterogeneousGptOssDecoderLayer):
 
 
 class HeterogeneousGptOssPreTrainedModel(GptOssPreTrainedModel, HeterogeneousPreTrainedModel):
-    fused_mlp_class, fused_layer_class = HeterogeneousGptOssNormMLP, HeterogeneousGptOssFusedDecoderLayer
+    fused_mlp_class = HeterogeneousGptOssNormMLP
+    fused_layer_class = HeterogeneousGptOssFusedDecoderLayer
     _no_split_modules = ["HeterogeneousGptOssDecoderLayer", "HeterogeneousGptOssFusedDecoderLayer"]
     # diff with gpt-oss, which keeps them only when float16 is asked for
     _keep_in_fp32_modules = AttributeError()

@@ -257,7 +257,8 @@ class HeterogeneousLlamaFusedDecoderLayer(HeterogeneousLlamaDecoderLayer):
 
 
 class HeterogeneousLlamaPreTrainedModel(LlamaPreTrainedModel, HeterogeneousPreTrainedModel):
-    fused_mlp_class, fused_layer_class = HeterogeneousLlamaNormMLP, HeterogeneousLlamaFusedDecoderLayer
+    fused_mlp_class = HeterogeneousLlamaNormMLP
+    fused_layer_class = HeterogeneousLlamaFusedDecoderLayer
     _no_split_modules = ["HeterogeneousLlamaDecoderLayer", "HeterogeneousLlamaFusedDecoderLayer"]
 
 

@@ -28,7 +28,7 @@ SMALL_DECODER = {
     **{"num_shared_experts": 1, "n_shared_experts": 1, "sliding_window": 4, "use_sliding_window": True},
     **{"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8},
     **{"index_topk": 4, "index_block_size": 4, "index_topk_blocks": 2, "index_n_heads": 4, "attention_chunk_size": 4},
-    **{"local_attention": 8},
+    **{"local_attention": 8, "intermediate_size_mlp": 64, "linear_num_key_heads": 2, "linear_num_value_heads": 4},
     **{
         "attn_layer_indices": [1, 5],
         **dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer"), LAYERS),

@@ -15,8 +15,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from ..command.export import shard_of
+from ..modular_converter.shards.shard import model_of
 from ..upstreaming.exporting import parents_of
 from ..upstreaming.source_tree import SourceTree
+from ..upstreaming.tree_imports import tree_model
 
 
 FAMILIES = ("llama", "gpt_oss", "granite_moe_hybrid", "nemotron_h")
@@ -38,22 +41,23 @@ def main(arguments: Sequence[str]) -> int:
     given = [Path(each) for each in arguments[:1] if (Path(each) / "src" / "transformers").is_dir()]
     tree = SourceTree(given[0] if given else unpacked_sdist())
     families = arguments[len(given) :] or FAMILIES
-    models = [f"heterogeneous_{family}" for family in families]
+    ours = [shard_of(family) for family in families]
+    models = [tree_model(shard) for shard in ours]
     hetero = [str(Path(sys.executable).with_name("hetero"))]
     shards = [tree.models / model / f"modular_{model}.py" for model in models]
     run([*hetero, "export", "--transformers", str(tree.root), *families])
     run([*hetero, "check", *map(str, shards)])
-    run([sys.executable, "-c", IMPORTED, *models], tree)
+    run([sys.executable, "-c", IMPORTED, *map(model_of, ours)], tree)
     if not (tree.root / "tests" / "causal_lm_tester.py").is_file():
         print(f"{tree.root} has no tests of models: they are not run")
         return 0
     failed = False
     print(f"{'':36}" + "".join(f"{each:>9}" for each in COUNTED))
     for model, shard in zip(models, shards, strict=True):
-        parents = [
+        parent = next(
             name for name in parents_of(shard.read_text(encoding="utf-8")) if not name.startswith("heterogeneous_")
-        ]
-        for name in (parents[0], model):
+        )
+        for name in (parent, model):
             counts = tested(tree, name)
             print(f"{name:36}" + "".join(f"{counts[each]:>9,}" for each in COUNTED), flush=True)
             failed |= name == model and bool(counts["failed"] + counts["error"])

@@ -16,9 +16,14 @@ _STAR = re.compile(r"^    from \.(\w+) import \*\n", re.MULTILINE)
 _CONTENT = re.compile(r"^( +)- local: model_doc/(\S+)\n +title: (.+)\n", re.MULTILINE)
 
 
-def with_config(text: str, model_type: str, config: str) -> str:
-    """auto_mappings.py, which says the config of a model type."""
-    return _with_entry(text, "CONFIG_MAPPING_NAMES", model_type, f'"{config}"')
+def with_config(text: str, model_type: str, config: str, model: str) -> str:
+    """auto_mappings.py, which says the config of a model type, and the folder where it is another word."""
+    text = _with_entry(text, "CONFIG_MAPPING_NAMES", model_type, f'"{config}"')
+    return (
+        text
+        if model == model_type
+        else _with_entry(text, "SPECIAL_MODEL_TYPE_TO_MODULE_NAME", model_type, f'"{model}"')
+    )
 
 
 def with_models(text: str, model_type: str, names: Sequence[str]) -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 import libcst as cst
 
 from ..modular_converter.run import expand
-from ..modular_converter.shards.shard import model_of
 from ..modular_converter.sources.siblings import with_needed
 from ..modular_converter.sources.source import read_source
-from ..modular_converter.syntax.import_statements import module_of
+from ..modular_converter.syntax.import_statements import module_of, names_of
 from ..modular_converter.syntax.tree import small
 from . import auto_lines
 from .family_facts import Facts, read_facts
@@ -20,7 +19,7 @@ from .layer_mix import mixed_fields, uniform_fields
 from .model_texts import init_text, page_text, tests_text
 from .shared_half import shared_files, shared_names
 from .source_tree import SourceTree
-from .tree_imports import SHARED_SHARD, CannotExport, Place
+from .tree_imports import SHARED_SHARD, CannotExport, Place, tree_model
 from .upstream_shard import formatted, upstream_shard
 
 
@@ -64,15 +63,16 @@ def export_of(shards: Sequence[Path], tree: SourceTree, package: Path, small_fie
     tree.check_release()
     every = families_needed(shards)
     export = Export(
-        notes=[f"{model_of(shard)} comes along: others inherit from it" for shard in every if shard not in shards]
+        notes=[f"{tree_model(shard)} comes along: others inherit from it" for shard in every if shard not in shards]
     )
     export.whole |= {f"{PACKAGE}/{name}": text for name, text in shared_files(package).items()}
     with tempfile.TemporaryDirectory(prefix="hetero-export-") as folder:
         shadow = _shadow(tree, Path(folder))
         for shard in every:
             files = _expanded(shard, shadow, package)
-            export.whole |= {f"{PACKAGE}/models/{model_of(shard)}/{name}": text for name, text in files.items()}
-            facts = _facts(shard, files)
+            model = tree_model(shard)
+            export.whole |= {f"{PACKAGE}/models/{model}/{name}": text for name, text in files.items()}
+            facts = _facts(model, files)
             _add_family(facts, tree, export, small_fields)
     return export
 
@@ -95,13 +95,13 @@ def _shadow(tree: SourceTree, folder: Path) -> SourceTree:
 
 def _expanded(shard: Path, shadow: SourceTree, package: Path) -> dict[str, str]:
     """The shard inside transformers, and what it expands to there."""
-    model = model_of(shard)
+    model = tree_model(shard)
     home = shadow.models / model
     if home.is_symlink():
         home.unlink()  # of an earlier export
     home.mkdir()
     place = Place(("models", model), shared_names(package), shard.parent)
-    written = home / shard.name
+    written = home / f"modular_{model}.py"
     written.write_text(
         upstream_shard(shard, place, read_source(package / "modeling_heterogeneous.py"), shadow.models),
         encoding="utf-8",
@@ -114,24 +114,26 @@ def _expanded(shard: Path, shadow: SourceTree, package: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in (written, *run.files)}
 
 
-def _facts(shard: Path, files: Mapping[str, str]) -> Facts:
-    model = model_of(shard)
+def _facts(model: str, files: Mapping[str, str]) -> Facts:
     missing = [name for kind in ("configuration", "modeling") if (name := f"{kind}_{model}.py") not in files]
     if missing:
-        raise CannotExport(f"{shard.name} expands to no {' and no '.join(missing)}")
-    parents = parents_of(files[shard.name])
+        raise CannotExport(f"the shard of {model} expands to no {' and no '.join(missing)}")
+    parents = parents_of(files[f"modular_{model}.py"])
     return read_facts(model, parents, files[f"configuration_{model}.py"], files[f"modeling_{model}.py"])
 
 
-def parents_of(shard: str) -> list[str]:
-    """The models of the tree that a shard inside transformers inherits from, that of its config first."""
-    modules = [
-        module_of(node)
+def parents_of(shard: str) -> dict[str, list[str]]:
+    """The models of the tree that a shard inside transformers inherits from, that of its config first, and what of each."""
+    imports = [
+        node
         for statement in cst.parse_module(shard).body
         if isinstance(node := small(statement), cst.ImportFrom) and len(node.relative) == 2
     ]
-    modules.sort(key=lambda module: ".configuration_" not in module)
-    return list(dict.fromkeys(module.partition(".")[0] for module in modules))
+    imports.sort(key=lambda node: ".configuration_" not in module_of(node))
+    found: dict[str, list[str]] = {}
+    for node in imports:
+        found.setdefault(module_of(node).partition(".")[0], []).extend(names_of(node))
+    return found
 
 
 def _add_family(facts: Facts, tree: SourceTree, export: Export, small_fields: SmallFields) -> None:
@@ -153,10 +155,11 @@ def _add_family(facts: Facts, tree: SourceTree, export: Export, small_fields: Sm
 
 def _parent_facts(facts: Facts, tree: SourceTree) -> Facts:
     """The model of the tree that a family is like."""
-    for name in facts.parents:
+    for name, inherited in facts.parents.items():
         files = [tree.models / name / f"{kind}_{name}.py" for kind in ("configuration", "modeling")]
         if all(file.is_file() for file in files):
-            return read_facts(name, (), *(file.read_text(encoding="utf-8") for file in files))
+            configuration, modeling = (file.read_text(encoding="utf-8") for file in files)
+            return read_facts(name, {}, configuration, modeling, inherited)
     raise CannotExport(f"{facts.model} inherits from no model of {tree.root}")
 
 
@@ -167,7 +170,10 @@ def _register(facts: Facts, parent: Facts, tree: SourceTree, export: Export) -> 
         text = export.edited.get(name)
         export.edited[name] = change((tree.root / name).read_text(encoding="utf-8") if text is None else text)
 
-    edit(f"{AUTO}/auto_mappings.py", lambda text: auto_lines.with_config(text, facts.model_type, facts.config))
+    edit(
+        f"{AUTO}/auto_mappings.py",
+        lambda text: auto_lines.with_config(text, facts.model_type, facts.config, facts.model),
+    )
     edit(f"{AUTO}/modeling_auto.py", lambda text: auto_lines.with_models(text, facts.model_type, facts.models))
     edit(
         f"{AUTO}/tokenization_auto.py",

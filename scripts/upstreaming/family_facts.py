@@ -25,21 +25,21 @@ class Facts:
 
     Args:
         model: its name, as in `modular_<model>.py`.
-        parents: the models of the tree that it inherits from, the first is the one it is like.
+        parents: the models of the tree that it inherits from, the first is the one it is like, and what of each.
         models: the public classes of its models.
         said: what its config class says of layers, beside its fields.
         fields: the fields of its config, with their defaults where these are written out.
-        reads_older_names: whether checkpoints may have names of tensors that are not written.
+        modeling: the text of its modeling file.
     """
 
     model: str
-    parents: Sequence[str]
+    parents: Mapping[str, Sequence[str]]
     config: str
     models: Sequence[str]
     said: Mapping[str, Any]
     fields: Mapping[str, object]
     year: str
-    reads_older_names: bool
+    modeling: str
 
     @property
     def cased(self) -> str:
@@ -69,16 +69,32 @@ class Facts:
         return [kind for kind in self.said["supported_mlp_types"] if kind not in ("linear", "none")]
 
     @property
+    def plans_experts_alone(self) -> bool:
+        """Whether experts are in the plan of expert parallelism, and not in that of tensor parallelism."""
+        in_tensors, in_experts = (
+            any(".experts" in name for name in self.said.get(plan) or ())
+            for plan in ("base_model_tp_plan", "base_model_ep_plan")
+        )
+        return in_experts and not in_tensors
+
+    @property
     def has_one_block(self) -> bool:
         """Whether a layer has a mixer or an MLP, and not both: something that may be left out is of either list."""
         return any(len(lists) > 1 and all(lists.values()) for lists in self.said["skippable"].values())
 
 
-def read_facts(model: str, parents: Sequence[str], configuration: str, modeling: str) -> Facts:
-    """A family, from the text of its files."""
+def read_facts(
+    model: str,
+    parents: Mapping[str, Sequence[str]],
+    configuration: str,
+    modeling: str,
+    inherited: Sequence[str] = (),
+) -> Facts:
+    """A family, from the text of its files; of a model with several configs, the one that is inherited."""
     tree = ast.parse(configuration)
     classes = {each.name: each for each in tree.body if isinstance(each, ast.ClassDef)}
-    name = next(name for name in _exported(tree) if name in classes and "model_type" in _assigned(classes[name]))
+    configs = [name for name in _exported(tree) if name in classes and "model_type" in _assigned(classes[name])]
+    name = next((name for name in configs if name in inherited), configs[0])
     node = classes[name]
     fields = {
         each.target.id: _literal(each.value)
@@ -94,7 +110,7 @@ def read_facts(model: str, parents: Sequence[str], configuration: str, modeling:
         {**_DEFAULTS, **_assigned(node)},
         fields,
         max(years, default="2026"),
-        "LoadOnlyRenaming(" in modeling,
+        modeling,
     )
 
 

@@ -9,22 +9,25 @@ from .family_facts import Facts
 
 NUM_LAYERS = 2  # as small as transformers asks of its tests
 # Left as the family has it by default: what its parents are tested with
-_OF_THE_FAMILY = ("layer_types", "sliding_window", "use_sliding_window")
+_OF_THE_FAMILY = ("layer_types", "sliding_window", "use_sliding_window", "attention_chunk_size")
 # Their tester divides by it
 _ONE_NUMBER = ("num_attention_heads", *_OF_THE_FAMILY)
-# Groups of mamba heads, of which there are few; positions, which are tested with every kind of RoPE
-_SMALL = {"n_groups": 2, "position_embedding_type": "rope"}
+# Groups of mamba heads, of which there are few; positions, which are tested with every kind of RoPE; windows, which all layers
+# have where one is asked for; heads, of which a quarter may be turned
+_SMALL = {"n_groups": 2, "position_embedding_type": "rope", "max_window_layers": 0, "head_dim": 16}
+# The parents' own fields that make one of two layers dense
+_ONE_DENSE = {"mlp_only_layers": [0], "interleave_moe_layer_step": 2}
 
 
 def uniform_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
-    """A small model with the layers of its parent, a layer of each kind of mixer among them."""
+    """A small model with the layers of its parent, one of each kind of mixer and of MLP among them."""
     fields = {**_plain(facts, small), "num_hidden_layers": NUM_LAYERS}
     if facts.has_one_block:
         kinds = [*((mixer, "none") for mixer in facts.mixers), *(("none", mlp) for mlp in facts.mlps)]
         return fields | _lists(kinds)
     if len(facts.mixers) > 1:
         fields["mixer_types"] = list(islice(cycle(facts.mixers), NUM_LAYERS))
-    return fields
+    return fields | {name: value for name, value in _ONE_DENSE.items() if name in facts.fields}
 
 
 def mixed_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
@@ -50,7 +53,7 @@ def mixed_fields(facts: Facts, small: Mapping[str, object]) -> dict[str, Any]:
         ]
     fields = {**_plain(facts, small), **_lists(kinds)}
     for name, (list_, having) in facts.said["per_layer_sizes"].items():
-        size = small.get(name, facts.fields.get(name))
+        size = fields.get(name, facts.fields.get(name))
         if type(size) is int and name not in _ONE_NUMBER:
             fields[name] = _halved(size, [kind in having for kind in fields[list_]])
     return fields

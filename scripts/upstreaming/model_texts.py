@@ -2,9 +2,9 @@
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .family_facts import Facts
 
@@ -34,18 +34,18 @@ from transformers import is_torch_available
 from transformers.testing_utils import require_torch, torch_device
 
 from ...causal_lm_tester import CausalLMModelTest, CausalLMModelTester
-{windows}
+{imports}
 
 if is_torch_available():
     import torch
 
     from transformers import {imported}
-
+{torch_imports}
 
 class {cased}ModelTester(CausalLMModelTester):
     if is_torch_available():
         base_model_class = {base}
-
+{causal_class}
     fields = {uniform}
 
     def __init__(self, parent, **kwargs):
@@ -80,13 +80,7 @@ class {cased}ModelTest(CausalLMModelTest, unittest.TestCase):
             if mixer_type == "attention":
                 shapes = self._get_attention_shape(batch_size, seq_length, layer_config)
                 self.assertEqual((layer.keys.shape, layer.values.shape), shapes)
-            elif mixer_type == "mamba":
-                shapes = [
-                    self._get_conv_state_shape(batch_size, layer_config),
-                    self._get_recurrent_state_shape(batch_size, layer_config),
-                ]
-                self.assertEqual([layer.conv_states[0].shape, layer.recurrent_states[0].shape], shapes)
-            else:
+{states}            else:
                 self.assertIsNone(getattr(layer, "keys", None))
 
     def test_alike_layers_compute_what_the_parent_computes(self):
@@ -115,23 +109,89 @@ class {cased}MixedModelTest({cased}ModelTest):
         for mixer_type, mlp_type, layer in zip(config.mixer_types, config.mlp_types, layers):
             self.assertEqual(mixer_type == mlp_type == "none", not list(layer.parameters()))
 '''
-WINDOWS = "from ...test_modeling_common import TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION\nfrom parameterized import parameterized\n"
-SEVERAL = """
+STATES = """\
+            elif mixer_type == "mamba":
+                shapes = [
+                    self._get_conv_state_shape(batch_size, layer_config),
+                    self._get_recurrent_state_shape(batch_size, layer_config),
+                ]
+                self.assertEqual([layer.conv_states[0].shape, layer.recurrent_states[0].shape], shapes)
+"""
+
+
+class Override(NamedTuple):
+    """A test in the place of a common one, and what it imports, of which some needs torch."""
+
+    method: str
+    imports: str = ""
+    torch_imports: str = ""
+
+
+SEVERAL = Override("""
     @unittest.skip("A layer has one sub-block, and there is one of each kind")
     def test_num_layers_is_small(self):
         pass
-"""
-OLDER_NAMES = """
+""")
+OLDER_NAMES = Override("""
     @unittest.skip("Names of older checkpoints are read and not written")
     def test_reverse_loading_mapping(self):
         pass
-"""
-NO_WINDOW = """
+""")
+OTHER_FIELDS = Override(
+    """
+    def test_reverse_loading_mapping(self):
+        # The common test sets fields of several models. One describes layers and is none of this config's, which refuses it
+        config_class, to_dict = self.model_tester.config_class, self.model_tester.config_class.to_dict
+
+        def without(config):
+            return {name: value for name, value in to_dict(config).items() if name != "mlp_only_layers"}
+
+        with patch.object(config_class, "to_dict", without):
+            super().test_reverse_loading_mapping()
+""",
+    "from unittest.mock import patch\n",
+)
+COMPLEX_ROPE = Override("""
+    @unittest.skip("The rotary embedding gives one complex tensor, as the parent's does")
+    def test_model_rope_scaling_frequencies(self):
+        pass
+""")
+NOT_PACKED = Override("""
+    @unittest.skip("Several sequences in a row are refused: chunks are counted from its beginning")
+    def test_eager_padding_matches_padding_free_with_position_ids(self):
+        pass
+
+    @unittest.skip("Several sequences in a row are refused: chunks are counted from its beginning")
+    def test_sdpa_padding_matches_padding_free_with_position_ids(self):
+        pass
+""")
+EXPERT_PLAN = Override(
+    """
+    def test_moe_parallel_plans_shard_experts(self):
+        \"\"\"As in the parent, experts are sharded by the plan of expert parallelism alone.\"\"\"
+        config, _ = self.model_tester.prepare_config_and_inputs_for_common()
+        for model_class in self.all_model_classes:
+            model = model_class(config)
+            names = _get_expert_weight_names(model)
+            self.assertTrue(names)
+            for name in names:
+                self.assertIsNotNone(_get_parameter_plan(name, model._ep_plan, is_weight=True), name)
+""",
+    "from ...test_tensor_parallel_mixin import _get_expert_weight_names\n",
+    "    from transformers.distributed.parallel_utils import _get_parameter_plan\n",
+)
+NO_WINDOW = Override(
+    """
     @parameterized.expand(TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION)
     @unittest.skip("It sets a sliding window, which these layers do not have and the config refuses")
     def test_eager_matches_sdpa_inference(self, *args):
         pass
-"""
+""",
+    """\
+from parameterized import parameterized
+from ...test_modeling_common import TEST_EAGER_MATCHES_SDPA_INFERENCE_PARAMETERIZATION
+""",
+)
 PAGE = """\
 <!--Copyright {year} The HuggingFace Team. All rights reserved.
 
@@ -164,7 +224,7 @@ These sizes are one number for all layers, or a list with one entry a layer, `No
 {sizes}. `config.per_layer_config[i]` is the config of layer `i`, with plain numbers.
 
 ```python
-from transformers import {causal}, {config}
+from transformers import {imported}
 
 
 config = {config}(
@@ -181,7 +241,7 @@ print(config.per_layer_config[1].skip)
 
 def init_text(facts: Facts, parent_init: str) -> str:
     """`__init__.py`, as that of the parent: what it exports is found in the modules themselves."""
-    parent = facts.parents[0]
+    parent = next(iter(facts.parents))
     text = re.sub(rf"(models/){parent}\b", rf"\g<1>{facts.model}", parent_init)
     text = re.sub(r"(?m)^# Copyright \d{4} ", f"# Copyright {facts.year} ", text)
     stars = [f"    from .{kind}_{facts.model} import *\n" for kind in ("configuration", "modeling")]
@@ -193,21 +253,44 @@ def tests_text(
 ) -> str:
     """`test_modeling_<family>.py`; `fields` are those of the two small models."""
     causal, parent_causal = facts.causal, parent.causal
-    windowless = "sliding_window" in facts.fields and "sliding_window" not in facts.said["per_layer_sizes"]
-    skips = ((SEVERAL, facts.has_one_block), (NO_WINDOW, windowless), (OLDER_NAMES, facts.reads_older_names))
+    overrides = list(_overrides(facts))
     return TESTS.format(
         licence=LICENCE.format(year=facts.year),
         cased=facts.cased,
         base=facts.base,
         causal=causal,
+        # Found by the name of the base class where that begins as it does
+        causal_class=""
+        if causal == f"{facts.base.removesuffix('Model')}ForCausalLM"
+        else f"        causal_lm_class = {causal}\n",
         parent_config=parent.config,
         parent_causal=parent_causal,
         imported=", ".join(sorted({facts.base, causal, parent.config, parent_causal})),
+        states=STATES if "mamba" in facts.mixers else "",
         uniform=repr(dict(fields[0])),
         mixed=repr(dict(fields[1])),
-        windows=WINDOWS if windowless else "",
-        methods=_state_shapes(parent_tests) + "".join(skip for skip, needed in skips if needed),
+        imports="".join(each.imports for each in overrides),
+        torch_imports="".join(each.torch_imports for each in overrides),
+        methods=_state_shapes(parent_tests) + "".join(each.method for each in overrides),
     )
+
+
+def _overrides(facts: Facts) -> Iterator[Override]:
+    """What the common tests ask otherwise than the family can answer."""
+    if facts.has_one_block:
+        yield SEVERAL
+    if "sliding_window" in facts.fields and "sliding_window" not in facts.said["per_layer_sizes"]:
+        yield NO_WINDOW
+    if "LoadOnlyRenaming(" in facts.modeling:
+        yield OLDER_NAMES
+    elif '    renamed_like = "' in facts.modeling and "mlp_only_layers" not in facts.fields:
+        yield OTHER_FIELDS
+    if "torch.polar(" in facts.modeling:
+        yield COMPLEX_ROPE
+    if "find_packed_sequence_indices(" in facts.modeling:
+        yield NOT_PACKED
+    if facts.plans_experts_alone:
+        yield EXPERT_PLAN
 
 
 def _state_shapes(parent_tests: Path) -> str:
@@ -227,8 +310,7 @@ def _state_shapes(parent_tests: Path) -> str:
 
 def page_text(facts: Facts, parent: Facts, mixed: Mapping[str, Any]) -> str:
     """The page of the documentation."""
-    lists = ("num_hidden_layers", "mixer_types", "mlp_types", *facts.said["per_layer_sizes"])
-    example = "".join(f"    {name}={value!r},\n" for name, value in mixed.items() if name in lists)
+    example = "".join(f"    {name}={value!r},\n" for name, value in mixed.items())
     sections = "".join(f"\n## {name}\n\n[[autodoc]] {name}\n    - forward\n" for name in facts.models)
     page = PAGE.format(
         year=facts.year,
@@ -240,6 +322,7 @@ def page_text(facts: Facts, parent: Facts, mixed: Mapping[str, Any]) -> str:
         sizes=", ".join(f"`{name}`" for name in facts.said["per_layer_sizes"]),
         config=facts.config,
         causal=facts.causal,
+        imported=", ".join(sorted((facts.causal, facts.config))),
         example=example.replace("'", '"'),
     )
     return page + sections

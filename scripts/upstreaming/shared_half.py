@@ -9,6 +9,8 @@ from .tree_imports import FOLDER, OURS, SHARED, Place, moved
 from .upstream_shard import formatted
 
 
+# Said of transformers, which is what the reader is in there
+_UPSTREAM = re.compile(r"\bupstream('s)?\b")
 _BANNER = re.compile(r"\A# Generated from .*\n#\n")
 
 
@@ -25,11 +27,15 @@ def shared_files(package: Path) -> dict[str, str]:
 
 def _shared_file(path: Path, place: Place) -> str:
     text = _BANNER.sub("", path.read_text(encoding="utf-8"))
-    text = moved(cst.parse_module(text), place).code
+    text = _UPSTREAM.sub(_named, moved(cst.parse_module(text), place).code)
     return formatted(
         path,
         text.replace(f"{OURS}.keep_layers", f"transformers.{FOLDER}.{SHARED['modeling_heterogeneous']}.keep_layers"),
     )
+
+
+def _named(found: re.Match[str]) -> str:
+    return "transformers'" if found[1] else "transformers"
 
 
 def shared_names(package: Path) -> dict[str, str]:

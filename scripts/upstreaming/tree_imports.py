@@ -1,16 +1,18 @@
 """Import statements of an outside package, as files in the tree of transformers write them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import libcst as cst
 
+from ..modular_converter.shards.shard import model_of
 from ..modular_converter.sources.file_types import file_type
 from ..modular_converter.sources.paths import parent_model
 from ..modular_converter.sources.siblings import is_shard
-from ..modular_converter.syntax.import_statements import aliases, written_module
-from ..modular_converter.syntax.tree import dotted, rewrite, small
+from ..modular_converter.syntax.import_statements import aliases, names_of, written_module
+from ..modular_converter.syntax.tree import code, dotted, rewrite, small
 
 
 OURS = "transformers_heterogeneous"
@@ -53,6 +55,29 @@ class Place:
         rest = ".".join(module[common:])
         dots = [cst.Dot()] * (len(self.folders) - common + 1)
         return cst.ImportFrom(dotted(rest) if rest else None, names, relative=dots)
+
+
+def tree_model(shard: Path) -> str:
+    """
+    What a family's folder is called in the tree: as its shard, but for the family of a part of a model. Its classes have the
+    model's name in front, and with them the folder: `heterogeneous_llama4`, where the shard is of `heterogeneous_llama4_text`.
+    """
+    model = model_of(shard)
+    body = cst.parse_module(shard.read_text(encoding="utf-8")).body
+    folders = {
+        name: found[1]
+        for statement in body
+        if isinstance(node := small(statement), cst.ImportFrom) and not node.relative
+        if (found := parent_model(written_module(node))) is not None and found[0] == "configuration"
+        for name in names_of(node)
+    }
+    for each in (statement for statement in body if isinstance(statement, cst.ClassDef)):
+        for base in (code(arg.value) for arg in each.bases):
+            if base in folders and each.name.value.endswith(base):
+                words = re.findall(r"[A-Z][^A-Z]*", each.name.value.removesuffix(base))
+                whole = "_".join([*words, folders[base]]).lower()
+                return whole if model.startswith(f"{whole}_") else model
+    return model
 
 
 def moved(tree: cst.Module, place: Place) -> cst.Module:
@@ -130,5 +155,6 @@ def _home(written: str, name: str, place: Place) -> tuple[Names, str]:
     model = last.removeprefix("modular_")
     if model == last or not is_shard(place.beside / f"{last}.py"):
         raise CannotExport(f"{name} is imported from {written}, which is no family and has no place in transformers")
+    model = tree_model(place.beside / f"{last}.py")
     cased = "".join(part.title() for part in model.split("_"))
     return ("models", model, f"{file_type(name, cased)}_{model}"), name

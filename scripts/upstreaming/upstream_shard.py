@@ -10,6 +10,7 @@ from ..modular_converter.output.formatting import INSIDE, format_files
 from ..modular_converter.sources.source import SourceFile, read_source
 from ..modular_converter.syntax.import_statements import aliases, module_of, names_of, written_module
 from ..modular_converter.syntax.tree import code, small
+from .config_docs import with_documented_configs
 from .tree_imports import FOLDER, OURS, SHARED, CannotExport, Place, moved
 
 
@@ -30,6 +31,7 @@ def upstream_shard(path: Path, place: Place, shared_model: SourceFile, models: P
     tree = moved(cst.parse_module(_REGISTERING.sub("", path.read_text(encoding="utf-8"))), place)
     tree = _with_functions(tree, list(_taking_a_parents_place(tree, models)), shared_model)
     tree = _without_fields_behind_properties(tree, models)
+    tree = with_documented_configs(tree, _parents(tree, models))
     written = tree.code.replace(f"from {OURS} import", "from transformers import")  # in docstrings
     if OURS in written:
         line = next(line.strip() for line in written.splitlines() if OURS in line)

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,13 @@ from ..generated import small, small_gpt_oss, small_granite_moe_hybrid, small_ne
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(transformers.__file__).parent
-FAMILIES = ("llama", "gpt_oss", "granite_moe_hybrid", "nemotron_h", "qwen2", "qwen3", "qwen3_moe", "mistral")
+FAMILIES = (
+    *("llama", "gpt_oss", "granite_moe_hybrid", "nemotron_h", "qwen2", "qwen3", "qwen3_moe", "qwen3_next", "mistral"),
+    "llama4_text",
+)
+MODELS = {family: f"heterogeneous_{family}" for family in FAMILIES} | {
+    "llama4_text": "heterogeneous_llama4"
+}  # folders
 NUM_FILES = 7 * len(FAMILIES) + 2 + 5  # what all share, and where they are registered
 SMALL = {
     "llama": small,
@@ -37,6 +44,8 @@ CONTENTS = """\
         title: GraniteMoeHybrid
       - local: model_doc/llama
         title: LLaMA
+      - local: model_doc/llama4
+        title: Llama4
       - local: model_doc/mistral
         title: Mistral
       - local: model_doc/nemotron_h
@@ -47,6 +56,8 @@ CONTENTS = """\
         title: Qwen3
       - local: model_doc/qwen3_moe
         title: Qwen3MoE
+      - local: model_doc/qwen3_next
+        title: Qwen3Next
     title: Text models
   title: API
 """
@@ -102,8 +113,8 @@ def exported(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_exported_shard_expands_to_the_exported_files(family, exported):
-    folder = exported / f"src/transformers/models/heterogeneous_{family}"
-    result = CliRunner().invoke(app, ["check", str(folder / f"modular_heterogeneous_{family}.py")])
+    folder = exported / f"src/transformers/models/{MODELS[family]}"
+    result = CliRunner().invoke(app, ["check", str(folder / f"modular_{MODELS[family]}.py")])
     assert result.exit_code == 0, result.output
     assert "1 shards, 2 files, 2 identical" in result.output
 
@@ -123,6 +134,22 @@ def origin(node: ast.ImportFrom, name: str, model: str) -> str:
     return ".".join(["transformers", *([module] if module else []), name])
 
 
+def without_words(node: ast.stmt) -> ast.stmt:
+    """A config without what is said of it, in its docstring and in the decorator that transformers has for that."""
+    if isinstance(node, ast.ClassDef) and node.name.endswith("Config"):
+        node.decorator_list = [each for each in node.decorator_list if "auto_docstring" not in ast.unparse(each)]
+        node.body = node.body[1:]
+    return node
+
+
+def alike(code: str) -> str:
+    """Without checkpoints, which transformers' converter renames; a base that is called by its name as `super()`, and a part of
+    a model (Llama 4) as the model, as the tree has them."""
+    code = re.sub(r'from_pretrained\("[\w./-]+"\)', "from_pretrained(...)", code)
+    code = re.sub(r"PreTrainedModel\._init_weights\(self, (\w+)\)", r"super()._init_weights(\1)", code)
+    return re.sub(r"\b(Heterogeneous)?Llama4RMSNorm is", "Llama4RMSNorm is", code)
+
+
 def essence_of(path: Path, model: str) -> tuple[set[str], list[str]]:
     """The imports of a file and its statements, without what may differ between the package and the tree."""
     text = path.read_text().replace("        >>> import transformers_heterogeneous\n", "")
@@ -134,8 +161,32 @@ def essence_of(path: Path, model: str) -> tuple[set[str], list[str]]:
         elif isinstance(node, ast.Import):
             imports |= {alias.name for alias in node.names}
         else:
-            statements.append(ast.unparse(node))
-    return imports, statements
+            statements.append(alike(ast.unparse(without_words(node))))
+    calls_base = {"transformers.modeling_utils.PreTrainedModel"}  # by its name, see `alike`
+    return imports - {"transformers.utils.auto_docstring"} - calls_base, statements
+
+
+def config_in(path: Path) -> ast.ClassDef:
+    return next(
+        each
+        for each in ast.parse(path.read_text()).body
+        if isinstance(each, ast.ClassDef) and each.name.startswith("Heterogeneous")
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_configs_have_the_decorator_of_their_parents_and_every_field_in_our_words(family, exported):
+    ours = ast.get_docstring(config_in(ROOT / "generated" / f"configuration_heterogeneous_{family}.py"))
+    model = MODELS[family]
+    node = config_in(exported / f"src/transformers/models/{model}/configuration_{model}.py")
+    said, decorator = ast.get_docstring(node), ast.unparse(node.decorator_list[0])
+    parent = getattr(transformers, re.search(r"All fields of \[`(\w+)`\]", re.sub(r"\s+", " ", ours))[1])
+    checkpoint = re.search(r"checkpoint='([\w./-]+)'", decorator)[1]
+    assert f'checkpoint="{checkpoint}"' in Path(sys.modules[parent.__module__].__file__).read_text()
+    fields = re.split(r"(?m)^(?=    \w+ \()", ours.partition("\nArgs:\n")[2].partition("\nRaises:")[0])
+    assert len(fields) > 4
+    for field in fields:
+        assert textwrap.dedent(field).strip() in said
 
 
 LOSS = "return heterogeneous_model.load_balancing_loss_func(gate_logits, num_experts, top_k, attention_mask)"
@@ -144,9 +195,10 @@ LOSS = "return heterogeneous_model.load_balancing_loss_func(gate_logits, num_exp
 # Not of Mistral, whose config calls in one file what it has in a line of the other
 @pytest.mark.parametrize("kind", ["configuration", "modeling"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_exported_files_differ_from_ours_in_imports_and_the_packages_name_alone(family, kind, exported):
-    model = f"heterogeneous_{family}"
-    ours = essence_of(ROOT / "generated" / f"{kind}_{model}.py", model)
+def test_exported_files_differ_from_ours_in_imports_the_packages_name_and_words_alone(family, kind, exported):
+    model = MODELS[family]
+    ours = essence_of(ROOT / "generated" / f"{kind}_heterogeneous_{family}.py", model)
+    ours = {each.replace(f"heterogeneous_{family}.", f"{model}.") for each in ours[0]}, ours[1]
     theirs = essence_of(exported / f"src/transformers/models/{model}/{kind}_{model}.py", model)
     # A function in the place of the parent's is imported by ours; in the tree it is the family's, and calls the shared one
     own = [each for each in theirs[1] if each not in ours[1]]
@@ -162,6 +214,7 @@ def test_exported_files_differ_from_ours_in_imports_and_the_packages_name_alone(
 def test_the_tree_knows_nothing_of_the_package(exported):
     for name, content in files_of(exported).items():
         assert b"transformers_heterogeneous" not in content, name
+        assert "heterogeneous" not in name or b"upstream" not in content, name
         if "heterogeneous" in name and name.endswith(".py"):
             absolute = re.findall(rb"(?m)^ *from transformers[. ].*", content)
             assert name.startswith("tests/") or not absolute, name
@@ -187,6 +240,18 @@ print(json.dumps([equal, "transformers_heterogeneous" in sys.modules, sys.module
 """
 
 
+def run_in(tree: Path, program: str, *arguments: str) -> subprocess.CompletedProcess:
+    """A program where transformers is the tree and our package is not."""
+    environment = {
+        "PYTHONPATH": str(tree / "src"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PATH": "/usr/bin:/bin",
+    }
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
 def test_in_the_tree_auto_classes_load_what_we_saved_and_compute_the_same_bits(exported, tmp_path):
     names = []
     for family, module in SMALL.items():
@@ -199,19 +264,9 @@ def test_in_the_tree_auto_classes_load_what_we_saved_and_compute_the_same_bits(e
             with torch.no_grad():
                 told = {"tokens": tokens, "logits": model(tokens).logits, "made": made}
             torch.save(told, tmp_path / names[-1] / "told.pt")
-    done = subprocess.run(
-        [sys.executable, "-c", IN_THE_TREE, str(tmp_path), *names],
-        env={
-            "PYTHONPATH": str(exported / "src"),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-            "PATH": "/usr/bin:/bin",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_in(exported, IN_THE_TREE, str(tmp_path), *names)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "[ERROR]" not in done.stdout  # as `auto_docstring` says of fields that nothing is said of
     equal, ours_is_there, file = json.loads(done.stdout.splitlines()[-1])
     assert equal == {name: [True, True, ["transformers", "models"], True] for name in names}
     assert not ours_is_there and file == str(exported / "src/transformers/__init__.py")
@@ -233,13 +288,32 @@ def test_lines_stand_where_their_files_are_sorted(exported):
 
 def test_every_family_has_tests_and_a_page(exported):
     for family in FAMILIES:
-        model = f"heterogeneous_{family}"
+        model = MODELS[family]
         tests = (exported / f"tests/models/{model}/test_modeling_{model}.py").read_text()
         page = (exported / f"docs/source/en/model_doc/{model}.md").read_text()
         config = re.search(r"\[\[autodoc\]\] (\w+)Config", page)[1]
         assert f"class {config}ModelTest(CausalLMModelTest, unittest.TestCase)" in tests
         example = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
         compile(tests, "tests", "exec"), compile(example, "example", "exec")
+
+
+EXAMPLES = """
+import re, sys, torch
+from pathlib import Path
+for page in sys.argv[1:]:
+    example = re.search(r"```python\\n(.*?)```", Path(page).read_text(), re.DOTALL)[1]
+    with torch.device("meta"):
+        exec(example, {})
+assert "transformers_heterogeneous" not in sys.modules
+"""
+
+
+def test_the_examples_of_the_pages_run(exported):
+    pages = [str(exported / f"docs/source/en/model_doc/{model}.md") for model in MODELS.values()]
+    done = run_in(exported, EXAMPLES, *pages)
+    assert done.returncode == 0, done.stderr[-2000:]
+    skips = [line for line in done.stdout.splitlines() if line.startswith("[") and "ERROR" not in line]
+    assert len(skips) == len(FAMILIES), done.stdout
 
 
 # --- writing -------------------------------------------------------------------------------------------------------------
@@ -342,6 +416,8 @@ def test_a_family_of_hetero_new_is_exported_and_again_after_its_shard_was_change
     )
     checked = CliRunner().invoke(app, ["check", str(folder / "modular_mixed_olmoe.py")])
     assert checked.exit_code == 0, checked.output
+    done = run_in(tree, EXAMPLES, str(tree / "docs/source/en/model_doc/mixed_olmoe.md"))
+    assert done.returncode == 0 and "ERROR" not in done.stdout, done.stdout + done.stderr[-2000:]
     shard = own / "modular_mixed_olmoe.py"
     shard.write_text(shard.read_text().replace("class MixedOlmoeModel(", "# of ours\nclass MixedOlmoeModel("))
     said = export(tree, own)

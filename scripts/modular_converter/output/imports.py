@@ -95,8 +95,15 @@ def _guarding(shard: Shard, output: Output) -> frozenset[int]:
 
 @lru_cache(maxsize=1)
 def _candidates(shard: Shard, guarding: frozenset[int]) -> dict[str, Line]:
-    """What the files of a shard may import, by its wording."""
-    return _unique(_written(shard, guarding), {})
+    """What the files of a shard may import, by its wording; in transformers' own, comments in a list of names are lost."""
+    written = _written(shard, guarding)
+    return _unique(map(_without_comments_in_list, written) if shard.home.inside else written, {})
+
+
+def _without_comments_in_list(line: Line) -> Line:
+    node = small(line)
+    listed = isinstance(node, cst.ImportFrom) and not isinstance(node.names, cst.ImportStar)
+    return line.with_changes(body=[_on_one_line(node, node.names)]) if listed else line
 
 
 def _written(shard: Shard, guarding: Set[int]) -> Iterator[Line]:
