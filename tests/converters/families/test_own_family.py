@@ -96,5 +96,9 @@ def test_what_its_models_do_not_have_is_refused_by_name(family, tmp_path):
 
 def test_every_config_of_the_package_is_a_family():
     names = {family.config_class.model_type for family in found_families()}
-    assert names == {path.stem.removeprefix("configuration_") for path in GENERATED.glob("configuration_*_*.py")}
+    written = {path.stem.removeprefix("configuration_") for path in GENERATED.glob("configuration_*_*.py")}
+    assert names == written - {
+        "heterogeneous_qwen3_vl",
+        "heterogeneous_qwen3_vl_moe",
+    }  # whose text models are one of several
     assert [family_of(family.config_class) for family in found_families()] == list(found_families())
