@@ -23,7 +23,7 @@ def test_layers_follow_the_interval_of_the_parent():
 def test_mixers_alone_say_the_types():
     config = CONFIG(**MIXED)
     kinds = {"mamba": "linear_attention", "attention": "full_attention"}
-    layers = zip(config.mixer_types, config.layer_types)
+    layers = zip(config.mixer_types, config.layer_types, strict=True)
     assert [kind for mixer, kind in layers if mixer != "none"] == [
         kinds[mixer] for mixer in config.mixer_types if mixer != "none"
     ]
