@@ -15,6 +15,7 @@ ARCHITECTURES = {
     "heterogeneous_nemotron_h": "HeterogeneousNemotronHForCausalLM",
     "heterogeneous_qwen2": "HeterogeneousQwen2ForCausalLM",
     "heterogeneous_qwen3": "HeterogeneousQwen3ForCausalLM",
+    "heterogeneous_qwen3_moe": "HeterogeneousQwen3MoeForCausalLM",
 }
 
 
@@ -56,6 +57,10 @@ NEEDED: dict[str, dict[str, tuple[tuple[Any, ...], tuple[str, ...]]]] = {
     **dict.fromkeys(("heterogeneous_llama", "heterogeneous_mistral", "heterogeneous_qwen2"), DENSE),
     # Its vLLM attention has no bias on the output
     "heterogeneous_qwen3": {**DENSE, "attention_bias": ((False,), ("attention",))},
+    "heterogeneous_qwen3_moe": {
+        "hidden_act": (("silu",), ("dense", "moe")),
+        "attention_bias": ((False,), ("attention",)),
+    },
     "heterogeneous_gpt_oss": {
         "attention_bias": ((True,), ("attention",)),
         "swiglu_alpha": ((1.702,), ("moe",)),

@@ -17,7 +17,7 @@ class HeterogeneousQwen3DecoderLayer(HeterogeneousLlamaDecoderLayer):
             num_kv_heads=config.num_key_value_heads,
             rope_parameters=config.rope_parameters,
             max_position=config.max_position_embeddings,
-            head_dim=config.head_dim,
+            head_dim=getattr(config, "head_dim", None),
             rms_norm_eps=config.rms_norm_eps,
             qkv_bias=config.attention_bias,
             cache_config=vllm_config.cache_config,

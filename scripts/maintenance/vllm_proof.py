@@ -75,6 +75,7 @@ BASES: dict[str, dict[str, Any]] = {
     "Mistral": HEAD_DIM,
     "Qwen2": {"head_dim": None, "num_attention_heads": 2},
     "Qwen3": HEAD_DIM,
+    "Qwen3Moe": {**HEAD_DIM, "moe_intermediate_size": [32, 64, None, None], "sliding_window": [8, None, None, 16]},
     "GptOss": HEAD_DIM,
     "GraniteMoeHybrid": {"head_dim": None, "num_attention_heads": 2, "attention_multiplier": 0.3}
     | {"embedding_multiplier": 2.0, "residual_multiplier": 0.7, "logits_scaling": 3.0},
@@ -128,6 +129,8 @@ CASES = [
         | {"intermediate_size": 64, "tie_word_embeddings": True},
     ),
     Case("Qwen3", "biases", {"attention_bias": True}),
+    Case("Qwen3Moe", "attention or none; experts, dense, none; KV heads, windows, experts, top-k, widths"),
+    Case("Qwen3Moe", "the same, two processes", options=NUM_PROCESSES),
     Case("Llama", "attention, linear, none; dense, linear, none; two windows"),
     Case("Llama", "the same, two processes", options=NUM_PROCESSES),
     Case("Llama", "the same, two stages, compiled", options=STAGES),
