@@ -92,8 +92,8 @@ docs: $(READY)  ## The documentation site, in site/
 curve: $(READY)  ## Lines that had to be maintained, over the history: docs/maintenance.svg, and the table for docs/seeing.md
 	$(BIN)/python -m transformers_heterogeneous.scripts.maintenance.curve
 
-bench: $(READY)  ## Measure against the parents, as ratios in one run
-	$(BIN)/python -m transformers_heterogeneous.scripts.bench
+bench: $(READY)  ## Measure against the parents, as ratios in one run: make bench FAMILIES="llama qwen3_next"
+	$(BIN)/python -m transformers_heterogeneous.scripts.bench $(FAMILIES)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -293,10 +293,15 @@ def loading_rows() -> Iterator[Row]:
     yield f"{IMPORTS[0]} / {IMPORTS[1]}", f"{time_ratio(*pair, rounds=7):.2f}", "", ""
 
 
-def rows() -> Iterator[Row]:
-    """Every family beside its parent, thinned out and fused, and what loading costs."""
+def rows(families: Sequence[str] = ()) -> Iterator[Row]:
+    """Every family, or those named, beside its parent, thinned out and fused; without names also what loading costs."""
+    known = [contest.family for contest in CONTESTS]
+    if unknown := sorted(set(families) - set(known)):
+        raise SystemExit(f"{unknown}: the families are {known}")
     for contest in CONTESTS:
-        yield from uniform_rows(contest)
-        yield from thinned_rows(contest)
-        yield from fused_rows(contest)
-    yield from loading_rows()
+        if not families or contest.family in families:
+            yield from uniform_rows(contest)
+            yield from thinned_rows(contest)
+            yield from fused_rows(contest)
+    if not families:
+        yield from loading_rows()
