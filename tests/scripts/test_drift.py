@@ -36,6 +36,8 @@ def release(tmp_path):
         "qwen3",
         "qwen3_moe",
         "qwen3_next",
+        "qwen3_vl",
+        "qwen3_vl_moe",
     )
     for model in models:
         shutil.copytree(
